@@ -1,0 +1,8 @@
+"""The one error a user is meant to read."""
+
+
+class PlumblineError(Exception):
+    """Bad input or a failed check, told in one sentence: what is wrong, where, and what to do.
+
+    The command line prints the sentence and exits with status 2; anything else that escapes is a bug and keeps its traceback.
+    """

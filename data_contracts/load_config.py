@@ -1,0 +1,156 @@
+"""From a YAML file and `--set a.b=c` to a checked configuration, or one sentence that names the key."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from data_contracts.config import PATH_KEYS, HumanPairsConfig, RoundsConfig, RunConfig, resolve_path
+from data_contracts.errors import PlumblineError
+
+_ADAPTER: TypeAdapter[RoundsConfig | HumanPairsConfig] = TypeAdapter(RunConfig)
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that refuses a key given twice, which plain YAML lets pass with the last one winning."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(k, deep=deep) for k, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"line {node.start_mark.line + 1}: the key {key!r} is given twice")
+        return super().construct_mapping(node, deep)
+
+
+# YAML 1.1 reads 1e-4 as text; everybody who writes a learning rate means the number.
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
+
+
+def load_config(path: Path, sets: Sequence[str] = ()) -> RoundsConfig | HumanPairsConfig:
+    """The configuration in `path` with the overrides applied and its paths made absolute.
+
+    Raises PlumblineError naming the key for anything that is unknown, missing, of the wrong type or impossible together.
+    """
+    if not path.is_file():
+        raise PlumblineError(f"config file {path} does not exist: name a YAML file, for example configs/demo.yaml")
+    tree = _parse(path.read_text(encoding="utf-8"), str(path))
+    if not isinstance(tree, dict):
+        raise PlumblineError(f"{path} must be a mapping of keys to values: see configs/demo.yaml")
+    for assignment in sets:
+        _assign(tree, assignment)
+        key = assignment.partition("=")[0].strip()
+        if key in PATH_KEYS:  # a path on the command line is relative to where the command was given
+            _make_absolute(tree, key, Path.cwd())
+    for key in PATH_KEYS:
+        _make_absolute(tree, key, path.parent)
+    try:
+        config = _ADAPTER.validate_python(tree)
+    except ValidationError as error:
+        raise PlumblineError(_sentence(error, str(path))) from None
+    _check_together(config, str(path))
+    return config
+
+
+def dump_config(config: RoundsConfig | HumanPairsConfig) -> str:
+    return yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True)
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise PlumblineError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _assign(tree: dict[str, Any], assignment: str) -> None:
+    key, equals, value = assignment.partition("=")
+    if not equals or not key.strip():
+        raise PlumblineError(f"--set {assignment!r} is not of the form key.subkey=value")
+    *parents, last = key.strip().split(".")
+    for name in parents:
+        tree = tree.setdefault(name, {})
+        if not isinstance(tree, dict):
+            raise PlumblineError(f"--set {assignment!r}: {name!r} is a value, not a group of keys")
+    tree[last] = _parse(value, f"--set {assignment!r}")
+
+
+def _make_absolute(tree: dict[str, Any], key: str, base: Path) -> None:
+    *parents, last = key.split(".")
+    node: Any = tree
+    for name in parents:
+        node = node.get(name) if isinstance(node, dict) else None
+    is_remote = isinstance(node, dict) and node.get("kind") == "openai"
+    if isinstance(node, dict) and isinstance(node.get(last), str) and not is_remote:
+        node[last] = resolve_path(node[last], base)
+
+
+_UNIONS = ("rounds", "human_pairs", "local", "openai")  # discriminator values pydantic puts into an error's location
+
+
+def _sentence(error: ValidationError, where: str) -> str:
+    first = error.errors()[0]
+    parts = [str(p) for p in first["loc"]]
+    names = [p for i, p in enumerate(parts) if not (p in _UNIONS and (i == 0 or parts[i - 1] == "teacher"))]
+    if len(names) > 2 and names[-3:-2] == ["objective"]:
+        del names[-2]
+    key = ".".join(names)
+    kind, more = first["type"], len(error.errors()) - 1
+    if kind == "extra_forbidden":
+        text = f"unknown key {key}: remove it or correct its spelling"
+    elif kind == "missing":
+        text = f"the key {key} is missing"
+    elif kind == "union_tag_not_found":
+        text = f"{key or 'the config'} needs the key {first['ctx']['discriminator']}"
+    elif kind == "union_tag_invalid":
+        ctx = first["ctx"]
+        tag = ctx["discriminator"].strip("'")
+        text = f"{key + '.' if key else ''}{tag} is {ctx['tag']!r}, must be one of {ctx['expected_tags']}"
+    else:
+        text = f"{key} is {first['input']!r}: {first['msg'].removeprefix('Input ')}"
+    return f"{where}: {text}" + (f" (and {more} more)" if more else "")
+
+
+def _check_together(config: RoundsConfig | HumanPairsConfig, where: str) -> None:
+    for key, value in _files(config):
+        if not Path(value).exists():
+            raise PlumblineError(
+                f"{where}: {key} is {value!r}, which does not exist: correct it (in a config file it is relative to that file)"
+            )
+    for key, value in _checkpoints(config):
+        if not Path(value).is_dir() and not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", value):
+            raise PlumblineError(f"{where}: {key} is {value!r}, neither a folder with a checkpoint nor a hub id like org/name")
+    objective = config.align.objective.name
+    if objective == "kto" and config.align.batch_size < 2:
+        raise PlumblineError(f"{where}: align.objective {objective} needs align.batch_size of at least 2")
+    if not isinstance(config, RoundsConfig):
+        return
+    if config.judge.kind == "likelihood" and config.teacher.kind != "local":
+        raise PlumblineError(
+            f"{where}: judge.kind likelihood needs a local teacher (teacher.kind is {config.teacher.kind}): use generation"
+        )
+    if config.method == "on_policy_judge" and config.sample.n < 2:
+        raise PlumblineError(f"{where}: method on_policy_judge compares answers to one prompt, so sample.n must be at least 2")
+    if config.method == "clair" and config.sample.n > 1:
+        raise PlumblineError(
+            f"{where}: method clair revises one answer a prompt, so sample.n must be 1 (it is {config.sample.n})"
+        )
+    if config.sample.n > 1 and config.sample.temperature == 0:
+        raise PlumblineError(
+            f"{where}: sample.temperature 0 gives {config.sample.n} equal answers: raise it or set sample.n to 1"
+        )
+
+
+def _files(config: RoundsConfig | HumanPairsConfig) -> list[tuple[str, str]]:
+    if isinstance(config, HumanPairsConfig):
+        return [("pairs.file", config.pairs.file)]
+    return [("prompts.file", config.prompts.file), ("evaluate.benchmark", config.evaluate.benchmark)]
+
+
+def _checkpoints(config: RoundsConfig | HumanPairsConfig) -> list[tuple[str, str]]:
+    found = [("policy", config.policy)]
+    if isinstance(config, RoundsConfig) and config.teacher.kind == "local":
+        found.append(("teacher.model", config.teacher.model))
+    return found

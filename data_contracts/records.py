@@ -1,0 +1,141 @@
+"""What each dataset holds, column by column. A dataset on disk is one Parquet file of one of these kinds plus a manifest.
+
+Token ids are the sampler's own and are never re-tokenised (design, decision 2). `stopped` means that the model ended the
+answer by itself, so that its ids end with exactly one end-of-sequence token; a cut answer carries none.
+"""
+
+import pyarrow as pa
+
+VERSION = 1  # part of every dataset key: raise it when a column changes its meaning
+
+MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+IDS = pa.list_(pa.int32())
+
+PROMPTS = pa.schema(
+    [
+        ("prompt_id", pa.string()),
+        ("prompt", MESSAGES),  # the conversation up to and including the user's last message
+    ]
+)
+
+SAMPLES = pa.schema(  # one row per answer of the policy
+    [
+        ("sample_id", pa.string()),  # "<prompt_id>/<index>"
+        ("prompt_id", pa.string()),
+        ("prompt", MESSAGES),
+        ("prompt_ids", IDS),
+        ("index", pa.int32()),
+        ("text", pa.string()),
+        ("token_ids", IDS),
+        ("finish_reason", pa.string()),  # "stop" or "length", as the engine said
+        ("stopped", pa.bool_()),
+        ("seed", pa.int64()),
+        ("policy", pa.string()),  # hash of the checkpoint that wrote it
+    ]
+)
+
+REVISIONS = pa.schema(  # one row per sample; the sample's own columns travel along
+    [
+        ("sample_id", pa.string()),
+        ("prompt_id", pa.string()),
+        ("prompt", MESSAGES),
+        ("prompt_ids", IDS),
+        ("text", pa.string()),
+        ("token_ids", IDS),
+        ("stopped", pa.bool_()),
+        ("policy", pa.string()),
+        ("raw", pa.string()),  # the teacher's whole reply
+        ("reasoning", pa.string()),
+        ("revision", pa.string()),  # null where parsing failed
+        ("revision_ids", IDS),  # ends with the end-of-sequence token: a parsed revision is complete
+        ("failure", pa.string()),  # null, or the name of the reason why there is no revision
+        ("teacher", pa.string()),
+    ]
+)
+
+VERDICTS = pa.schema(  # one row per unordered pair of answers to one prompt
+    [
+        ("prompt_id", pa.string()),
+        ("first_id", pa.string()),  # sample ids
+        ("second_id", pa.string()),
+        ("forward", pa.string()),  # verdict when shown (first, second): "first", "second", "tie" or "unparsed"
+        ("backward", pa.string()),  # verdict when shown (second, first), already mapped back to first/second
+        ("outcome", pa.string()),  # "first", "second" or "tie"; two orders that disagree are a tie
+        ("first_score", pa.float64()),  # likelihood judge: log-probability in nats; null for a generated verdict
+        ("second_score", pa.float64()),
+        ("judge", pa.string()),
+    ]
+)
+
+PAIRS = pa.schema(  # one row per (chosen, rejected)
+    [
+        ("pair_id", pa.string()),
+        ("prompt_id", pa.string()),
+        ("prompt", MESSAGES),
+        ("prompt_ids", IDS),
+        ("chosen", pa.string()),
+        ("rejected", pa.string()),
+        ("chosen_ids", IDS),
+        ("rejected_ids", IDS),
+        ("chosen_stopped", pa.bool_()),
+        ("rejected_stopped", pa.bool_()),
+        ("method", pa.string()),  # "clair", "on_policy_judge" or "human"
+        ("margin", pa.float64()),  # judge score of chosen minus rejected; null where nobody scored
+        ("reasoning", pa.string()),  # the teacher's reason, or empty
+        ("policy", pa.string()),  # hash of the checkpoint that wrote the rejected answer; "" for human data
+    ]
+)
+
+ANSWERS = pa.schema(  # one row per benchmark question
+    [
+        ("question_id", pa.string()),  # "<split>/<id in the file>"
+        ("split", pa.string()),  # "free-form" or "multiple-choice"
+        ("benchmark", pa.string()),  # benchmark_name of the question
+        ("question", pa.string()),  # hash of its content: equal questions form one cluster
+        ("prompt", pa.string()),
+        ("prompt_ids", IDS),
+        ("response", pa.string()),
+        ("token_ids", IDS),
+        ("stopped", pa.bool_()),
+        ("parsed", pa.string()),  # what the parser understood; null = unparsed
+        ("score", pa.float64()),
+    ]
+)
+
+RANKINGS = pa.schema(  # one row per held-out pair: log-probabilities in nats, summed over the completion
+    [
+        ("pair_id", pa.string()),
+        ("chosen_logp", pa.float64()),
+        ("rejected_logp", pa.float64()),
+        ("chosen_tokens", pa.int32()),
+        ("rejected_tokens", pa.int32()),
+    ]
+)
+
+STEPS = pa.schema(  # one row per optimiser step: means over its batch, in nats summed over an answer, before that step's update
+    [
+        ("step", pa.int32()),
+        ("epoch", pa.float64()),
+        ("loss", pa.float64()),
+        ("chosen_logp", pa.float64()),
+        ("rejected_logp", pa.float64()),
+        ("chosen_logratio", pa.float64()),
+        ("rejected_logratio", pa.float64()),
+        ("margin", pa.float64()),  # chosen minus rejected log-ratio (not times beta)
+        ("accuracy", pa.float64()),  # share of pairs with a positive margin; no margin counts one half
+        ("gradient_norm", pa.float64()),
+        ("learning_rate", pa.float64()),
+        ("tokens_per_second", pa.float64()),
+    ]
+)
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "prompts": PROMPTS,
+    "samples": SAMPLES,
+    "revisions": REVISIONS,
+    "verdicts": VERDICTS,
+    "pairs": PAIRS,
+    "answers": ANSWERS,
+    "rankings": RANKINGS,
+    "steps": STEPS,
+}

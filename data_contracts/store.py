@@ -1,0 +1,134 @@
+"""Datasets on disk: one folder each, `data.parquet` + `manifest.json`, written once and never rewritten.
+
+A dataset's key is a hash of everything that decides its content: kind, schema version, the stage's own configuration, the
+keys of its parents and the hashes of the models that made it. A stage whose dataset is there under its key is skipped; one that
+is there under another key stops the run, because a finished dataset is never overwritten.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel
+
+from data_contracts.errors import PlumblineError
+from data_contracts.records import SCHEMAS, VERSION
+
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A finished dataset. `facts` are the small numbers a stage reports about it (counts, metrics); they are not in the key."""
+
+    folder: Path
+    kind: str
+    key: str
+    rows: int
+    seconds: float
+    facts: dict[str, Any]
+    manifest: dict[str, Any]
+
+    def table(self) -> pa.Table:
+        return pq.read_table(self.folder / "data.parquet")
+
+    def frame(self) -> pd.DataFrame:
+        return self.table().to_pandas()
+
+    def records(self) -> Rows:
+        return self.table().to_pylist()
+
+
+def digest(value: Any) -> str:
+    """Hash (hex, 16 characters) of any JSON-able value, independent of key order."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def file_digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+
+
+def dataset_key(
+    kind: str, config: BaseModel | Mapping[str, Any], parents: Sequence[Dataset] = (), models: Mapping[str, str] | None = None
+) -> str:
+    slice_ = config.model_dump(mode="json") if isinstance(config, BaseModel) else dict(config)
+    return digest([kind, VERSION, slice_, [[p.kind, p.key] for p in parents], dict(models or {})])
+
+
+def open_dataset(folder: Path) -> Dataset:
+    """The finished dataset in `folder`.
+
+    Raises PlumblineError if there is none, or if its Parquet file is not the one that its manifest describes.
+    """
+    manifest_path = folder / "manifest.json"
+    if not manifest_path.exists():
+        raise PlumblineError(f"{folder} holds no finished dataset (no manifest.json): run the stage that makes it")
+    manifest = json.loads(manifest_path.read_text())
+    if file_digest(folder / "data.parquet") != manifest["data"]:
+        raise PlumblineError(f"{folder}/data.parquet was changed after it was finished: delete the folder and resume the run")
+    return Dataset(folder, manifest["kind"], manifest["key"], manifest["rows"], manifest["seconds"], manifest["facts"], manifest)
+
+
+def build(
+    folder: Path,
+    kind: str,
+    config: BaseModel | Mapping[str, Any],
+    make: Callable[[Path], tuple[Rows | pa.Table, dict[str, Any]]],
+    parents: Sequence[Dataset] = (),
+    models: Mapping[str, str] | None = None,
+) -> Dataset:
+    """Return the dataset in `folder`, making it first if it is not there.
+
+    `make(workdir)` returns (rows, facts) and may leave further files in `workdir`; the folder appears under its name only when
+    everything in it is complete, so a kill at any moment leaves either the whole dataset or none.
+
+    Raises PlumblineError if the folder holds a dataset with another key.
+    """
+    key = dataset_key(kind, config, parents, models)
+    if (folder / "manifest.json").exists():
+        found = open_dataset(folder)
+        if found.key != key:
+            raise PlumblineError(
+                f"{folder} was made from other inputs or settings (key {found.key}, now {key}), and finished datasets are not "
+                "rewritten: use another run folder, or delete this one to make it again"
+            )
+        return found
+    work = folder.with_name(f".{folder.name}.partial")
+    if work.exists():
+        shutil.rmtree(work)
+    work.mkdir(parents=True)
+    begin = time.monotonic()
+    rows, facts = make(work)
+    table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows, schema=SCHEMAS[kind])
+    if table.schema != SCHEMAS[kind]:
+        table = table.select(SCHEMAS[kind].names).cast(SCHEMAS[kind])
+    pq.write_table(table, work / "data.parquet")
+    manifest = {
+        "kind": kind,
+        "schema": VERSION,
+        "key": key,
+        "rows": table.num_rows,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "seconds": round(time.monotonic() - begin, 3),
+        "config": config.model_dump(mode="json") if isinstance(config, BaseModel) else dict(config),
+        "parents": [{"kind": p.kind, "key": p.key, "folder": os.path.relpath(p.folder, folder)} for p in parents],
+        "models": dict(models or {}),
+        "facts": facts,
+        "data": file_digest(work / "data.parquet"),
+    }
+    (work / "manifest.json").write_text(json.dumps(manifest, indent=2, ensure_ascii=False))
+    if folder.exists():
+        shutil.rmtree(folder)  # only ever an unfinished leftover: it has no manifest
+    work.rename(folder)
+    return open_dataset(folder)

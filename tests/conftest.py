@@ -1,0 +1,69 @@
+"""Fixtures that several test files share. Anything dear is started once a session."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+os.environ.update(
+    {"HF_HUB_OFFLINE": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "GX_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
+)
+os.environ.pop("MLFLOW_TRACKING_URI", None)
+os.environ.pop("PREFECT_API_URL", None)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real data beside the checkout; tests that read it are skipped where it is absent."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("no ../shared/data beside this checkout")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def student():  # type: ignore[no-untyped-def]
+    from models.checkpoint import open_checkpoint
+
+    return open_checkpoint(ROOT / "models" / "embedded" / "student")
+
+
+@pytest.fixture(scope="session")
+def teacher():  # type: ignore[no-untyped-def]
+    from models.checkpoint import open_checkpoint
+
+    return open_checkpoint(ROOT / "models" / "embedded" / "teacher")
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
+    """A random Llama of a few thousand parameters with the embedded tokenizer."""
+    from models.checkpoint import open_checkpoint
+    from models.embedded.tiny import tiny as write_tiny
+
+    folder = tmp_path_factory.mktemp("tiny")
+    write_tiny(folder)
+    return open_checkpoint(folder)
+
+
+@pytest.fixture(scope="session")
+def engine(student) -> Iterator:  # type: ignore[no-untyped-def,type-arg]
+    from data_contracts.config import EngineConfig
+    from models.engine import Engine
+
+    running = Engine(student, EngineConfig(max_model_len=512))
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="session")
+def trainer(tmp_path_factory: pytest.TempPathFactory) -> Iterator:  # type: ignore[type-arg]
+    """A training subprocess that all tests share: its imports take 10-25 s."""
+    from models.training.process import Trainer
+
+    running = Trainer(tmp_path_factory.mktemp("trainer") / "trainer.log")
+    running.warm()
+    yield running
+    running.close()

@@ -1,0 +1,190 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from data_contracts.config import HumanPairsConfig, RoundsConfig
+from data_contracts.errors import PlumblineError
+from data_contracts.load_config import dump_config, load_config
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """A folder with everything that the configs below name."""
+    for folder in ("student", "teacher", "benchmark"):
+        (tmp_path / folder).mkdir()
+    for file in ("prompts.jsonl", "pairs.jsonl"):
+        (tmp_path / file).touch()
+    return tmp_path
+
+
+def rounds(**changes: Any) -> dict[str, Any]:
+    return {
+        "flow": "rounds",
+        "name": "test",
+        "policy": "student",
+        "teacher": {"kind": "local", "model": "teacher"},
+        "prompts": {"file": "prompts.jsonl", "per_round": 10},
+        "align": {"objective": {"name": "apo_zero"}},
+        "evaluate": {"benchmark": "benchmark"},
+    } | changes
+
+
+def human(**changes: Any) -> dict[str, Any]:
+    tree = {"flow": "human_pairs", "name": "test", "policy": "student", "pairs": {"file": "pairs.jsonl"}}
+    return tree | {"align": {"objective": {"name": "dpo"}}} | changes
+
+
+def write(folder: Path, tree: dict[str, Any] | str) -> Path:
+    path = folder / "config.yaml"
+    path.write_text(tree if isinstance(tree, str) else yaml.safe_dump(tree))
+    return path
+
+
+def without(key: str) -> dict[str, Any]:
+    return {k: v for k, v in rounds().items() if k != key}
+
+
+OPENAI = {"kind": "openai", "base_url": "http://127.0.0.1:1/v1", "model": "m"}
+# what is wrong → the words that the one sentence must hold
+WRONG: dict[str, tuple[dict[str, Any] | str, list[str]]] = {
+    "unknown key": (rounds(colour="red"), ["unknown key", "colour"]),
+    "unknown key inside": (rounds(sample={"n": 1, "heat": 2}), ["unknown key", "sample.heat"]),
+    "unknown key of an objective": (
+        rounds(align={"objective": {"name": "dpo", "gamma": 1}}),
+        ["unknown key", "align.objective.gamma"],
+    ),
+    "unknown key of a teacher": (rounds(teacher={"kind": "local", "model": "teacher", "key": 1}), ["unknown key", "teacher.key"]),
+    "text for a number": (rounds(sample={"n": "two"}), ["sample.n", "'two'"]),
+    "number for text": (rounds(name=7), ["name", "7"]),
+    "truth for a number": (rounds(rounds=True), ["rounds", "True"]),
+    "list for a group": (rounds(sample=[1]), ["sample", "[1]"]),
+    "null for a group": (rounds(validate=None), ["validate", "None"]),
+    "negative": (rounds(align={"objective": {"name": "dpo"}, "learning_rate": -1.0}), ["align.learning_rate", "-1.0"]),
+    "share above one": (rounds(validate={"max_quarantined": 1.5}), ["validate.max_quarantined", "1.5"]),
+    "nothing held out": (human(pairs={"file": "pairs.jsonl", "held_out": 0.0}), ["pairs.held_out"]),
+    "bad name": (rounds(name="../up"), ["name", "../up"]),
+    "missing key": (without("policy"), ["policy", "is missing"]),
+    "missing group": (without("align"), ["align", "is missing"]),
+    "missing key inside": (rounds(prompts={"per_round": 1}), ["prompts.file", "is missing"]),
+    "no flow": (without("flow"), ["needs the key", "flow"]),
+    "unknown flow": (rounds(flow="circles"), ["flow", "circles", "rounds"]),
+    "key of the other flow": (human(rounds=2), ["unknown key", "rounds"]),
+    "unknown objective": (rounds(align={"objective": {"name": "ppo"}}), ["align.objective.name", "'ppo'", "apo_zero"]),
+    "objective without a name": (rounds(align={"objective": {"beta": 1.0}}), ["align.objective", "needs the key", "name"]),
+    "unknown teacher": (rounds(teacher={"kind": "human", "model": "x"}), ["teacher.kind", "human"]),
+    "prompts missing": (rounds(prompts={"file": "none.jsonl", "per_round": 1}), ["prompts.file", "none.jsonl", "does not exist"]),
+    "benchmark missing": (rounds(evaluate={"benchmark": "none"}), ["evaluate.benchmark", "does not exist"]),
+    "pairs missing": (human(pairs={"file": "none.jsonl"}), ["pairs.file", "does not exist"]),
+    "policy missing": (rounds(policy="./no/such/folder"), ["policy", "./no/such/folder"]),
+    "teacher missing": (rounds(teacher={"kind": "local", "model": "no teacher"}), ["teacher.model", "no teacher"]),
+    "judged alone": (rounds(method="on_policy_judge"), ["sample.n", "at least 2"]),
+    "revised in twos": (rounds(sample={"n": 2}), ["sample.n", "must be 1"]),
+    "equal samples": (
+        rounds(method="on_policy_judge", sample={"n": 2, "temperature": 0.0}),
+        ["sample.temperature"],
+    ),
+    "remote likelihood": (rounds(teacher=OPENAI, judge={"kind": "likelihood"}), ["judge.kind", "local teacher"]),
+    "kto alone": (rounds(align={"objective": {"name": "kto"}, "batch_size": 1}), ["align.batch_size", "at least 2"]),
+    "key given twice": ("flow: rounds\nname: a\nname: b\n", ["'name'", "twice"]),
+    "key given twice inside": ("flow: rounds\nsample: {n: 1, n: 2}\n", ["'n'", "twice"]),
+    "not yaml": ("flow: [", ["not valid YAML"]),
+    "a python object": ("flow: !!python/object/apply:os.getcwd []", ["not valid YAML"]),
+    "no mapping": ("- flow", ["must be a mapping"]),
+    "empty": ("", ["must be a mapping"]),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_is_told_in_one_sentence_that_names_the_key(here: Path, name: str) -> None:
+    tree, words = WRONG[name]
+    with pytest.raises(PlumblineError) as told:
+        load_config(write(here, tree))
+    sentence = str(told.value)
+    assert all(word in sentence for word in words), sentence
+    assert "\n" not in sentence and "pydantic" not in sentence
+
+
+def test_the_right_configs_behind_the_wrong_ones_load(here: Path) -> None:
+    assert isinstance(load_config(write(here, rounds())), RoundsConfig)
+    assert isinstance(load_config(write(here, human())), HumanPairsConfig)
+    assert load_config(write(here, rounds(teacher=OPENAI))).teacher.model == "m"
+
+
+def test_a_config_file_that_is_not_there_is_told(here: Path) -> None:
+    with pytest.raises(PlumblineError, match=r"none\.yaml does not exist"):
+        load_config(here / "none.yaml")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_shipped_config_loads_and_says_what_it_is_for(path: Path) -> None:
+    load_config(path)
+    head = path.read_text().split("flow:")[0]
+    assert all(word in head for word in ("# Purpose:", "# Command:", "# Time and cost:"))
+
+
+def test_overrides_reach_any_depth_and_keep_their_type(here: Path) -> None:
+    sets = ["rounds=3", "align.learning_rate=1e-4", "align.objective.beta=0.5", "sample.top_p=0.9", "policy=org/name"]
+    config = load_config(write(here, rounds()), sets)
+    assert isinstance(config, RoundsConfig)
+    assert (config.rounds, config.align.learning_rate, config.sample.top_p) == (3, 1e-4, 0.9)
+    assert config.align.objective.parameters() == {"beta": 0.5}
+    assert config.policy == "org/name"
+
+
+@pytest.mark.parametrize(
+    ("assignment", "words"),
+    [
+        ("rounds", ["--set 'rounds'", "key.subkey=value"]),
+        ("=3", ["key.subkey=value"]),
+        ("name.x=3", ["'name'", "not a group"]),
+        ("align.colour=3", ["unknown key", "align.colour"]),
+        ("rounds=[", ["--set", "not valid YAML"]),
+    ],
+)
+def test_a_bad_override_is_told(here: Path, assignment: str, words: list[str]) -> None:
+    with pytest.raises(PlumblineError) as told:
+        load_config(write(here, rounds()), [assignment])
+    assert all(word in str(told.value) for word in words), str(told.value)
+
+
+def test_paths_in_a_file_are_relative_to_it_and_overrides_to_the_working_directory(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = here / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "pairs.jsonl").touch()
+    monkeypatch.chdir(elsewhere)
+    config = write(here, human())
+    plain, overridden = load_config(config), load_config(config, ["pairs.file=pairs.jsonl"])
+    assert isinstance(plain, HumanPairsConfig) and isinstance(overridden, HumanPairsConfig)
+    assert plain.pairs.file == str(here / "pairs.jsonl")
+    assert overridden.pairs.file == str(elsewhere / "pairs.jsonl")
+    assert plain.policy == overridden.policy == str(here / "student")
+
+
+def test_the_saved_config_loads_as_itself(here: Path) -> None:
+    config = load_config(write(here, rounds(validate={"min_rows": 5})), ["seed=4"])
+    assert load_config(write(here, dump_config(config))) == config
+
+
+def test_configs_are_checked_before_anything_heavy_is_imported(here: Path) -> None:
+    write(here, rounds(colour="red"))
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom data_contracts.load_config import load_config\n"
+        "try:\n    load_config(Path(sys.argv[1]))\nexcept Exception as error:\n    print(error)\n"
+        "print([m for m in ('torch', 'pandas', 'pyarrow', 'numpy', 'prefect', 'great_expectations') if m in sys.modules])"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(here / "config.yaml")], capture_output=True, text=True, check=True, env=environment
+    )
+    told, heavy = done.stdout.splitlines()
+    assert "unknown key colour" in told
+    assert heavy == "[]"

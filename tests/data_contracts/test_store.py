@@ -1,0 +1,112 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data_contracts.errors import PlumblineError
+from data_contracts.records import PROMPTS
+from data_contracts.store import build, dataset_key, open_dataset
+
+ROWS = [{"prompt_id": "a", "prompt": [{"role": "user", "content": "hello"}]}]
+
+
+class Stage:
+    """Makes ROWS and counts how often."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+    def __call__(self, work: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        self.runs += 1
+        (work / "extra.txt").write_text("kept")
+        return ROWS, {"prompts": len(ROWS)}
+
+
+def test_a_dataset_is_made_once_and_skipped_when_it_is_there(tmp_path: Path) -> None:
+    stage = Stage()
+    first = build(tmp_path / "d", "prompts", {"n": 1}, stage)
+    again = build(tmp_path / "d", "prompts", {"n": 1}, stage)
+    assert stage.runs == 1
+    assert again.records() == first.records() == ROWS
+    assert again.facts == {"prompts": 1} and (first.folder / "extra.txt").read_text() == "kept"
+    assert first.table().schema == PROMPTS
+
+
+def test_another_setting_parent_or_model_is_refused_and_nothing_is_overwritten(tmp_path: Path) -> None:
+    stage = Stage()
+    parent = build(tmp_path / "parent", "prompts", {}, Stage())
+    made = build(tmp_path / "d", "prompts", {"n": 1}, stage)
+    for config, parents, models in (({"n": 2}, [], {}), ({"n": 1}, [parent], {}), ({"n": 1}, [], {"policy": "h"})):
+        with pytest.raises(PlumblineError, match="made from other inputs or settings"):
+            build(tmp_path / "d", "prompts", config, stage, parents, models)
+    assert stage.runs == 1
+    assert open_dataset(tmp_path / "d").key == made.key
+
+
+def test_the_key_depends_on_everything_that_decides_the_content_and_on_no_order(tmp_path: Path) -> None:
+    parent = build(tmp_path / "parent", "prompts", {}, Stage())
+    keys = [
+        dataset_key("prompts", {"a": 1, "b": 2}),
+        dataset_key("samples", {"a": 1, "b": 2}),
+        dataset_key("prompts", {"a": 1, "b": 3}),
+        dataset_key("prompts", {"a": 1, "b": 2}, [parent]),
+        dataset_key("prompts", {"a": 1, "b": 2}, [], {"policy": "x"}),
+        dataset_key("prompts", {"a": 1, "b": 2}, [], {"policy": "y"}),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert dataset_key("prompts", {"b": 2, "a": 1}) == keys[0]
+
+
+def test_a_stage_that_fails_leaves_no_dataset_and_its_leftovers_do_no_harm(tmp_path: Path) -> None:
+    def fails(work: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        (work / "half.txt").write_text("half")
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError):
+        build(tmp_path / "d", "prompts", {}, fails)
+    assert not (tmp_path / "d").exists()
+    made = build(tmp_path / "d", "prompts", {}, Stage())
+    assert made.rows == 1 and not (made.folder / "half.txt").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["d"]
+
+
+def test_a_folder_without_a_manifest_is_an_unfinished_leftover(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "data.parquet").write_bytes(b"half")
+    with pytest.raises(PlumblineError, match="no finished dataset"):
+        open_dataset(tmp_path / "d")
+    assert build(tmp_path / "d", "prompts", {}, Stage()).rows == 1
+
+
+def test_a_changed_data_file_is_noticed(tmp_path: Path) -> None:
+    made = build(tmp_path / "d", "prompts", {}, Stage())
+    data = made.folder / "data.parquet"
+    content = data.read_bytes()
+    data.write_bytes(content[:40] + bytes([content[40] ^ 1]) + content[41:])
+    with pytest.raises(PlumblineError, match="was changed after it was finished"):
+        open_dataset(made.folder)
+    with pytest.raises(PlumblineError, match="was changed after it was finished"):
+        build(made.folder, "prompts", {}, Stage())
+    data.write_bytes(content)
+    assert open_dataset(made.folder).records() == ROWS
+
+
+def test_the_manifest_names_kind_parents_models_and_settings(tmp_path: Path) -> None:
+    parent = build(tmp_path / "parent", "prompts", {}, Stage())
+    made = build(tmp_path / "round-1" / "d", "prompts", {"n": 1}, Stage(), [parent], {"policy": "h"})
+    manifest = json.loads((made.folder / "manifest.json").read_text())
+    assert (manifest["kind"], manifest["rows"], manifest["config"], manifest["models"]) == (
+        "prompts",
+        1,
+        {"n": 1},
+        {"policy": "h"},
+    )
+    (told,) = manifest["parents"]
+    assert (made.folder / told["folder"]).resolve() == parent.folder and told["key"] == parent.key
+
+
+def test_rows_that_do_not_fit_the_schema_make_no_dataset(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match=r"(?i)expected|convert|struct"):
+        build(tmp_path / "d", "prompts", {}, lambda _: ([{"prompt_id": "a", "prompt": "text"}], {}))
+    assert not (tmp_path / "d").exists()
