@@ -1,0 +1,156 @@
+"""The gate: run a suite over a frame of numbers with Great Expectations, and say which rows broke which contract.
+
+Every run is added to a Data Docs site in `docs`, which keeps its results beside its pages (`docs/.store`), so that all gates of
+a run, also those of other processes and earlier days, share one index.
+"""
+
+import html
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from data_contracts.suites.contract import Level
+
+if TYPE_CHECKING:
+    from great_expectations import ExpectationSuite
+    from great_expectations.core import ExpectationValidationResult
+    from great_expectations.data_context import AbstractDataContext
+
+_SITE = "run"
+_BEACON = re.compile(r"https://great-expectations-web-assets[^\"')]*")
+
+
+@dataclass(frozen=True)
+class ContractResult:
+    name: str
+    why: str
+    level: Level
+    kept: bool
+    checked: int
+    rows: list[int]  # positions of the rows that broke it, ascending; empty for a contract on the whole dataset
+    observed: float | None  # the measured value of a contract on the whole dataset
+
+
+@dataclass(frozen=True)
+class GateResult:
+    contracts: list[ContractResult]  # in the suite's order
+    checked: int
+    broken: list[list[str]] = field(repr=False)  # per row: the names of the contracts it broke
+
+    @property
+    def clean(self) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+        return np.fromiter((not names for names in self.broken), dtype=bool, count=self.checked)
+
+
+def gate(checks: pd.DataFrame, ids: Sequence[str], suite: "ExpectationSuite", docs: Path, label: str) -> GateResult:
+    """Validate `checks` (one row of numbers per dataset row, named by `ids`) and add the result to the Data Docs under `label`.
+
+    Raises RuntimeError, which is a bug, for a null in `checks` (Great Expectations would let it pass) and for an expectation
+    that could not be evaluated.
+    """
+    nulls = [name for name in checks.columns if checks[name].isna().any()]
+    if nulls:
+        raise RuntimeError(f"the columns {nulls} hold nulls, which every contract would let pass")
+    # Data Docs print index values unescaped (found by test), and ids come from users' files
+    frame = checks.assign(row=np.arange(len(checks)), row_id=[html.escape(str(i)) for i in ids])
+    order = [expectation.meta["contract"] for expectation in suite.expectations]
+    results = {r.expectation_config.meta["contract"]: r for r in _validate(frame, suite, docs, label)}
+    contracts = [_read(results[name], len(checks)) for name in order]
+    broken: list[list[str]] = [[] for _ in range(len(checks))]
+    for contract in contracts:
+        for row in contract.rows:
+            broken[row].append(contract.name)
+    return GateResult(contracts, len(checks), broken)
+
+
+def _read(result: "ExpectationValidationResult", checked: int) -> ContractResult:
+    meta = result.expectation_config.meta
+    if result.exception_info.get("raised_exception") or any(
+        isinstance(info, dict) and info.get("raised_exception") for info in result.exception_info.values()
+    ):
+        raise RuntimeError(f"contract {meta['contract']} could not be evaluated: {result.exception_info}")
+    # unexpected_list stops at 200 values; only the index list names every row
+    rows = sorted({int(entry["row"]) for entry in result.result.get("unexpected_index_list") or []})
+    if meta["level"] == "row" and len(rows) != result.result.get("unexpected_count", 0):
+        raise RuntimeError(f"contract {meta['contract']} broke {result.result['unexpected_count']} rows but names {len(rows)}")
+    observed = result.result.get("observed_value")
+    value = None if observed is None else float(observed)
+    return ContractResult(meta["contract"], meta["why"], meta["level"], bool(result.success), checked, rows, value)
+
+
+def _validate(frame: pd.DataFrame, suite: "ExpectationSuite", docs: Path, label: str) -> list[Any]:
+    context = _context(docs)
+    import great_expectations as gx
+    from great_expectations.checkpoint import UpdateDataDocsAction
+
+    asset = context.data_sources.add_or_update_pandas("plumbline").add_dataframe_asset(suite.name)
+    checkpoint = context.checkpoints.add_or_update(
+        gx.Checkpoint(
+            name=suite.name,
+            validation_definitions=[
+                context.validation_definitions.add_or_update(
+                    gx.ValidationDefinition(
+                        name=suite.name,
+                        data=asset.add_batch_definition_whole_dataframe("all rows"),
+                        suite=context.suites.add_or_update(suite),
+                    )
+                )
+            ],
+            result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["row", "row_id"]},
+            actions=[UpdateDataDocsAction(name="data docs", site_names=[_SITE])],
+        )
+    )
+    outcome = checkpoint.run(batch_parameters={"dataframe": frame}, run_id=gx.RunIdentifier(run_name=label))
+    _remove_beacons(docs)
+    (result,) = outcome.run_results.values()
+    return list(result.results)
+
+
+def _remove_beacons(docs: Path) -> None:
+    """Every page of Data Docs fetches its logo from the vendor's server, with the time and an id of the run: leave that out."""
+    for page in docs.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        if _BEACON.search(text):
+            page.write_text(_BEACON.sub("data:,", text), encoding="utf-8")
+
+
+def _context(docs: Path) -> "AbstractDataContext":
+    """A fresh in-memory context (4 ms) whose results and pages live in `docs`.
+
+    Not cached: Great Expectations remembers the context made last as *the* project, so a cached one would write elsewhere.
+    """
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import DataContextConfig
+
+    def folder(name: str) -> dict[str, str]:
+        return {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs.absolute() / name)}
+
+    memory = {"class_name": "InMemoryStoreBackend"}
+    config = DataContextConfig(
+        expectations_store_name="expectations_store",
+        validation_results_store_name="validation_results_store",
+        checkpoint_store_name="checkpoint_store",
+        stores={
+            "expectations_store": {"class_name": "ExpectationsStore", "store_backend": folder(".store/expectations")},
+            "validation_results_store": {"class_name": "ValidationResultsStore", "store_backend": folder(".store/results")},
+            "validation_definition_store": {"class_name": "ValidationDefinitionStore", "store_backend": memory},
+            "checkpoint_store": {"class_name": "CheckpointStore", "store_backend": memory},
+        },
+        data_docs_sites={
+            _SITE: {
+                "class_name": "SiteBuilder",
+                "show_how_to_buttons": False,
+                "store_backend": folder(""),
+                "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+            }
+        },
+        analytics_enabled=False,
+    )
+    context = gx.get_context(project_config=config, mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    return context

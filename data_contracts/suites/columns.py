@@ -1,0 +1,83 @@
+"""Checkable numbers from texts, token ids and conversations: one value per row, never null.
+
+Never null, because Great Expectations skips null values: a contract on a null passes.
+"""
+
+import re
+from collections.abc import Collection, Hashable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+Counts = np.ndarray[tuple[int], np.dtype[np.int64]]
+
+
+def token_counts(ids: "pd.Series[Any]") -> Counts:
+    return np.fromiter((0 if row is None else len(row) for row in ids), dtype=np.int64, count=len(ids))
+
+
+def id_counts(ids: "pd.Series[Any]", wanted: Collection[int]) -> Counts:
+    """How many of a row's token ids are among `wanted`."""
+    lengths = token_counts(ids)
+    flat = np.concatenate([np.empty(0, dtype=np.int64), *(row for row in ids if row is not None)])
+    row_of: Counts = np.repeat(np.arange(len(ids)), lengths)
+    return np.bincount(row_of[np.isin(flat, list(wanted))], minlength=len(ids)).astype(np.int64)
+
+
+def misplaced_eos(ids: "pd.Series[Any]", stopped: "pd.Series[bool]", eos: int) -> Counts:
+    """0 where a row holds exactly one end-of-sequence token at its end if it stopped, and none if it was cut; else 1."""
+    at_end = np.fromiter((row is not None and len(row) > 0 and row[-1] == eos for row in ids), dtype=bool, count=len(ids))
+    expected = stopped.to_numpy(dtype=bool)
+    return ((id_counts(ids, (eos,)) != expected) | (at_end != expected)).astype(np.int64)
+
+
+def control_token_counts(
+    texts: "pd.Series[str]", ids: "pd.Series[Any]", tokens: Sequence[str], token_ids: Collection[int], eos: int
+) -> Counts:
+    """Control tokens in an answer, spelt in its text or hidden in its ids (decoding skips those); its end token apart."""
+    return spelt_counts(texts, tokens) + id_counts(ids, set(token_ids) - {eos})
+
+
+def spelt_counts(texts: "pd.Series[str]", tokens: Sequence[str]) -> Counts:
+    if not tokens:
+        return np.zeros(len(texts), dtype=np.int64)
+    pattern = re.compile("|".join(re.escape(token) for token in sorted(tokens, key=len, reverse=True)))
+    return np.fromiter((len(pattern.findall(text)) for text in texts.fillna("")), dtype=np.int64, count=len(texts))
+
+
+def text_sizes(texts: "pd.Series[str]", ids: "pd.Series[Any]") -> Counts:
+    """Characters of the text without outer white space, or tokens where those are fewer."""
+    characters = np.fromiter((len(text.strip()) for text in texts.fillna("")), dtype=np.int64, count=len(texts))
+    return np.minimum(characters, token_counts(ids))
+
+
+def copies(keys: Sequence[Hashable]) -> Counts:
+    """How many rows carry the same key, this one included."""
+    series = pd.Series(list(keys), dtype=object)
+    return series.groupby(series).transform("size").to_numpy(dtype=np.int64) if len(series) else np.empty(0, dtype=np.int64)
+
+
+def conversations(prompts: "pd.Series[Any]") -> list[tuple[tuple[str, str], ...]]:
+    """Each prompt as a hashable ((role, content), …)."""
+    return [tuple((m["role"] or "", m["content"] or "") for m in prompt) if prompt is not None else () for prompt in prompts]
+
+
+def turns_out_of_order(prompt: tuple[tuple[str, str], ...]) -> int:
+    """Turns that break system?, user, assistant, user, …; plus one if the last turn is not the user's."""
+    roles = [role for role, _ in prompt]
+    turns = roles[1:] if roles[:1] == ["system"] else roles
+    wrong = sum(role != ("user", "assistant")[i % 2] for i, role in enumerate(turns))
+    return wrong + (turns[-1:] != ["user"])
+
+
+def prompt_columns(frame: pd.DataFrame, bos: int | None, tokens: Sequence[str]) -> dict[str, Counts]:
+    prompts = conversations(frame["prompt"])
+    texts = pd.Series(["\n".join(content for _, content in prompt) for prompt in prompts], dtype=object)
+    return {
+        "prompt_tokens": token_counts(frame["prompt_ids"]),
+        "prompt_bos_tokens": id_counts(frame["prompt_ids"], () if bos is None else (bos,)),
+        "prompt_spelt_control_tokens": spelt_counts(texts, tokens),
+        "prompt_turns_out_of_order": np.array([turns_out_of_order(p) for p in prompts], dtype=np.int64),
+        "prompt_empty_turns": np.array([sum(not c.strip() for _, c in p) for p in prompts], dtype=np.int64),
+    }

@@ -1,0 +1,131 @@
+"""Human preferences as people store them, read into one shape: a shared conversation and two answers to its last turn.
+
+Understood are `chosen`/`rejected` without a prompt (two whole conversations that differ in the last answer only) and with one
+(`chosen` and `rejected` are the answers, or whole conversations again). A conversation is a list of role/content messages, or a
+transcript as in Anthropic's HH data: "\\n\\nHuman: …\\n\\nAssistant: …".
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from models.chat import Message
+
+_TURN = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):[ \t]?")
+_ROLE = {"Human": "user", "Assistant": "assistant"}
+_ROLES = ("system", "user", "assistant")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Preference:
+    prompt: list[Message]
+    chosen: str
+    rejected: str
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Why a row is no preference: one of the names in `REASONS`."""
+
+    reason: str
+
+
+REASONS = {
+    "not_utf8": "the line is not UTF-8 text",
+    "not_json": "the line is not JSON",
+    "not_an_object": "the line is JSON, but no object with keys",
+    "missing_field": "chosen or rejected is missing",
+    "not_text": "a field is neither text nor a list of role/content messages, or holds half a surrogate pair",
+    "unknown_role": "a message has a role other than system, user and assistant",
+    "not_a_transcript": "there is no prompt, and chosen or rejected does not begin with a Human: or Assistant: turn",
+    "no_assistant_turn": "a conversation does not end with an answer",
+    "empty_conversation": "there is no turn before the answers",
+    "prompts_differ": "chosen and rejected answer different conversations",
+    "refused_by_template": "the policy's chat template does not accept the conversation",
+}
+
+
+def read_preference(row: Any) -> Preference | Unreadable:
+    """The preference in a parsed JSON line, or why there is none."""
+    if not isinstance(row, dict):
+        return Unreadable("not_an_object")
+    if row.get("chosen") is None or row.get("rejected") is None:
+        return Unreadable("missing_field")
+    given = _prompt(row["prompt"]) if row.get("prompt") is not None else None
+    if isinstance(given, Unreadable):
+        return given
+    chosen, rejected = _side(row["chosen"], given), _side(row["rejected"], given)
+    for side in (chosen, rejected):
+        if isinstance(side, Unreadable):
+            return side
+    assert not isinstance(chosen, Unreadable) and not isinstance(rejected, Unreadable)
+    if chosen[:-1] != rejected[:-1]:
+        return Unreadable("prompts_differ")
+    if len(chosen) == 1:
+        return Unreadable("empty_conversation")
+    return Preference(chosen[:-1], chosen[-1]["content"], rejected[-1]["content"])
+
+
+def parse_transcript(text: str) -> list[Message] | None:
+    """The turns of "\\n\\nHuman: …\\n\\nAssistant: …", each without outer white space; None if the text begins otherwise."""
+    if not _TURN.match(text):
+        return None
+    _, *parts = _TURN.split(text)
+    return [Message(role=_ROLE[name], content=said.strip()) for name, said in zip(parts[::2], parts[1::2], strict=True)]
+
+
+def _prompt(value: Any) -> list[Message] | Unreadable:
+    if isinstance(value, str):
+        if _SURROGATE.search(value):
+            return Unreadable("not_text")
+        messages = parse_transcript(value) or [Message(role="user", content=value)]
+    else:
+        read = _messages(value)
+        if isinstance(read, Unreadable):
+            return read
+        messages = read
+    # "\n\nHuman: …\n\nAssistant:" leaves the answer's turn open
+    open_turn = bool(messages) and messages[-1]["role"] == "assistant" and not messages[-1]["content"]
+    return messages[:-1] if open_turn else messages
+
+
+def _side(value: Any, given: list[Message] | None) -> list[Message] | Unreadable:
+    """The conversation that ends with this side's answer; `given` is the prompt the row names, if it names one."""
+    if isinstance(value, str):
+        if _SURROGATE.search(value):
+            return Unreadable("not_text")
+        conversation = parse_transcript(value)
+        if conversation is None and given is None:
+            return Unreadable("not_a_transcript")
+        messages = conversation or [Message(role="assistant", content=value.strip())]
+    else:
+        read = _messages(value)
+        if isinstance(read, Unreadable):
+            return read
+        messages = read
+    if not messages or messages[-1]["role"] != "assistant":
+        return Unreadable("no_assistant_turn")
+    if given is None:
+        return messages
+    # a whole conversation must repeat the prompt; it may say more before it, such as a system message
+    before = messages[:-1]
+    if before and before[len(before) - len(given) :] != given:
+        return Unreadable("prompts_differ")
+    return [*(before or given), messages[-1]]
+
+
+def _messages(value: Any) -> list[Message] | Unreadable:
+    if not isinstance(value, list):
+        return Unreadable("not_text")
+    messages = []
+    for message in value:
+        if not isinstance(message, dict):
+            return Unreadable("not_text")
+        role, content = message.get("role"), message.get("content")
+        if not isinstance(content, str) or _SURROGATE.search(content):
+            return Unreadable("not_text")
+        if role not in _ROLES:
+            return Unreadable("unknown_role")
+        messages.append(Message(role=role, content=content))
+    return messages

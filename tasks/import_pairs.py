@@ -1,0 +1,143 @@
+"""Import: a preference file that somebody already has becomes pairs, and a part of its prompts is held out.
+
+The file is JSON lines, plain or gzip, read line by line. A line that cannot be read does not stop the import: it goes to
+`unreadable.jsonl` with its number and the name of the reason.
+"""
+
+import contextlib
+import gzip
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from data_contracts.config import PairsFileConfig
+from data_contracts.errors import PlumblineError
+from data_contracts.store import Dataset, build, file_digest
+from models.chat import Message, encode_answer, encode_prompt
+from models.checkpoint import Checkpoint, load_tokenizer
+from models.transcripts import REASONS, Preference, Unreadable, read_preference
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+_GZIP = b"\x1f\x8b"
+_SHAPES = "JSON lines with chosen/rejected transcripts, or with prompt, chosen and rejected as texts or messages"
+
+
+def import_pairs(
+    folder: Path,
+    config: PairsFileConfig,
+    policy: Checkpoint,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Dataset:
+    """The pairs in `config.file`, encoded by the policy's tokenizer; `pair_id` is the line number, progress counts bytes.
+
+    Both answers count as complete, since somebody wrote them to their end.
+    Facts: `lines`, `pairs`, `unreadable` (reason → lines).
+
+    Raises PlumblineError if the file is damaged or no line of it is a preference.
+    """
+    path = Path(config.file)
+
+    def make(work: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        tokenizer = load_tokenizer(policy.path)
+        rows: list[dict[str, Any]] = []
+        failures: list[tuple[int, str]] = []
+        for number, line in _lines(path, progress):
+            row = _read(line, number, tokenizer)
+            if isinstance(row, Unreadable):
+                failures.append((number, row.reason))
+            else:
+                rows.append(row)
+        counts = dict(sorted(Counter(reason for _, reason in failures).items()))
+        if not rows:
+            told = "it is empty" if not failures else f"none of its {len(failures)} lines could be read {counts}"
+            raise PlumblineError(f"{path} is no preference file: {told}; give {_SHAPES}")
+        with (work / "unreadable.jsonl").open("w", encoding="utf-8") as stream:
+            for number, reason in failures:
+                stream.write(json.dumps({"line": number, "reason": reason, "meaning": REASONS[reason]}) + "\n")
+        return rows, {"lines": len(rows) + len(failures), "pairs": len(rows), "unreadable": counts}
+
+    return build(folder, "pairs", {"file": file_digest(path)}, make, models={"policy": policy.hash})
+
+
+def _lines(path: Path, progress: Callable[[int, int], None]) -> Iterator[tuple[int, bytes]]:
+    """(number from 1, line) of every line that is not blank. Raises PlumblineError if a gzip file is damaged."""
+    total = path.stat().st_size
+    with path.open("rb") as raw, contextlib.ExitStack() as closing:
+        is_gzip = raw.read(2) == _GZIP
+        raw.seek(0)
+        stream: Iterable[bytes] = closing.enter_context(gzip.open(raw)) if is_gzip else raw
+        try:
+            for number, line in enumerate(stream, 1):
+                if line.strip():
+                    yield number, line
+                progress(raw.tell(), total)
+        except (EOFError, gzip.BadGzipFile) as error:
+            raise PlumblineError(f"{path} is a damaged gzip file ({error}): fetch it again") from None
+
+
+def _read(line: bytes, number: int, tokenizer: "PreTrainedTokenizerFast") -> dict[str, Any] | Unreadable:
+    from jinja2 import TemplateError
+
+    try:
+        preference = read_preference(json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8")))
+        if isinstance(preference, Unreadable):
+            return preference
+        return _row(preference, number, tokenizer)
+    except UnicodeDecodeError:
+        return Unreadable("not_utf8")
+    except (ValueError, RecursionError):
+        return Unreadable("not_json")
+    except TemplateError:
+        return Unreadable("refused_by_template")
+
+
+def _row(preference: Preference, number: int, tokenizer: "PreTrainedTokenizerFast") -> dict[str, Any]:
+    return {
+        "pair_id": str(number),
+        "prompt_id": str(number),
+        "prompt": preference.prompt,
+        "prompt_ids": encode_prompt(tokenizer, preference.prompt),
+        "chosen": preference.chosen,
+        "rejected": preference.rejected,
+        "chosen_ids": encode_answer(tokenizer, preference.chosen),
+        "rejected_ids": encode_answer(tokenizer, preference.rejected),
+        "chosen_stopped": True,
+        "rejected_stopped": True,
+        "method": "human",
+        "margin": None,
+        "reasoning": "",
+        "policy": "",
+    }
+
+
+def split_held_out(folder: Path, pairs: Dataset, share: float, seed: int, side: Literal["train", "held_out"]) -> Dataset:
+    """One side of a split of `pairs` by conversation: all pairs whose first user turn is the same stay together.
+
+    So no prompt is on both sides, nor is an earlier stretch of a held-out conversation among the pairs to train on. The share is
+    one of conversations, rounded up; which ones depends on the seed alone, not on their order.
+
+    Raises PlumblineError if the pairs hold fewer than two conversations.
+    """
+
+    def make(_work: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        rows = pairs.records()
+        openings = [_opening(row["prompt"]) for row in rows]
+        ordered = sorted(set(openings), key=lambda text: hashlib.sha256(f"{seed}\n{text}".encode()).digest())
+        if len(ordered) < 2:
+            raise PlumblineError(f"{pairs.folder} holds {len(ordered)} conversation: at least two are needed to hold one out")
+        held = set(ordered[: min(math.ceil(share * len(ordered)), len(ordered) - 1)])
+        kept = [row for row, opening in zip(rows, openings, strict=True) if (opening in held) == (side == "held_out")]
+        return kept, {"conversations": len(held) if side == "held_out" else len(ordered) - len(held)}
+
+    return build(folder, "pairs", {"share": share, "seed": seed, "side": side}, make, parents=[pairs])
+
+
+def _opening(prompt: list[Message]) -> str:
+    first = next((m["content"] for m in prompt if m["role"] == "user"), "")
+    return " ".join(first.casefold().split())

@@ -1,0 +1,130 @@
+"""Validate: clean rows go on, broken rows go to quarantine under the names of the contracts they broke.
+
+Beside the clean data the stage leaves `quarantine.parquet` (the broken rows and a `contracts` column), `gate.json` (every
+contract, how many rows broke it and five of their ids) and its pages in the run's Data Docs. If the dataset as a whole fails,
+these two files are kept in `<folder>.failed/` and the run stops.
+"""
+
+import json
+import shutil
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data_contracts.config import ValidateConfig
+from data_contracts.errors import PlumblineError
+from data_contracts.gate import ContractResult, GateResult, gate
+from data_contracts.store import Dataset, build
+from data_contracts.suites import SUITES, VERSION, whole_suite
+from data_contracts.suites.contract import Limits
+from models.chat import control_tokens, encode_prompt
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+_EXAMPLES = 5
+
+
+def limits_of(tokenizer: "PreTrainedTokenizerFast", max_tokens: int, policy: str | None = None) -> Limits:
+    """What the contracts must know: the tokenizer's control tokens, how its template begins, the context, the policy's hash."""
+    eos, bos = tokenizer.eos_token_id, tokenizer.bos_token_id
+    bos = None if bos == eos else bos
+    probe = encode_prompt(tokenizer, [{"role": "user", "content": "hello"}])
+    spelt = control_tokens(tokenizer)
+    return Limits(
+        max_tokens=max_tokens,
+        eos_token_id=eos,
+        bos_token_id=bos,
+        bos_per_prompt=0 if bos is None else probe.count(bos),
+        control_tokens=tuple(spelt),
+        control_ids=tuple(tokenizer.convert_tokens_to_ids(spelt)),
+        policy=policy,
+    )
+
+
+def validate(folder: Path, data: Dataset, config: ValidateConfig, limits: Limits, docs: Path) -> Dataset:
+    """The clean rows of `data` (samples, revisions or pairs) as a dataset of the same kind.
+
+    Facts: `kept`, `quarantined`, `contracts` (name → rows that broke it), `warnings` (sentences), and for pairs `metrics`, for
+    revisions `failures` (reason → rows).
+
+    Raises PlumblineError if a contract on the whole dataset is broken: too few rows left, or too large a share lost.
+    """
+    failed = folder.with_name(f"{folder.name}.failed")
+
+    def make(work: Path) -> tuple[pa.Table, dict[str, Any]]:
+        table, frame, suite = data.table(), data.frame(), SUITES[data.kind]
+        label = f"{folder.parent.name}-{folder.name}"
+        checks = suite.derive(frame, limits)
+        rows = gate(checks, frame[suite.ID].tolist(), suite.suite(limits), docs, label)
+        ids, clean = frame[suite.ID].tolist(), rows.clean
+        whole = gate(
+            checks[clean].reset_index(drop=True),
+            frame[suite.ID][clean].tolist(),
+            whole_suite(data.kind, data.rows, config.min_rows, config.max_quarantined, any_clean=bool(clean.any())),
+            docs,
+            label,
+        )
+        _write_evidence(work, table, rows, whole, ids)
+        _stop_if_failed(work, failed, rows, whole)
+        return table.filter(pa.array(clean)), _facts(data, rows, whole, checks[clean], frame)
+
+    slice_ = {"validate": config.model_dump(mode="json"), "limits": asdict(limits), "suites": VERSION}
+    made = build(folder, data.kind, slice_, make, parents=[data])
+    shutil.rmtree(failed, ignore_errors=True)  # of an earlier attempt with other inputs
+    return made
+
+
+def _write_evidence(work: Path, table: pa.Table, rows: GateResult, whole: GateResult, ids: list[str]) -> None:
+    names = pa.array([names for names in rows.broken if names], type=pa.list_(pa.string()))
+    quarantined = table.filter(pa.array(~rows.clean))
+    pq.write_table(quarantined.append_column("contracts", names), work / "quarantine.parquet")
+    report = {
+        "checked": rows.checked,
+        "kept": whole.checked,
+        "quarantined": rows.checked - whole.checked,
+        "contracts": [_entry(c, ids) for c in rows.contracts] + [_entry(c, []) for c in whole.contracts],
+    }
+    (work / "gate.json").write_text(json.dumps(report, indent=2, ensure_ascii=False), encoding="utf-8")
+
+
+def _entry(contract: ContractResult, ids: list[str]) -> dict[str, Any]:
+    entry = {"contract": contract.name, "why": contract.why, "level": contract.level, "kept": contract.kept}
+    if contract.level == "row":
+        examples = [ids[row] for row in contract.rows[:_EXAMPLES]]
+        return entry | {"checked": contract.checked, "broken": len(contract.rows), "examples": examples}
+    return entry | {"checked": contract.checked, "observed": contract.observed}
+
+
+def _stop_if_failed(work: Path, failed: Path, rows: GateResult, whole: GateResult) -> None:
+    broken = [c for c in whole.contracts if c.level == "dataset" and not c.kept]
+    if not broken:
+        return
+    shutil.rmtree(failed, ignore_errors=True)
+    failed.mkdir(parents=True)
+    for name in ("quarantine.parquet", "gate.json"):
+        shutil.copy(work / name, failed / name)
+    worst = max(rows.contracts, key=lambda c: len(c.rows))
+    most = f", most of them by {worst.name} ({len(worst.rows)} rows)" if worst.rows else ""
+    raise PlumblineError(
+        f"{failed.with_suffix('')}: the contract {broken[0].name} is broken: {whole.checked} of {rows.checked} rows are left, "
+        f"{rows.checked - whole.checked} were quarantined{most}; look at gate.json and quarantine.parquet in {failed}"
+    )
+
+
+def _facts(data: Dataset, rows: GateResult, whole: GateResult, clean: Any, frame: Any) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "kept": whole.checked,
+        "quarantined": rows.checked - whole.checked,
+        "contracts": {c.name: len(c.rows) for c in rows.contracts},
+        "warnings": [f"{c.name} ({c.observed:.3g}): {c.why}" for c in whole.contracts if c.level == "warning" and not c.kept],
+    }
+    if data.kind == "pairs":
+        facts["metrics"] = SUITES["pairs"].metrics(clean)
+    if data.kind == "revisions":
+        facts["failures"] = dict(sorted(Counter(frame["failure"].dropna()).items()))
+    return facts

@@ -1,0 +1,33 @@
+"""Given rows, expect broken contracts: the shape of every suite's test."""
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pandas as pd
+
+from data_contracts.gate import gate
+from data_contracts.suites.contract import Limits
+
+BOS, EOS, USER, WORD = 1, 2, 3, 9
+LIMITS = Limits(
+    max_tokens=12,
+    eos_token_id=EOS,
+    bos_token_id=BOS,
+    bos_per_prompt=1,
+    control_tokens=("<|begin|>", "<|end|>", "<|user|>"),
+    control_ids=(BOS, EOS, USER),
+    policy="good",
+)
+PROMPT = [{"role": "user", "content": "What is the capital?"}]
+
+
+def broken_contracts(suite: ModuleType, rows: list[dict[str, Any]], docs: Path) -> dict[str, list[str]]:
+    """Row id → names of the contracts it broke."""
+    frame = pd.DataFrame(rows)
+    result = gate(suite.derive(frame, LIMITS), frame[suite.ID].tolist(), suite.suite(LIMITS), docs, "test")
+    return dict(zip(frame[suite.ID], result.broken, strict=True))
+
+
+def named_contracts(suite: ModuleType) -> set[str]:
+    return {expectation.meta["contract"] for expectation in suite.suite(LIMITS).expectations}
