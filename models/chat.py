@@ -1,0 +1,59 @@
+"""Between conversations and token ids. Prompt and answer are encoded apart and concatenated (design, decision 2)."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypedDict
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+
+class Message(TypedDict):
+    role: str
+    content: str
+
+
+def encode_prompt(tokenizer: "PreTrainedTokenizerFast", messages: Sequence[Message]) -> list[int]:
+    """Token ids of the conversation with the generation prompt, and exactly the template's own control tokens.
+
+    Text that spells a control token (`<|end|>`) would be read as one if the rendered template were simply encoded. Where
+    a message holds such text, the template is rendered around placeholders and each message is encoded as plain characters.
+    """
+    if any(token in m["content"] for m in messages for token in control_tokens(tokenizer)):
+        marks = [f"\ue000{i}\ue001" for i in range(len(messages))]
+        shell = [Message(role=m["role"], content=mark) for m, mark in zip(messages, marks, strict=True)]
+        rendered, ids = _render(tokenizer, shell), []
+        for mark, message in zip(marks, messages, strict=True):
+            before, found, rendered = rendered.partition(mark)
+            ids += _encode(tokenizer, before)
+            ids += (
+                tokenizer(message["content"], add_special_tokens=False, split_special_tokens=True)["input_ids"] if found else []
+            )
+        return ids + _encode(tokenizer, rendered)
+    return _encode(tokenizer, _render(tokenizer, list(messages)))
+
+
+def encode_answer(tokenizer: "PreTrainedTokenizerFast", text: str) -> list[int]:
+    """Ids of a complete answer that somebody else wrote: its text as plain characters, then one end-of-sequence token."""
+    ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return [*ids, tokenizer.eos_token_id]
+
+
+def decode_answer(tokenizer: "PreTrainedTokenizerFast", ids: Sequence[int]) -> str:
+    """Text of an answer, without the control tokens it may contain."""
+    text: str = tokenizer.decode(list(ids), skip_special_tokens=True)
+    return text
+
+
+def control_tokens(tokenizer: "PreTrainedTokenizerFast") -> list[str]:
+    return [str(t) for t in tokenizer.added_tokens_decoder.values() if t.special]
+
+
+def _render(tokenizer: "PreTrainedTokenizerFast", messages: list[Message]) -> str:
+    text: str = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    return text
+
+
+def _encode(tokenizer: "PreTrainedTokenizerFast", rendered: str) -> list[int]:
+    # the template writes its own beginning-of-sequence token, so the tokenizer must not add a second one
+    ids: list[int] = tokenizer(rendered, add_special_tokens=False)["input_ids"]
+    return ids

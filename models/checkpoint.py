@@ -1,0 +1,60 @@
+"""A checkpoint is a folder in Hugging Face format, named everywhere by the hash of what decides its behaviour.
+
+Weights are safetensors only and remote code is never run: a folder that needs either is refused.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data_contracts.errors import PlumblineError
+from data_contracts.store import digest, file_digest
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+_PARTS = ["*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "*.model", "*.jinja"]
+_PARTS += ["tokenizer*", "special_tokens_map.json", "vocab.json", "merges.txt"]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    path: Path
+    hash: str
+
+
+def open_checkpoint(reference: str | Path) -> Checkpoint:
+    """The checkpoint in a folder, or fetched from the hub for an id like `org/name`.
+
+    Raises PlumblineError if it is incomplete or holds no safetensors weights.
+    """
+    path = Path(reference)
+    if not path.is_dir():
+        from huggingface_hub import snapshot_download
+
+        path = Path(snapshot_download(str(reference), allow_patterns=_PARTS))
+    if not (path / "config.json").exists():
+        raise PlumblineError(f"{path} holds no model: config.json is missing")
+    if not any(path.glob("*.safetensors")):
+        raise PlumblineError(f"{path} holds no safetensors weights, and no other format is loaded: convert the checkpoint first")
+    files = sorted({f for pattern in _PARTS for f in path.glob(pattern)})
+    return Checkpoint(path.resolve(), digest([[f.name, file_digest(f)] for f in files]))
+
+
+def load_tokenizer(path: Path) -> "PreTrainedTokenizerFast":
+    """Raises PlumblineError if the tokenizer has no chat template: prompts are conversations."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    if not tokenizer.chat_template:
+        raise PlumblineError(f"the tokenizer in {path} has no chat template: add chat_template.jinja to the checkpoint")
+    if tokenizer.eos_token_id is None:
+        raise PlumblineError(f"the tokenizer in {path} names no end-of-sequence token: set eos_token in tokenizer_config.json")
+    return tokenizer
+
+
+def load_model(path: Path, dtype: "torch.dtype") -> "PreTrainedModel":
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(path, dtype=dtype, trust_remote_code=False, use_safetensors=True)

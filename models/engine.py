@@ -1,0 +1,249 @@
+"""The only door to vLLM: generate, score, and swap weights in one engine that lives as long as the run.
+
+Importing and starting vLLM costs 20-60 s on two cores, swapping weights a fraction of a second. A swap can go wrong in silence
+(tied embeddings keep the old output matrix on CPUs, the prefix cache keeps the old keys), so each one is proven: the
+log-probabilities of a probe longer than one cache block must equal those of a plain transformers forward (design, decision 1).
+"""
+
+import io
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from data_contracts.config import EngineConfig
+from data_contracts.errors import PlumblineError
+from models.chat import decode_answer
+from models.checkpoint import Checkpoint, load_model, load_tokenizer
+
+_ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # in this process: weights can be swapped and the model reached
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+_PROBE_TOKENS = 200  # longer than one cache block (128 tokens on CPUs), so that a stale prefix cache shows
+_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1}  # largest mean difference in nats; a wrong weight is off by more than 1
+_SAME_ENGINE = (
+    *("architectures", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads"),
+    *("head_dim", "vocab_size", "tie_word_embeddings", "rope_scaling", "rope_theta", "rope_parameters"),
+)
+
+Progress = Callable[[int, int], None]
+
+
+def quiet(_done: int, _total: int) -> None:
+    """The progress of work that nobody watches."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """`temperature` 0 is greedy; `max_tokens` counts the end-of-sequence token."""
+
+    temperature: float
+    top_p: float
+    max_tokens: int
+
+
+@dataclass(frozen=True)
+class Completion:
+    """`token_ids` are the sampler's own and end with the end-of-sequence token exactly if `finish_reason` is "stop"."""
+
+    text: str
+    token_ids: list[int]
+    finish_reason: str
+
+
+def preload() -> None:
+    """Import vLLM, which takes 15-40 s, while something else starts up."""
+    os.environ.update({k: os.environ.get(k, v) for k, v in _ENVIRONMENT.items()})
+    import vllm  # noqa: F401
+
+
+class Engine:
+    """A running vLLM engine, starting on `checkpoint`. Token ids in, token ids out; `use` swaps the weights.
+
+    Raises PlumblineError where vLLM and transformers disagree about the weights in use.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, config: EngineConfig) -> None:
+        preload()
+        import torch
+
+        self.on_gpu = torch.cuda.is_available()
+        self.dtype = config.dtype if config.dtype != "auto" else ("bfloat16" if self.on_gpu else "float32")
+        self._config = config
+        self._probes: dict[str, list[float]] = {}
+        self._asleep = False
+        self.current = checkpoint
+        self._start(checkpoint)
+
+    def use(self, checkpoint: Checkpoint) -> None:
+        """Make `checkpoint` the weights in use and prove it. Another architecture restarts the engine."""
+        self._wake()
+        if checkpoint.hash == self.current.hash:
+            return
+        if _shape(checkpoint.path) != _shape(self.current.path):
+            self.close()
+            self._start(checkpoint)
+            return
+        self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(checkpoint.path)})
+        if json.loads((checkpoint.path / "config.json").read_text()).get("tie_word_embeddings") and not self.on_gpu:
+            self._llm.apply_model(_retie)
+        self._llm.reset_prefix_cache()
+        self.current, self.tokenizer = checkpoint, load_tokenizer(checkpoint.path)
+        self._prove()
+
+    def generate(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int], progress: Progress = quiet
+    ) -> list[Completion]:
+        """One completion a prompt, in order; equal prompts, sampling and seeds give equal completions on equal hardware."""
+        from vllm import SamplingParams
+
+        self._wake()
+        parameters = [
+            SamplingParams(
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                max_tokens=sampling.max_tokens,
+                seed=seed if sampling.temperature > 0 else None,
+                detokenize=False,
+            )
+            for seed in seeds
+        ]
+        outputs = self._run(prompts, parameters, progress)
+        eos = self.tokenizer.eos_token_id
+        completions = []
+        for output in outputs:
+            ids = list(output.outputs[0].token_ids)
+            stopped = output.outputs[0].finish_reason == "stop" and ids[-1:] == [eos]
+            completions.append(Completion(decode_answer(self.tokenizer, ids), ids, "stop" if stopped else "length"))
+        return completions
+
+    def score(
+        self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], progress: Progress = quiet
+    ) -> list[float]:
+        """Summed log-probability (nats) of each answer after its prompt, under the weights in use."""
+        rows = self._token_logprobs([[*p, *a] for p, a in zip(prompts, answers, strict=True)], progress)
+        return [sum(row[len(prompt) :]) for row, prompt in zip(rows, prompts, strict=True)]
+
+    def rest(self) -> None:
+        """Give the GPU's memory to the trainer until the next call. CPUs have nothing to give."""
+        if self.on_gpu and not self._asleep:
+            self._llm.sleep(level=1)
+            self._asleep = True
+
+    def close(self) -> None:
+        import gc
+
+        from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
+
+        self._llm.llm_engine.engine_core.shutdown()
+        del self._llm
+        gc.collect()
+        cleanup_dist_env_and_memory()
+
+    def _start(self, checkpoint: Checkpoint) -> None:
+        from vllm import LLM
+
+        self._llm = LLM(
+            str(checkpoint.path),
+            dtype=self.dtype,
+            max_model_len=self._config.max_model_len,
+            enforce_eager=not self.on_gpu,
+            gpu_memory_utilization=self._config.gpu_memory,
+            enable_sleep_mode=self.on_gpu,
+            # On a CPU a prompt cut in two by chunked prefill crashes a seeded request: vLLM rewinds its generator by a CUDA call.
+            enable_chunked_prefill=self.on_gpu,
+            max_num_batched_tokens=max(4096, self._config.max_model_len),
+            seed=0,
+            disable_log_stats=True,
+            trust_remote_code=False,
+            use_tqdm_on_load=False,
+        )
+        self.current, self.tokenizer = checkpoint, load_tokenizer(checkpoint.path)
+        self._prove()
+
+    def _wake(self) -> None:
+        if self._asleep:
+            self._llm.wake_up()
+            self._asleep = False
+
+    def _run(self, prompts: Sequence[Sequence[int]], parameters: Any, progress: Progress) -> list[Any]:
+        inputs = [{"prompt_token_ids": list(p)} for p in prompts]
+        longest = max((len(p) for p in prompts), default=0)
+        if longest >= self._config.max_model_len:
+            raise PlumblineError(
+                f"a prompt of {longest} tokens leaves no room in engine.max_model_len {self._config.max_model_len}: "
+                "raise it or drop long prompts"
+            )
+        return self._llm.generate(inputs, parameters, use_tqdm=partial(_bar, progress, len(inputs)))
+
+    def _token_logprobs(self, sequences: list[list[int]], progress: Progress = quiet) -> list[list[float]]:
+        from vllm import SamplingParams
+
+        self._wake()
+        outputs = self._run(sequences, SamplingParams(temperature=0, max_tokens=1, prompt_logprobs=0, detokenize=False), progress)
+        rows = []
+        for ids, output in zip(sequences, outputs, strict=True):
+            given = [entry[token].logprob for token, entry in zip(ids[1:], output.prompt_logprobs[1:], strict=True)]
+            rows.append([0.0, *given])
+        return rows
+
+    def _prove(self) -> None:
+        length = min(_PROBE_TOKENS, self._config.max_model_len - 2)
+        vocabulary = len(self.tokenizer)
+        probe = [(7 * i * i + 3 * i) % vocabulary for i in range(length)]
+        if self.current.hash not in self._probes:
+            self._probes[self.current.hash] = _reference_logprobs(self.current.path, probe, self.dtype)
+        seen = self._token_logprobs([probe])[0]
+        difference = sum(abs(a - b) for a, b in zip(seen, self._probes[self.current.hash], strict=True)) / length
+        if not difference <= _TOLERANCE[self.dtype]:  # also catches NaN
+            raise PlumblineError(
+                f"vLLM does not hold the weights of {self.current.path}: a probe's log-probabilities differ from "
+                f"transformers' by {difference:.3g} nats on average (allowed {_TOLERANCE[self.dtype]}); "
+                "resume the run to start a fresh engine"
+            )
+
+
+def _shape(path: Path) -> list[Any]:
+    config = json.loads((path / "config.json").read_text())
+    return [config.get(name) for name in _SAME_ENGINE]
+
+
+def _reference_logprobs(path: Path, ids: list[int], dtype: str) -> list[float]:
+    import torch
+
+    with torch.inference_mode():
+        model = load_model(path, getattr(torch, dtype)).eval()
+        logits = model(torch.tensor([ids])).logits[0, :-1].float()
+        picked = logits.log_softmax(-1).gather(1, torch.tensor(ids[1:])[:, None])[:, 0]
+    return [0.0, *picked.tolist()]
+
+
+def _retie(model: Any) -> None:
+    """On CPUs vLLM packs a tied output matrix once and keeps the old one across a reload; pack it again."""
+    from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
+
+    head = getattr(model.lm_head, "base_layer", model.lm_head)
+    embedding = getattr(model.model.embed_tokens, "base_layer", model.model.embed_tokens)
+    head.weight = embedding.weight
+    dispatch_cpu_unquantized_gemm(head, remove_weight=False)
+
+
+def _bar(progress: Progress, expected: int, *args: Any, **options: Any) -> Any:
+    """vLLM reports progress through a tqdm bar; this one prints nothing and tells `progress` instead."""
+    from tqdm import tqdm
+
+    class Bar(tqdm):  # type: ignore[type-arg]
+        def update(self, n: float | None = 1) -> bool | None:
+            shown = super().update(n)
+            progress(int(self.n), expected)
+            return shown
+
+    return Bar(*args, **{**options, "file": io.StringIO(), "disable": False})

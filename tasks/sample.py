@@ -1,0 +1,54 @@
+"""Sample: the policy answers each prompt itself, `n` times."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from data_contracts.config import SampleConfig
+from data_contracts.store import Dataset, build
+from models.chat import encode_prompt
+from models.checkpoint import Checkpoint
+from models.engine import Engine, Progress, Sampling, quiet
+
+
+def sample(
+    folder: Path,
+    prompts: Dataset,
+    config: SampleConfig,
+    policy: Checkpoint,
+    engine: Engine,
+    seed: int,
+    progress: Progress = quiet,
+) -> Dataset:
+    """One row per answer, with the sampler's own token ids, its finish reason and the policy's hash.
+
+    Each request has a seed of its own, derived from `seed` and the sample's id, so that an answer does not depend on which others
+    were asked beside it. Sampler log-probabilities are not kept: the trainer recomputes them with its own forward.
+    """
+
+    def make(_work: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        engine.use(policy)
+        rows = []
+        for row in prompts.records():
+            ids = encode_prompt(engine.tokenizer, row["prompt"])
+            for index in range(config.n):
+                sample_id = f"{row['prompt_id']}/{index}"
+                rows.append(
+                    {**row, "sample_id": sample_id, "prompt_ids": ids, "index": index, "seed": request_seed(seed, sample_id)}
+                )
+        sampling = Sampling(config.temperature, config.top_p, config.max_tokens)
+        completions = engine.generate([r["prompt_ids"] for r in rows], sampling, [r["seed"] for r in rows], progress)
+        for row, completion in zip(rows, completions, strict=True):
+            row |= {"text": completion.text, "token_ids": completion.token_ids, "finish_reason": completion.finish_reason}
+            row |= {"stopped": completion.finish_reason == "stop", "policy": policy.hash}
+        stopped = sum(r["stopped"] for r in rows)
+        tokens = sum(len(r["token_ids"]) for r in rows)
+        return rows, {"samples": len(rows), "stop_rate": stopped / len(rows), "mean_tokens": tokens / len(rows)}
+
+    slice_ = {**config.model_dump(mode="json"), "seed": seed}
+    return build(folder, "samples", slice_, make, [prompts], {"policy": policy.hash})
+
+
+def request_seed(seed: int, name: str) -> int:
+    """A 32-bit seed that depends on nothing but its two arguments."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:4], "big")

@@ -1,0 +1,105 @@
+"""The engine holds the weights it says it holds, whatever was swapped before."""
+
+from pathlib import Path
+
+import pytest
+
+from data_contracts.errors import PlumblineError
+from models.chat import encode_prompt
+from models.checkpoint import Checkpoint, load_model, load_tokenizer, open_checkpoint
+from models.engine import Engine, Sampling
+
+pytestmark = pytest.mark.engine
+GREEDY = Sampling(0.0, 1.0, 12)
+WARM = Sampling(1.0, 1.0, 12)
+
+
+def prompts(engine: Engine, n: int = 6) -> list[list[int]]:
+    texts = [f"What is {20 + i} plus {11 + 2 * i}?" for i in range(n)]
+    return [encode_prompt(engine.tokenizer, [{"role": "user", "content": text}]) for text in texts]
+
+
+def transformers_score(checkpoint: Checkpoint, prompt: list[int], answer: list[int]) -> float:
+    import torch
+
+    with torch.inference_mode():
+        logits = load_model(checkpoint.path, torch.float32)(torch.tensor([prompt + answer])).logits[0, :-1]
+        return float(logits.log_softmax(-1).gather(1, torch.tensor((prompt + answer)[1:])[:, None])[len(prompt) - 1 :].sum())
+
+
+def test_scores_equal_transformers_after_every_swap(engine: Engine, student: Checkpoint, teacher: Checkpoint) -> None:
+    answers = {}
+    for checkpoint in (student, teacher, student):
+        engine.use(checkpoint)
+        asked = prompts(engine)
+        made = engine.generate(asked, GREEDY, [0] * len(asked))
+        answers.setdefault(checkpoint.hash, [c.text for c in made])
+        assert answers[checkpoint.hash] == [c.text for c in made]
+        for prompt, completion, score in zip(asked, made, engine.score(asked, [c.token_ids for c in made]), strict=True):
+            assert score == pytest.approx(transformers_score(checkpoint, prompt, completion.token_ids), abs=1e-3)
+    assert answers[student.hash] != answers[teacher.hash]
+
+
+def test_wrong_weights_are_noticed(engine: Engine, student: Checkpoint, teacher: Checkpoint) -> None:
+    engine.use(student)
+    engine._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(teacher.path)})
+    engine._llm.reset_prefix_cache()
+    with pytest.raises(PlumblineError, match="does not hold the weights"):
+        engine._prove()
+    engine.current = teacher
+    engine._prove()  # they are the teacher's, and for the teacher the same proof passes
+
+
+def test_a_sample_depends_on_its_seed_and_on_nothing_beside_it(engine: Engine, student: Checkpoint) -> None:
+    engine.use(student)
+    asked, seeds = prompts(engine), list(range(6))
+    together = engine.generate(asked, WARM, seeds)
+    backwards = engine.generate(asked[::-1], WARM, seeds[::-1])[::-1]
+    alone = engine.generate(asked[2:3], WARM, seeds[2:3])
+    assert together == backwards
+    assert together[2] == alone[0]
+    assert together != engine.generate(asked, WARM, [s + 100 for s in seeds])
+
+
+def test_an_answer_ends_with_eos_exactly_if_the_model_stopped(engine: Engine, student: Checkpoint) -> None:
+    engine.use(student)
+    eos = engine.tokenizer.eos_token_id
+    for budget, reasons in ((40, {"stop"}), (2, {"length"})):
+        made = engine.generate(prompts(engine), Sampling(0.0, 1.0, budget), [0] * 6)
+        assert {c.finish_reason for c in made} == reasons
+        assert all((c.token_ids.count(eos) == 1 and c.token_ids[-1] == eos) == (c.finish_reason == "stop") for c in made)
+
+
+def test_a_prompt_too_long_is_refused_before_anything_runs(engine: Engine) -> None:
+    with pytest.raises(PlumblineError, match=r"engine\.max_model_len"):
+        engine.generate([[5] * 600], GREEDY, [0])
+
+
+def tied_checkpoint(folder: Path, seed: int, tokenizer_from: Path) -> Checkpoint:
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = load_tokenizer(tokenizer_from)
+    torch.manual_seed(seed)
+    size = {
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+    }
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), **size, tie_word_embeddings=True, initializer_range=0.3, eos_token_id=tokenizer.eos_token_id
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return open_checkpoint(folder)
+
+
+def test_tied_embeddings_and_another_architecture_survive_a_swap(engine: Engine, student: Checkpoint, tmp_path: Path) -> None:
+    first, second = (tied_checkpoint(tmp_path / str(i), i, student.path) for i in (1, 2))
+    for checkpoint in (first, second, student):  # `use` proves each swap itself; the scores show that the proof was not empty
+        engine.use(checkpoint)
+        asked = prompts(engine, 2)
+        expected = [transformers_score(checkpoint, p, [7, 8, 9]) for p in asked]
+        assert engine.score(asked, [[7, 8, 9]] * 2) == pytest.approx(expected, abs=1e-3)

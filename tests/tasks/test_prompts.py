@@ -1,0 +1,52 @@
+"""Rounds take unseen prompts, and a bad prompt file is named by line before anything starts."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from data_contracts.config import PromptsConfig
+from data_contracts.errors import PlumblineError
+from tasks.prompts import check_enough, read_prompts, take_prompts
+
+
+def write(path: Path, rows: list[object]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_no_prompt_is_shown_twice(tmp_path: Path) -> None:
+    file = write(tmp_path / "p.jsonl", [{"id": f"q{i}", "prompt": f"question {i}"} for i in range(10)])
+    config = PromptsConfig(file=str(file), per_round=4)
+    rounds = [take_prompts(tmp_path / str(k), config, k).frame()["prompt_id"].tolist() for k in (1, 2)]
+    assert rounds == [["q0", "q1", "q2", "q3"], ["q4", "q5", "q6", "q7"]]
+    check_enough(file, 5, 2)
+    with pytest.raises(PlumblineError, match="holds 10 prompts"):
+        check_enough(file, 4, 3)
+
+
+def test_conversations_travel_whole(tmp_path: Path) -> None:
+    turns = [
+        {"role": "system", "content": "be short"},
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": "yes?"},
+        {"role": "user", "content": "go on"},
+    ]
+    assert read_prompts(write(tmp_path / "p.jsonl", [{"prompt": turns}])) == [("1", turns)]
+
+
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [
+        ({"question": "x"}, "no key `prompt`"),
+        ({"prompt": ""}, "not empty"),
+        ({"prompt": 3}, "must be text or a list"),
+        ({"prompt": [{"role": "assistant", "content": "x"}]}, "end with a user message"),
+        ({"prompt": "again", "id": "0"}, "occurs twice"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path: Path, row: dict[str, object], complaint: str) -> None:
+    file = write(tmp_path / "p.jsonl", [{"prompt": "fine", "id": "0"}, row])
+    with pytest.raises(PlumblineError, match=complaint) as error:
+        read_prompts(file)
+    assert "p.jsonl:2" in str(error.value)
