@@ -1,0 +1,90 @@
+"""Revise: the teacher improves each of the policy's own answers with as few changes as possible (CLAIR, arXiv 2408.06266 §3).
+
+One request an answer, in the journal before it is parsed. A reply that cannot be read stays in the dataset, with the reason.
+"""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from data_contracts.config import ReviseConfig
+from data_contracts.store import Dataset, Rows, build
+from models.chat import Message, encode_answer
+from models.checkpoint import Checkpoint, load_tokenizer
+from models.engine import Progress, Sampling, quiet
+from models.parse_revision import parse_revision
+from models.prompts import render, render_task
+from models.teacher import Teacher
+
+_KEPT = ("sample_id", "prompt_id", "prompt", "prompt_ids", "text", "token_ids", "stopped", "policy")
+
+
+def revise(
+    folder: Path,
+    samples: Dataset,
+    config: ReviseConfig,
+    teacher: Teacher,
+    policy: Checkpoint,
+    seed: int,
+    progress: Progress = quiet,
+) -> Dataset:
+    """The "revisions" dataset: one row a sample, in the order of the samples, encoded for `policy`, which will learn from them.
+
+    Facts: `parsed` = `changed` + `unchanged`, `failures` by reason, and over the changed ones the mean `token_jaccard` and
+    `levenshtein` (characters) between answer and revision. Raises PlumblineError if the template does not fit.
+    """
+
+    def make(_workdir: Path) -> tuple[Rows, dict[str, Any]]:
+        rows, tokenizer = samples.records(), load_tokenizer(policy.path)
+        conversations = [_conversation(config.template, row) for row in rows]
+        replies = teacher.complete(conversations, Sampling(config.temperature, 1.0, config.max_tokens), seed, progress)
+        revisions = []
+        for row, reply in zip(rows, replies, strict=True):
+            revision = parse_revision(reply.text, reply.finish_reason, keep_fence=row["text"].lstrip().startswith(("```", "~~~")))
+            made = {
+                "raw": reply.text,
+                "reasoning": revision.reasoning,
+                "revision": revision.text,
+                "revision_ids": None if revision.text is None else encode_answer(tokenizer, revision.text),
+                "failure": revision.failure,
+                "teacher": teacher.name,
+            }
+            revisions.append({name: row[name] for name in _KEPT} | made)
+        return revisions, _facts(revisions)
+
+    slice_ = {**config.model_dump(mode="json"), "seed": seed}
+    return build(folder, "revisions", slice_, make, [samples], {"teacher": teacher.name})
+
+
+def is_unchanged(row: dict[str, Any]) -> bool:
+    """The teacher had nothing to improve: a pair of equal answers teaches nothing."""
+    return row["revision"] is not None and row["revision"].strip() == row["text"].strip()
+
+
+def _jaccard(one: list[int], other: list[int]) -> float:
+    """Shared over all distinct tokens of two answers, 1 for equal sets (CLAIR, table 1: higher is more contrastive)."""
+    a, b = set(one), set(other)
+    return len(a & b) / len(a | b) if a | b else 1.0
+
+
+def _conversation(template: str, row: dict[str, Any]) -> list[Message]:
+    text = render(template, task=render_task(row["prompt"]), student_solution=row["text"])
+    return [{"role": "user", "content": text}]
+
+
+def _facts(rows: Rows) -> dict[str, Any]:
+    from rapidfuzz.distance import Levenshtein
+
+    parsed = [r for r in rows if r["revision"] is not None]
+    changed = [r for r in parsed if not is_unchanged(r)]
+    jaccard = [_jaccard(r["token_ids"][: -1 if r["stopped"] else None], r["revision_ids"][:-1]) for r in changed]
+    distance = [Levenshtein.distance(r["text"], r["revision"]) for r in changed]
+    return {
+        "samples": len(rows),
+        "parsed": len(parsed),
+        "changed": len(changed),
+        "unchanged": len(parsed) - len(changed),
+        "failures": dict(Counter(r["failure"] for r in rows if r["failure"]).most_common()),
+        "token_jaccard": sum(jaccard) / len(changed) if changed else None,
+        "levenshtein": sum(distance) / len(changed) if changed else None,
+    }

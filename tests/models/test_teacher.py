@@ -1,0 +1,294 @@
+"""Teachers over HTTP (a real little server on loopback) and in the engine: paid once, kept at once, no key anywhere."""
+
+import json
+import logging
+import subprocess
+import sys
+import threading
+import traceback
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from data_contracts.config import OpenAITeacher
+from data_contracts.errors import PlumblineError
+from models.chat import decode_answer, encode_prompt
+from models.checkpoint import load_tokenizer
+from models.engine import Completion, Sampling, quiet
+from models.journal import Journal, Reply
+from models.teacher import local_teacher, openai_teacher
+
+SECRET = "sk-very-secret-0123456789"
+SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=33)
+
+
+def says(text, finish_reason="stop", **message):
+    choice = {"index": 0, "message": {"role": "assistant", "content": text} | message, "finish_reason": finish_reason}
+    return 200, {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
+
+
+def refuses(status, message, code=None):
+    return status, {"error": {"message": message, "type": "error", "param": None, "code": code}}
+
+
+def echo(request):
+    return says("re: " + request["messages"][-1]["content"])
+
+
+@contextmanager
+def serving(answer):
+    """A chat completions server: `answer(request) -> (status, JSON body, or text)`; yields (address, requests, headers)."""
+    requests, headers = [], []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            requests.append(request)
+            headers.append((self.path, self.headers["Authorization"]))
+            status, body = answer(request)
+            data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "text/html" if isinstance(body, str) else "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.send_header("retry-after-ms", "1")
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/v1", requests, headers
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def journal(tmp_path, monkeypatch):
+    monkeypatch.setenv("TEACHER_KEY", SECRET)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    opened = Journal(tmp_path / "journal.db")
+    yield opened
+    opened.close()
+
+
+def teacher_at(address, journal, concurrency=4):
+    server = {"base_url": address, "model": "big/teacher", "api_key_env": "TEACHER_KEY", "concurrency": concurrency}
+    return openai_teacher(OpenAITeacher(kind="openai", **server), journal)
+
+
+def chats(*texts):
+    return [[{"role": "user", "content": text}] for text in texts]
+
+
+def test_replies_come_in_order_and_the_request_is_what_was_asked(journal):
+    with serving(echo) as (address, requests, headers):
+        seen = []
+        teacher = teacher_at(address, journal)
+        replies = teacher.complete(chats(*map(str, range(20))), SAMPLING, 3, lambda done, total: seen.append((done, total)))
+    assert replies == [Reply(f"re: {i}", "stop") for i in range(20)]
+    assert seen == [(i, 20) for i in range(21)]
+    assert set(headers) == {("/v1/chat/completions", f"Bearer {SECRET}")}
+    asked = {k: v for k, v in requests[0].items() if k not in ("messages", "seed")}
+    assert asked == {"model": "big/teacher", "temperature": 0.7, "top_p": 0.9, "max_tokens": 33}
+    assert len({r["seed"] for r in requests}) == 20 and all(0 <= r["seed"] < 2**31 for r in requests)
+    assert teacher.name == "big/teacher" and teacher.score is None
+
+
+def test_a_rerun_asks_nothing_and_another_seed_asks_again(journal):
+    with serving(echo) as (address, requests, _):
+        first = teacher_at(address, journal).complete(chats("a", "b", "a"), SAMPLING, 0, quiet)
+        assert len(requests) == 3
+        assert teacher_at(address, journal).complete(chats("a", "b", "a"), SAMPLING, 0, quiet) == first
+        assert len(requests) == 3
+        teacher_at(address, journal).complete(chats("b", "new", "a"), SAMPLING, 0, quiet)
+        assert [r["messages"][0]["content"] for r in requests[3:]] == ["new"]
+        teacher_at(address, journal).complete(chats("a"), SAMPLING, 1, quiet)
+        assert len(requests) == 5
+
+
+def test_a_busy_server_is_asked_again(journal):
+    busy = iter([refuses(429, "slow down"), refuses(503, "starting")])
+    with serving(lambda request: next(busy, None) or echo(request)) as (address, requests, _):
+        assert teacher_at(address, journal).complete(chats("a"), SAMPLING, 0, quiet) == [Reply("re: a", "stop")]
+    assert len(requests) == 3
+
+
+def test_what_arrived_before_a_failure_is_not_paid_for_twice(journal):
+    broken = threading.Event()
+
+    def answer(request):
+        if broken.is_set() and request["messages"][0]["content"] == "7":
+            return refuses(400, "no such thing")
+        return echo(request)
+
+    texts = [str(i) for i in range(12)]
+    with serving(answer) as (address, requests, _):
+        broken.set()
+        with pytest.raises(PlumblineError, match=r"refused model 'big/teacher' \(HTTP 400\): .*no such thing"):
+            teacher_at(address, journal, concurrency=1).complete(chats(*texts), SAMPLING, 0, quiet)
+        paid = len(requests) - 1
+        assert paid >= 7 and journal.count() == paid
+        broken.clear()
+        replies = teacher_at(address, journal).complete(chats(*texts), SAMPLING, 0, quiet)
+        assert [r.text for r in replies] == [f"re: {t}" for t in texts]
+        assert len(requests) == len(texts) + 1  # every answer once, and the one refusal
+
+
+def test_a_kill_between_replies_loses_none_of_them(journal):
+    reached, killed = threading.Event(), threading.Event()
+
+    def answer(request):
+        if request["messages"][0]["content"] == "3" and not killed.is_set():
+            reached.set()
+            killed.wait(60)
+        return echo(request)
+
+    code = (
+        "import sys\nfrom pathlib import Path\nsys.path.insert(0, sys.argv[1])\nfrom test_teacher import *\n"
+        "teacher_at(sys.argv[2], Journal(Path(sys.argv[3])), concurrency=1).complete("
+        "chats(*'012345'), SAMPLING, 0, quiet)\n"
+    )
+    with serving(answer) as (address, requests, _):
+        child = subprocess.Popen([sys.executable, "-c", code, str(Path(__file__).parent), address, str(journal.path)])
+        assert reached.wait(60)
+        child.kill()
+        child.wait()
+        killed.set()
+        assert journal.count() == 3
+        del requests[:]
+        replies = teacher_at(address, journal).complete(chats(*"012345"), SAMPLING, 0, quiet)
+    assert [r.text for r in replies] == [f"re: {i}" for i in range(6)]
+    assert sorted(r["messages"][0]["content"] for r in requests) == ["3", "4", "5"]
+
+
+def test_replies_are_kept_before_anybody_reads_them(journal):
+    kept = []
+    with serving(echo) as (address, _, _):
+        teacher_at(address, journal, concurrency=1).complete(
+            chats("a", "b", "c"), SAMPLING, 0, lambda done, _: kept.append(journal.count() >= done)
+        )
+    assert kept == [True] * 4
+
+
+@pytest.mark.parametrize(
+    ("answer", "reply"),
+    [
+        (says(None), Reply("", "stop")),
+        (says(None, refusal="I will not."), Reply("", "refusal")),
+        (says("", "content_filter"), Reply("", "content_filter")),
+        (says("half a", "length"), Reply("half a", "length")),
+        ((200, says("x")[1] | {"choices": []}), Reply("", "no_choice")),
+        (refuses(400, "blocked by policy", "content_filter"), Reply("", "content_filter")),
+        (refuses(400, "This model's maximum context length is 8 tokens"), Reply("", "too_long")),
+        (says("a \ud800 surrogate"), Reply("a ? surrogate", "stop")),
+    ],
+)
+def test_an_answer_without_text_is_a_reply_not_a_crash(journal, answer, reply):
+    with serving(lambda _: answer) as (address, requests, _):
+        assert teacher_at(address, journal).complete(chats("a"), SAMPLING, 0, quiet) == [reply]
+        assert teacher_at(address, journal).complete(chats("a"), SAMPLING, 0, quiet) == [reply]
+    assert len(requests) == 1
+
+
+@pytest.mark.parametrize("value", [None, "", "  "])
+def test_a_missing_key_is_told_before_anything_is_asked(journal, monkeypatch, value):
+    monkeypatch.delenv("TEACHER_KEY") if value is None else monkeypatch.setenv("TEACHER_KEY", value)
+    with pytest.raises(PlumblineError, match=r"environment variable TEACHER_KEY.*is not set"):
+        teacher_at("http://127.0.0.1:1/v1", journal)
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (refuses(401, f"Incorrect API key provided: {SECRET}"), r"127\.0\.0\.1 refused the key in TEACHER_KEY \(HTTP 401\)"),
+        (refuses(404, f"no model for {SECRET}\n" + "x" * 999), r"refused model 'big/teacher' \(HTTP 404\): .*\[key\]"),
+        ((200, "<html>Welcome</html>"), "something else than a chat completion"),
+        ((200, {"error": {"message": "provider down"}}), "something else than a chat completion"),
+    ],
+)
+def test_a_refusal_is_one_sentence_without_the_key(journal, caplog, answer, sentence):
+    caplog.set_level(logging.DEBUG)
+    with serving(lambda _: answer) as (address, _, _), pytest.raises(PlumblineError, match=sentence) as caught:
+        teacher_at(address, journal).complete(chats("a"), SAMPLING, 0, quiet)
+    assert SECRET not in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 400
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+    assert SECRET not in caplog.text
+    assert journal.count() == 0
+
+
+def test_a_server_that_is_not_there_is_named(journal, monkeypatch):
+    monkeypatch.setattr("models.teacher._RETRIES", 0)
+    with serving(echo) as (address, _, _):
+        pass
+    with pytest.raises(PlumblineError, match=r"127\.0\.0\.1 gave no answer \(APIConnectionError\)"):
+        teacher_at(address, journal).complete(chats("a"), SAMPLING, 0, quiet)
+
+
+def test_the_key_and_the_address_are_nowhere_on_disk(journal, tmp_path):
+    with serving(echo) as (address, _, _):
+        teacher_at(address, journal).complete(chats("a", "b"), SAMPLING, 0, quiet)
+    files = [p for p in tmp_path.rglob("*") if p.is_file()]
+    content = b"".join(p.read_bytes() for p in files)
+    assert b"re: a" in content  # the control: this is where the replies are
+    assert SECRET.encode() not in content and address.encode() not in content
+
+
+class ScriptedEngine:
+    """Says the prompt's ids back; breaks on the given call. What it was asked stays visible."""
+
+    def __init__(self, checkpoint, breaks_on=0):
+        self.tokenizer, self.current, self.calls, self.breaks_on = load_tokenizer(checkpoint.path), None, [], breaks_on
+
+    def use(self, checkpoint):
+        self.current = checkpoint
+
+    def generate(self, prompts, sampling, seeds, progress):
+        self.calls.append((prompts, seeds))
+        if len(self.calls) == self.breaks_on:
+            raise RuntimeError("out of memory")
+        progress(len(prompts), len(prompts))
+        return [Completion(decode_answer(self.tokenizer, p), list(p), "stop") for p in prompts]
+
+
+def test_a_local_teacher_keeps_what_it_had_when_the_engine_breaks(journal, tiny, monkeypatch):
+    monkeypatch.setattr("models.teacher._AT_ONCE", 2)
+    asked = chats("What is 1 plus 1?", "Add 12 and 31.", "Tell me.", "Say it.", "Repeat.")
+    engine, seen = ScriptedEngine(tiny, breaks_on=2), []
+    with pytest.raises(RuntimeError):
+        local_teacher(engine, tiny, journal).complete(asked, SAMPLING, 0, quiet)
+    assert journal.count() == 2
+    again = ScriptedEngine(tiny)
+    teacher = local_teacher(again, tiny, journal)
+    replies = teacher.complete(asked, SAMPLING, 0, lambda done, total: seen.append((done, total)))
+    assert [ids for prompts, _ in again.calls for ids in prompts] == [encode_prompt(again.tokenizer, c) for c in asked[2:]]
+    assert seen == [(2, 5), (4, 5), (5, 5)]
+    assert [r.text for r in replies] == [decode_answer(again.tokenizer, encode_prompt(again.tokenizer, c)) for c in asked]
+    assert engine.calls[1][1] == again.calls[0][1]  # the same requests get the same seeds, whatever is asked beside them
+    idle = ScriptedEngine(tiny)
+    assert local_teacher(idle, tiny, journal).complete(asked, SAMPLING, 0, quiet) == replies
+    assert idle.current is None and idle.calls == []  # nothing was missing, so no weights were swapped
+
+
+@pytest.mark.engine
+def test_the_local_teacher_answers_from_the_journal_without_a_swap(engine, student, teacher, journal):
+    asked = chats("What is 12 plus 31?", "Which number is larger, 23 or 43?")
+    greedy = Sampling(temperature=0.0, top_p=1.0, max_tokens=24)
+    replies = local_teacher(engine, teacher, journal).complete(asked, greedy, 0, quiet)
+    assert engine.current == teacher and all(r.text and r.finish_reason == "stop" for r in replies)
+    engine.use(student)
+    assert local_teacher(engine, teacher, journal).complete(asked, greedy, 0, quiet) == replies
+    assert engine.current == student  # nothing was missing, so nothing was swapped
+    assert journal.count() == 2
+
+
+@pytest.mark.engine
+def test_the_local_teacher_scores_the_right_answer_above_a_wrong_one(engine, teacher, journal):
+    question = chats("What is 12 plus 31?")[0]
+    right, wrong = local_teacher(engine, teacher, journal).score([question, question], ["12 plus 31 is 43.", "12 plus 31 is 47."])
+    assert wrong < right < 0
