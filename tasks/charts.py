@@ -1,0 +1,109 @@
+"""Charts for the report as inline SVG: no library, no script, colours from the page's CSS, so that light and dark both work."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+_WIDTH, _HEIGHT = 460, 270
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 34, 46
+_MOST_POINTS = 300
+
+
+@dataclass(frozen=True)
+class Series:
+    """`style` names a CSS class (`s1` … `s4`); `bars`, where given, are the (low, high) of each point."""
+
+    label: str
+    style: str
+    points: Sequence[tuple[float, float]]
+    bars: Sequence[tuple[float, float]] = ()
+
+
+def chart(title: str, x_label: str, y_label: str, series: Sequence[Series], x_names: Sequence[str] = ()) -> Markup:
+    """An SVG line chart with axes, units and a legend. With `x_names` the x axis counts those names from 0."""
+    series = [s for s in (_finite(s) for s in series) if s.points]
+    if not series:
+        return Markup('<p class="quiet">nothing to draw</p>')
+    xs = [x for s in series for x, _ in s.points]
+    ys = [y for s in series for _, y in s.points] + [y for s in series for bar in s.bars for y in bar]
+    x_low, x_high = (-0.5, len(x_names) - 0.5) if x_names else _spread(min(xs), max(xs))
+    y_ticks = ticks(*_spread(min(ys), max(ys)))
+    y_low, y_high = min(y_ticks[0], *ys), max(y_ticks[-1], *ys)
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        across = (x - x_low) / (x_high - x_low) * (_WIDTH - _LEFT - _RIGHT)
+        up = (y - y_low) / (y_high - y_low) * (_HEIGHT - _TOP - _BOTTOM)
+        return round(_LEFT + across, 1), round(_HEIGHT - _BOTTOM - up, 1)
+
+    parts = [Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(_WIDTH, _HEIGHT, title)]
+    parts.append(Markup("<title>{}</title>").format(title))
+    for value in y_ticks:
+        x, y = at(x_low, value)
+        parts.append(Markup('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(x, _WIDTH - _RIGHT, y, y))
+        parts.append(Markup('<text x="{}" y="{}" text-anchor="end" dy=".32em">{}</text>').format(x - 7, y, number(value)))
+    x_ticks = [value for value in ticks(x_low, x_high) if x_low <= value <= x_high]
+    named = list(enumerate(x_names)) if x_names else [(value, number(value)) for value in x_ticks]
+    for value, name in named:
+        x, _ = at(value, y_low)
+        parts.append(Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(x, _HEIGHT - _BOTTOM + 18, name))
+    centre = (_LEFT + _WIDTH - _RIGHT) / 2
+    parts.append(Markup('<text class="axis" x="{}" y="{}" text-anchor="middle">{}</text>').format(centre, _HEIGHT - 6, x_label))
+    middle = (_TOP + _HEIGHT - _BOTTOM) / 2
+    place = Markup('<text class="axis" transform="translate(13 {}) rotate(-90)" text-anchor="middle">{}</text>')
+    parts.append(place.format(middle, y_label))
+    measured = [s for s in series if s.bars]
+    for s in series:  # bars stand beside each other, not on top
+        shift = (measured.index(s) - (len(measured) - 1) / 2) * 0.09 if s.bars and x_names else 0.0
+        parts.append(_drawn(s, [at(x + shift, y) for x, y in s.points], [(at(0, a)[1], at(0, b)[1]) for a, b in s.bars]))
+    parts.append(_legend(series))
+    return Markup("").join([*parts, Markup("</svg>")])
+
+
+def number(value: float) -> str:
+    """Short and unambiguous: `0.25`, `1200`, `2e-05`."""
+    return f"{value + 0.0:.6g}" if value else "0"
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """About five round numbers that enclose [low, high]."""
+    raw = (high - low) / 5
+    scale = 10 ** math.floor(math.log10(raw))
+    step = next(m * scale for m in (1, 2, 2.5, 5, 10) if m * scale >= raw * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(i * step, 12) for i in range(first, last + 1)]
+
+
+def _spread(low: float, high: float) -> tuple[float, float]:
+    """The range itself, or one around a single value."""
+    return (low, high) if high > low else (low - (abs(low) * 0.1 or 1), high + (abs(high) * 0.1 or 1))
+
+
+def _finite(s: Series) -> Series:
+    """Without missing values, and thinned to bucket means where a line would have more points than the page has pixels."""
+    points = [(x, y) for x, y in s.points if y is not None and math.isfinite(y)]
+    if s.bars or len(points) <= _MOST_POINTS:
+        return Series(s.label, s.style, points, s.bars)
+    size = math.ceil(len(points) / _MOST_POINTS)
+    buckets = [points[i : i + size] for i in range(0, len(points), size)]
+    return Series(s.label, s.style, [(sum(x for x, _ in b) / len(b), sum(y for _, y in b) / len(b)) for b in buckets])
+
+
+def _drawn(s: Series, points: Sequence[tuple[float, float]], bars: Sequence[tuple[float, float]]) -> Markup:
+    parts = [Markup('<polyline class="line {}" points="{}"/>').format(s.style, " ".join(f"{x},{y}" for x, y in points))]
+    for (x, _), (low, high) in zip(points, bars, strict=False):
+        path = f"M{x} {low}V{high}M{x - 4} {low}h8M{x - 4} {high}h8"
+        parts.append(Markup('<path class="bar {}" d="{}"/>').format(s.style, path))
+    if bars or len(points) == 1:
+        parts += [Markup('<circle class="dot {}" cx="{}" cy="{}" r="4"/>').format(s.style, x, y) for x, y in points]
+    return Markup("").join(parts)
+
+
+def _legend(series: Sequence[Series]) -> Markup:
+    parts, x = [], float(_LEFT)
+    for s in series:
+        parts.append(Markup('<line class="line {}" x1="{}" x2="{}" y1="14" y2="14"/>').format(s.style, x, x + 22))
+        parts.append(Markup('<text class="key" x="{}" y="14" dy=".32em">{}</text>').format(x + 28, escape(s.label)))
+        x += 44 + 7 * len(s.label)
+    return Markup("").join(parts)

@@ -1,0 +1,90 @@
+"""The align stage: what it refuses before training, what it leaves behind, and what it says about it."""
+
+import pytest
+
+from data_contracts.config import AlignConfig
+from data_contracts.errors import PlumblineError
+from data_contracts.store import open_dataset
+from models.checkpoint import load_tokenizer, open_checkpoint
+from tasks.align import align, final_means, refuse, verdict
+from tests.pairs_dataset import pair_rows, pairs_dataset
+
+
+def config(name="apo_zero", **settings):
+    return AlignConfig.model_validate(
+        {"objective": {"name": name}, "learning_rate": 2e-3, "epochs": 6, "batch_size": 8} | settings
+    )
+
+
+class NoTrainer:
+    def run(self, job, progress):
+        raise AssertionError("training was started")
+
+
+def test_a_checkpoint_and_its_record_are_left_behind_and_not_made_twice(tiny, trainer, tmp_path):
+    pairs, seen = pairs_dataset(tmp_path / "pairs", tiny, 24), []
+    made = align(tmp_path / "align", pairs, config(), tiny, tiny, 0, trainer, lambda done, total: seen.append((done, total)))
+    assert made.kind == "steps" and made.rows == 18 == made.facts["steps"] and seen[-1] == (18, 18)
+    model = open_checkpoint(tmp_path / "align" / "model")
+    assert model.hash == made.facts["model_hash"] != tiny.hash
+    assert load_tokenizer(model.path).chat_template
+    assert made.manifest["models"] == {"policy": tiny.hash, "reference": tiny.hash}
+    assert made.facts["objective"] == "apo_zero" and made.facts["effective_batch"] == 8 and made.facts["tokens_per_second"] > 0
+    assert made.facts["final_chosen_logratio"] > 0 > made.facts["final_rejected_logratio"]
+    assert made.facts["verdict"] == "chosen answers became more likely, rejected less likely"
+    again = align(tmp_path / "align", pairs, config(), tiny, tiny, 0, NoTrainer())
+    assert again == open_dataset(tmp_path / "align")
+    with pytest.raises(PlumblineError, match="other inputs or settings"):
+        align(tmp_path / "align", pairs, config(), tiny, tiny, 1, NoTrainer())
+
+
+def test_empty_answers_are_refused_before_training(tiny, tmp_path):
+    rows = pair_rows(tiny, 4)
+    rows[2]["rejected_ids"] = []
+    pairs = pairs_dataset(tmp_path / "pairs", tiny, 4, rows=rows)
+    with pytest.raises(PlumblineError, match="pair 'p2' .* no rejected tokens"):
+        align(tmp_path / "align", pairs, config(), tiny, tiny, 0, NoTrainer())
+    assert not (tmp_path / "align").exists()
+
+
+def test_an_objective_the_data_cannot_serve_is_refused_before_training(tiny, tmp_path):
+    rows = [row | {"prompt_ids": [2, 5, 3]} for row in pair_rows(tiny, 4)]
+    pairs = pairs_dataset(tmp_path / "pairs", tiny, 4, rows=rows)
+    refuse(pairs, config("apo_zero"), tiny)
+    with pytest.raises(PlumblineError, match="kto needs at least two different prompts"):
+        align(tmp_path / "align", pairs, config("kto"), tiny, tiny, 0, NoTrainer())
+
+
+def test_other_tokenizers_ids_and_overlong_pairs_are_refused_before_training(tiny, tmp_path):
+    for column, ids, words in (
+        ("chosen_ids", [10**6], "another tokenizer"),
+        ("prompt_ids", [5] * 600, "lower validate.max_tokens"),
+    ):
+        rows = pair_rows(tiny, 2)
+        rows[1][column] = ids
+        with pytest.raises(PlumblineError, match=f"pair 'p1' .*{words}"):
+            refuse(pairs_dataset(tmp_path / column, tiny, 2, rows=rows), config(), tiny)
+
+
+@pytest.mark.parametrize(
+    "chosen,rejected,objective,words",
+    [
+        (2.0, -3.0, "apo_zero", "chosen answers became more likely, rejected less likely"),
+        (-2.0, -9.0, "dpo", "chosen answers became less likely, rejected ones even more so: consider apo_zero or sft"),
+        (-2.0, 1.0, "dpo", "chosen answers became less likely: consider apo_zero or sft"),
+        (-2.0, -9.0, "apo_down", "chosen answers became less likely, rejected ones even more so, as apo_down intends"),
+        (3.0, 1.0, "sft", "chosen answers became more likely, rejected too but less"),
+        (1.0, 3.0, "sft", "chosen answers became more likely, rejected ones even more so: consider apo_zero or dpo"),
+        (0.0, -3.0, "dpo", "chosen answers stayed as likely, rejected less likely"),
+        (3.0, 0.0, "apo_zero", "chosen answers became more likely, rejected stayed as likely"),
+        (0.05, -0.05, "dpo", "hardly anything moved: raise align.learning_rate or align.epochs"),
+    ],
+)
+def test_the_verdict_says_in_words_what_happened(chosen, rejected, objective, words):
+    assert verdict({"chosen_logratio": chosen, "rejected_logratio": rejected}, objective) == words
+
+
+def test_final_means_are_over_the_last_tenth():
+    names = ("loss", "chosen_logratio", "rejected_logratio", "margin", "accuracy", "gradient_norm")
+    steps = [dict.fromkeys(names, float(i)) for i in range(30)]
+    assert final_means(steps)["loss"] == 28.0 and final_means(steps[:4])["margin"] == 3.0

@@ -1,0 +1,62 @@
+"""Ranking accuracy, with intervals that mean something."""
+
+import random
+
+import pytest
+
+from data_contracts.errors import PlumblineError
+from data_contracts.store import build
+from models.checkpoint import open_checkpoint
+from tasks.rank import rank, ranking_accuracy, reward_accuracy, share
+from tests.pairs_dataset import pairs_dataset
+
+
+def row(chosen, rejected, n=(10, 10), name="a"):
+    return {"pair_id": name, "chosen_logp": chosen, "rejected_logp": rejected, "chosen_tokens": n[0], "rejected_tokens": n[1]}
+
+
+def test_ranked_by_the_model_itself_and_better_after_training(tiny, trainer, tmp_path):
+    from data_contracts.config import AlignConfig
+    from tasks.align import align
+
+    pairs = pairs_dataset(tmp_path / "pairs", tiny, 24)
+    config = AlignConfig.model_validate({"objective": {"name": "dpo"}, "learning_rate": 2e-3, "epochs": 6, "batch_size": 8})
+    align(tmp_path / "align", pairs, config, tiny, tiny, 0, trainer)
+    before = rank(tmp_path / "before", pairs, tiny, trainer)
+    after = rank(tmp_path / "after", pairs, open_checkpoint(tmp_path / "align" / "model"), trainer)
+    assert before.kind == "rankings" and before.rows == 24 == before.facts["pairs"]
+    assert after.facts["accuracy"]["mean"] > before.facts["accuracy"]["mean"]
+    assert reward_accuracy(after, before)["mean"] > 0.9 > 0.1 > reward_accuracy(before, after)["mean"]
+    assert before.key != after.key
+
+
+def test_sum_and_mean_a_token_are_told_apart():
+    facts = ranking_accuracy([row(-10.0, -12.0, (5, 20)), row(-9.0, -8.0, (10, 2)), row(-1.0, -2.0)])
+    assert facts["accuracy"]["mean"] == pytest.approx(2 / 3)
+    assert facts["accuracy_per_token"]["mean"] == pytest.approx(2 / 3)
+    assert facts["shorter"]["mean"] == pytest.approx(1 / 3)
+    assert ranking_accuracy([row(-1.0, -1.0)])["accuracy"]["mean"] == 0  # a tie is not ranked rightly
+
+
+def test_rankings_of_different_pairs_are_not_compared(tmp_path):
+    one, other = (
+        build(tmp_path / n, "rankings", {"n": n}, lambda work, n=n: ([row(-1.0, -2.0, name=n)], {})) for n in ("a", "b")
+    )
+    with pytest.raises(PlumblineError, match="different pairs"):
+        reward_accuracy(one, other)
+
+
+def test_the_interval_is_wilsons():
+    found = share([True] * 8 + [False] * 2)  # a textbook case: 8 of 10
+    assert (found["mean"], found["low"], found["high"]) == pytest.approx((0.8, 0.4902, 0.9433), abs=1e-4)
+    assert share([True] * 5)["high"] == pytest.approx(1) and 0.5 < share([True] * 5)["low"] < 0.6
+
+
+@pytest.mark.parametrize("p", [0.5, 0.9])
+def test_the_interval_covers_the_truth_about_as_often_as_it_says(p):
+    rng = random.Random(0)
+    covered = 0
+    for _ in range(1000):
+        found = share([rng.random() < p for _ in range(60)])
+        covered += found["low"] <= p <= found["high"]
+    assert 0.93 <= covered / 1000 <= 0.97

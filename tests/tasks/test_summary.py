@@ -1,0 +1,70 @@
+"""The table and the state of a run are what its folder holds, finished or not."""
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from data_contracts.errors import PlumblineError
+from tasks.summary import cells, collect, header, is_finished, markdown, render, render_status, status
+from tests.tasks.run_folder import make_human_run, make_run
+
+
+def test_the_table_has_a_row_for_the_start_and_each_round(tmp_path: Path) -> None:
+    rows = collect(make_run(tmp_path / "run"))
+    assert [row.label for row in rows] == ["start", "round 1", "round 2"]
+    assert (rows[0].win_rate, rows[0].kept, rows[0].promoted) == (None, None, None)
+    assert [(row.kept, row.quarantined, row.promoted) for row in rows[1:]] == [(39, 1, True)] * 2
+    first, second = (row.scores["overall"]["mean"] for row in rows[1:])
+    assert rows[0].scores["overall"]["mean"] < first < second
+
+
+def test_every_cell_of_the_table_is_printed(tmp_path: Path) -> None:
+    rows = collect(make_run(tmp_path / "run", 1))
+    console = Console(width=200, record=True)
+    console.print(render(rows, "demo"))
+    printed = console.export_text()
+    for text in [cell for row in cells(rows) for cell in row] + header(rows):
+        assert text in printed
+    assert "0.640 (0.600 to 0.680)" in printed and "39 / 1" in printed and "promoted" in printed
+
+
+def test_markdown_is_a_table_of_equal_rows(tmp_path: Path) -> None:
+    lines = markdown(collect(make_run(tmp_path / "run"))).splitlines()
+    assert len(lines) == 5 and {line.count("|") for line in lines} == {9}
+
+
+def test_stages_that_are_missing_are_dashes_and_the_next_one_is_named(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", 2, until="pair")
+    assert cells(collect(run))[2][1:7] == ["–", "–", "–", "–", "39 / 1", "–"]
+    states = status(run)
+    assert [state.place for state in states if state.state == "next"] == ["round-2/align"]
+    assert [state.place for state in states if state.state == "waiting"] == [
+        f"round-2/{s}" for s in ("evaluate", "win_rate", "promote")
+    ]
+    assert states[0].place == "round-0/evaluate" and (states[0].rows, states[0].state) == (100, "finished")
+    console = Console(width=100, record=True)
+    console.print(render_status(states))
+    assert "round-2/align" in console.export_text()
+
+
+def test_a_run_is_finished_when_every_stage_and_the_report_are_there(tmp_path: Path) -> None:
+    done, half = make_run(tmp_path / "done"), make_run(tmp_path / "half", 1, until="pair")
+    assert not is_finished(done)
+    for run in (done, half):
+        (run / "report.html").write_text("")
+    assert is_finished(done) and not is_finished(half)
+
+
+def test_a_run_on_human_pairs_shows_ranking_before_and_after(tmp_path: Path) -> None:
+    run = make_human_run(tmp_path / "run")
+    before, after = collect(run)
+    assert header([before, after])[1:3] == ["ranking accuracy", "per token"]
+    assert before.scores["ranking accuracy"]["mean"] < after.scores["ranking accuracy"]["mean"]
+    assert (after.kept, after.quarantined) == (39, 1)
+    assert all(state.state == "finished" for state in status(run))
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PlumblineError, match="holds no run"):
+        status(tmp_path)
