@@ -1,0 +1,124 @@
+"""`plumbline …`. Nothing heavy is imported before a command has checked its input."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ROOT = Path(__file__).resolve().parent.parent
+
+app = typer.Typer(
+    help="Iterative alignment rounds for language models: sample, revise, judge, validate, align, evaluate, promote.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+embedded = typer.Typer(help="The small student and teacher that make the demo run anywhere.", no_args_is_help=True)
+app.add_typer(embedded, name="embedded")
+
+Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key, for example align.epochs=2.")]
+RunDir = Annotated[Path | None, typer.Option(help="Where the run lives; runs/<name> if not given.")]
+Folder = Annotated[Path, typer.Argument(help="A run's folder, for example runs/demo.")]
+
+
+@app.command()
+def demo(run_dir: RunDir = None, rounds: Annotated[int, typer.Option(min=1, help="How many rounds.")] = 2) -> None:
+    """Run rounds on the embedded models. Run again, it resumes."""
+    _run(ROOT / "configs" / "demo.yaml", [f"rounds={rounds}"], run_dir)
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(help="A YAML file; see configs/.")], run_dir: RunDir = None, set_: Sets = None
+) -> None:
+    """Run a configuration. Run again, it resumes."""
+    _run(config, set_ or [], run_dir)
+
+
+@app.command()
+def resume(folder: Folder) -> None:
+    """Finish the run in FOLDER with the configuration saved there."""
+    from tasks.summary import read_config
+
+    read_config(folder)
+    _run(folder / "config.yaml", [], folder)
+
+
+@app.command()
+def status(folder: Folder) -> None:
+    """Show every stage of the run in FOLDER and the table so far."""
+    from flows.display import console
+    from tasks import summary
+
+    console().print(summary.render_status(summary.status(folder)))
+    console().print(summary.render(summary.collect(folder)))
+
+
+@app.command()
+def sync(folder: Folder) -> None:
+    """Tell MLflow what it has missed of the run in FOLDER."""
+    from tasks.tracking import track, tracking_uri
+
+    track(folder)
+    typer.echo(f"{tracking_uri(folder)} knows everything in {folder}")
+
+
+@embedded.command()
+def build(
+    out: Annotated[Path, typer.Option(help="Where to write the checkpoints and data.")] = ROOT / "models" / "embedded",
+    scale: Annotated[float, typer.Option(min=0.001, help="Share of the full number of steps.")] = 1.0,
+    seed: int = 0,
+) -> None:
+    """Rebuild the embedded student, teacher and data from their seeded world (about 15 minutes)."""
+    from models.embedded.build import build as build_embedded
+
+    build_embedded(out, scale, seed)
+
+
+def _run(path: Path, sets: list[str], run_dir: Path | None) -> None:
+    from data_contracts.load_config import load_config
+
+    config = load_config(path, sets)
+    folder = (run_dir or Path("runs") / config.name).resolve()
+    from flows.iterate import execute
+
+    execute(config, folder)
+    _show(folder)
+
+
+def _show(folder: Path) -> None:
+    import os
+
+    from flows.display import console
+    from tasks import summary
+    from tasks.tracking import tracking_uri
+
+    shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    bin_ = Path(sys.executable).parent
+    bin_ = bin_.relative_to(Path.cwd()) if bin_.is_relative_to(Path.cwd()) else bin_
+    console().print(summary.render(summary.collect(folder)))
+    mlflow = tracking_uri(shown) if "MLFLOW_TRACKING_URI" in os.environ else f"sqlite:///{shown}/mlflow.db"
+    typer.echo(f"report      {shown}/report.html")
+    typer.echo(f"MLflow UI   {bin_}/mlflow server --host 127.0.0.1 --port 5000 --backend-store-uri {mlflow}")
+    if "PREFECT_API_URL" in os.environ and not (folder / "prefect" / "server.log").exists():
+        typer.echo(f"Prefect UI  {os.environ['PREFECT_API_URL'].removesuffix('/api')}")
+    else:
+        typer.echo(f"Prefect UI  PREFECT_HOME={folder}/prefect {bin_}/prefect server start --host 127.0.0.1")
+
+
+def main() -> None:
+    from data_contracts.errors import PlumblineError
+
+    try:
+        app()
+    except PlumblineError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("stopped; run the same command again to resume", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""What the terminal shows while a run works: a live bar on a terminal, plain lines elsewhere.
+
+Everything that the libraries print goes to the run's log: `quiet_libraries` points file descriptors 1 and 2 there, below Python,
+because engines and servers also write from native code.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from models.engine import Progress as Report
+
+_WIDE = 120  # columns where nobody's terminal says: in a log a table should not wrap
+
+
+def _make_console(stream: IO[str]) -> Console:
+    return Console(file=stream, highlight=False, width=None if stream.isatty() else _WIDE)
+
+
+_console = _make_console(sys.stdout)
+
+
+def console() -> Console:
+    return _console
+
+
+@contextmanager
+def quiet_libraries(log: Path) -> Iterator[None]:
+    """Inside, only `console()` reaches the terminal; all other output is appended to `log`."""
+    global _console
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    terminal: IO[str] = os.fdopen(os.dup(1), "w", buffering=1)
+    before, _console = _console, _make_console(terminal)
+    with log.open("a") as sink:
+        os.dup2(sink.fileno(), 1)
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os.dup2(saved[0], 1)
+            os.dup2(saved[1], 2)
+            os.close(saved[0])
+            os.close(saved[1])
+            _console = before
+            terminal.close()
+
+
+@contextmanager
+def working(label: str) -> Iterator[Report]:
+    """Show that `label` is being worked on. Yields the function that takes (done, total)."""
+    out = _console
+    begin = time.monotonic()
+    if not out.is_terminal:
+        yield _lines(out, label)
+        out.print(f"{label}  {time.monotonic() - begin:.1f} s")
+        return
+    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=out, transient=True) as bars:
+        bar: TaskID = bars.add_task(label, total=None)
+        yield lambda done, total: bars.update(bar, completed=done, total=total)
+    out.print(f"[green]✓[/] {label}  [dim]{time.monotonic() - begin:.1f} s[/]")
+
+
+def _lines(out: Console, label: str) -> Report:
+    last = time.monotonic()
+
+    def report(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > 5:
+            last = time.monotonic()
+            out.print(f"{label}  {done} of {total}")
+
+    return report

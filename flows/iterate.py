@@ -1,0 +1,107 @@
+"""A whole run of rounds: prepare the folder, start what must run, go round after round, leave nothing behind."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from data_contracts.config import HumanPairsConfig, RoundsConfig
+from data_contracts.errors import PlumblineError
+from data_contracts.load_config import dump_config, load_config
+from flows.display import quiet_libraries, working
+from flows.server import PrefectServer
+from tasks.prompts import check_enough
+from tasks.summary import is_finished
+
+_PRIVATE = {  # no phoning home, no pools of threads beside the engine's own
+    "PREFECT_LOGGING_LEVEL": "WARNING",
+    "GX_ANALYTICS_ENABLED": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "TQDM_DISABLE": "1",
+}
+
+
+def check(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
+    """Raises PlumblineError for whatever can be known to be impossible before anything is started.
+
+    That includes a folder that holds a run with another configuration; more rounds than before are the same run.
+    """
+    if isinstance(config, RoundsConfig):
+        check_enough(Path(config.prompts.file), config.prompts.per_round, config.rounds)
+        _check_templates(config)
+        if config.teacher.kind == "openai" and not os.environ.get(config.teacher.api_key_env):
+            raise PlumblineError(f"teacher.api_key_env names {config.teacher.api_key_env}, which is not set in the environment")
+    saved = folder / "config.yaml"
+    if saved.exists():
+        old, new = (_flat(c.model_dump(mode="json", by_alias=True)) for c in (load_config(saved), config))
+        changed = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k) and k != "rounds")
+        if changed:
+            differences = ", ".join(f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in changed[:3])
+            raise PlumblineError(f"{folder} holds a run with another configuration ({differences}): use another --run-dir")
+
+
+def _check_templates(config: RoundsConfig) -> None:
+    """Fill each prompt template that the run will use once, with nothing of interest."""
+    from models.prompts import render
+
+    if config.method == "clair":
+        render(config.revise.template, task="", student_solution="")
+    if config.judge.kind == "generation":
+        render(config.judge.template, task="", answer_a="", answer_b="")
+
+
+def execute(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
+    """Do what is left of the run in `folder`. A finished run costs nothing.
+
+    Raises PlumblineError if a stage or a gate stops it; what was finished stays finished.
+    """
+    check(config, folder)
+    saved = folder / "config.yaml"
+    if saved.exists() and load_config(saved) == config and is_finished(folder):
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ.update({k: os.environ.get(k, v) for k, v in _PRIVATE.items()})
+    server = PrefectServer(folder / "prefect")
+    with quiet_libraries(folder / "logs" / "run.log"):
+        from flows.session import open_session
+
+        try:
+            with open_session(folder, config):
+                saved.write_text(dump_config(config))
+                server.start()
+                with working("starting engine, trainer and Prefect server"):
+                    run = _import_flow(config)
+                    server.wait()
+                run(config.name)
+        finally:
+            _flush_logs()
+            server.stop()
+
+
+def _flush_logs() -> None:
+    """Prefect sends log records in the background; what is still on its way must not meet a stopped server."""
+    if "prefect.logging.handlers" in sys.modules:
+        sys.modules["prefect.logging.handlers"].APILogHandler.flush()
+
+
+def _import_flow(config: RoundsConfig | HumanPairsConfig) -> Callable[[str], None]:
+    """Import what is slow to import while the server and the trainer start beside it."""
+    if isinstance(config, HumanPairsConfig):
+        from flows.human_pairs import human_pairs_flow
+
+        return human_pairs_flow
+    from flows.rounds import rounds_flow
+    from models.engine import preload
+
+    preload()
+    return rounds_flow
+
+
+def _flat(tree: dict[str, object], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for name, value in tree.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat

@@ -1,0 +1,88 @@
+"""A Prefect server on loopback for the length of a run, where PREFECT_API_URL names none."""
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from data_contracts.errors import PlumblineError
+
+_START_SECONDS = 180
+
+
+class PrefectServer:
+    """The server process, its data in `folder`. `start` returns at once, `wait` when it answers, `stop` leaves nothing behind."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.process: subprocess.Popen[bytes] | None = None
+        self.url = os.environ.get("PREFECT_API_URL", "")
+
+    def start(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        os.environ.setdefault("PREFECT_HOME", str(self.folder))
+        os.environ.setdefault("PREFECT_RESULTS_LOCAL_STORAGE_PATH", str(self.folder / "results"))
+        os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
+        if self.url:
+            return
+        port = _free_port()
+        self.url = f"http://127.0.0.1:{port}/api"
+        os.environ["PREFECT_API_URL"] = self.url
+        environment = {**os.environ, "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_HOME": str(self.folder)}
+        del environment["PREFECT_API_URL"]
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # its own group, so that stopping it also stops what it started
+                preexec_fn=_die_with_parent,
+            )
+
+    def wait(self) -> None:
+        """Raises PlumblineError if the server ends or does not answer in time."""
+        begin = time.monotonic()
+        while not _answers(self.url):
+            ended = self.process is not None and self.process.poll() is not None
+            if ended or time.monotonic() - begin > _START_SECONDS:
+                what = "ended at once" if ended else f"does not answer after {_START_SECONDS} s"
+                where = f"see {self.folder / 'server.log'}" if self.process else "check PREFECT_API_URL"
+                raise PlumblineError(f"the Prefect server at {self.url} {what}: {where}")
+            time.sleep(0.2)
+
+    def stop(self) -> None:
+        if self.process is None or self.process.poll() is not None:
+            return
+        os.killpg(self.process.pid, signal.SIGTERM)
+        try:
+            self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=5) as reply:
+            return bool(reply.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _die_with_parent() -> None:
+    """Linux: the kernel ends the server if this process is killed, even with SIGKILL."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)

@@ -1,0 +1,113 @@
+"""What a run holds while it works: its folder, its configuration, and the things that are dear to start.
+
+One session a process. Flows take plain values (a folder, a round's number), so that Prefect can schedule and show them; what
+cannot be a flow parameter (an engine, a subprocess, a lock) is found here.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data_contracts.config import HumanPairsConfig, RoundsConfig
+from data_contracts.errors import PlumblineError
+from models.checkpoint import Checkpoint, open_checkpoint
+from models.training.process import Trainer
+
+if TYPE_CHECKING:
+    from models.engine import Engine
+    from models.teacher import Teacher
+
+
+@dataclass
+class Session:
+    folder: Path
+    config: RoundsConfig | HumanPairsConfig
+    trainer: Trainer
+    policy: Checkpoint
+    teacher_model: Checkpoint | None = None
+    _engine: "Engine | None" = field(default=None, repr=False)
+    _teacher: "Teacher | None" = field(default=None, repr=False)
+
+    @property
+    def rounds(self) -> RoundsConfig:
+        assert isinstance(self.config, RoundsConfig)
+        return self.config
+
+    def engine(self) -> "Engine":
+        """The run's one engine, started when first needed."""
+        if self._engine is None:
+            from models.engine import Engine
+
+            self._engine = Engine(self.policy, self.rounds.engine)
+        return self._engine
+
+    def teacher(self) -> "Teacher":
+        if self._teacher is None:
+            from models.journal import Journal
+            from models.teacher import local_teacher, openai_teacher
+
+            journal = Journal(self.folder / "journal.db")
+            config = self.rounds.teacher
+            if config.kind == "openai":
+                self._teacher = openai_teacher(config, journal)
+            else:
+                assert self.teacher_model is not None
+                self._teacher = local_teacher(self.engine(), self.teacher_model, journal)
+        return self._teacher
+
+    def align_alone(self) -> None:
+        """Before training: the engine gives back the GPU."""
+        if self._engine is not None:
+            self._engine.rest()
+
+    def close(self) -> None:
+        self.trainer.close()
+        if self._engine is not None:
+            self._engine.close()
+
+
+_current: list[Session] = []
+
+
+def current() -> Session:
+    return _current[-1]
+
+
+@contextmanager
+def open_session(folder: Path, config: RoundsConfig | HumanPairsConfig) -> Iterator[Session]:
+    """Lock the run folder, check the models, and warm the trainer; at the end leave no process behind.
+
+    Raises PlumblineError if another process works on the folder or a model cannot be used.
+    """
+    with _locked(folder):
+        policy = open_checkpoint(config.policy)
+        local = isinstance(config, RoundsConfig) and config.teacher.kind == "local"
+        teacher = open_checkpoint(config.teacher.model) if local else None  # type: ignore[union-attr]
+        session = Session(folder, config, Trainer(folder / "logs" / "trainer.log"), policy, teacher)
+        _current.append(session)
+        try:
+            session.trainer.warm()
+            yield session
+        finally:
+            _current.pop()
+            session.close()
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    with (folder / ".lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            raise PlumblineError(
+                f"another process ({lock.read().strip() or 'unknown'}) is working on {folder}: wait for it or stop it"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"pid {os.getpid()}")
+        lock.flush()
+        yield

@@ -1,0 +1,49 @@
+"""A run killed with SIGKILL loses nothing that was finished and leaves no process; resuming ends as if nothing had happened."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from data_contracts.store import open_dataset
+from tests.end_to_end.command import PLUMBLINE, ROOT, SMALL, environment, left_running, plumbline
+
+pytestmark = pytest.mark.engine
+
+
+def wait_for(path: Path, process: subprocess.Popen[bytes], seconds: float) -> None:
+    begin = time.monotonic()
+    while not path.exists():
+        assert process.poll() is None, "the run ended early"
+        assert time.monotonic() - begin < seconds, f"{path} did not appear"
+        time.sleep(0.1)
+
+
+def test_a_killed_run_resumes_where_it_stopped(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    arguments = ["run", "configs/demo.yaml", "--run-dir", str(run), *SMALL, "--set", "rounds=1"]
+    with (tmp_path / "out").open("wb") as out:
+        process = subprocess.Popen([str(PLUMBLINE), *arguments], cwd=ROOT, env=environment(tmp_path), stdout=out, stderr=out)
+        wait_for(run / "round-1" / ".align.partial", process, 400)
+        busy = plumbline(tmp_path, *arguments)  # meanwhile nobody else may work on the folder
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert busy.returncode == 2
+    assert "is working on" in busy.stderr
+    for _ in range(100):
+        if not left_running(tmp_path):
+            break
+        time.sleep(0.1)
+    assert left_running(tmp_path) == []
+    before = {p: p.stat().st_mtime_ns for p in run.rglob("data.parquet") if ".partial" not in str(p)}
+    assert run / "round-1" / "validate_pairs" / "data.parquet" in before
+
+    resumed = plumbline(tmp_path, "resume", str(run))
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    assert open_dataset(run / "round-1" / "align").rows > 0
+    assert (run / "round-1" / "decision.json").exists()
+    assert not list(run.rglob("*.partial"))
