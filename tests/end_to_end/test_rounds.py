@@ -92,7 +92,7 @@ def test_prefect_shows_a_flow_a_round_and_a_task_a_stage(run: Path) -> None:
         tasks = dict(database.execute("select name, state_type from task_run").fetchall())
         artifacts = [row[0] for row in database.execute("select distinct key from artifact").fetchall()]
     assert {"demo", "round 1", "round 2"} <= flows.keys()
-    assert {"start · evaluate", "round 1 · sample", "round 2 · align", "round 2 · win rate"} <= tasks.keys()
+    assert {"start: evaluate", "round 1: sample", "round 2: align", "round 2: win rate"} <= tasks.keys()
     assert set(flows.values()) | set(tasks.values()) == {"COMPLETED"}
     assert "round-1-decision" in artifacts
     assert "summary" in artifacts

@@ -42,7 +42,7 @@ def test_empty_answers_are_refused_before_training(tiny, tmp_path):
     rows = pair_rows(tiny, 4)
     rows[2]["rejected_ids"] = []
     pairs = pairs_dataset(tmp_path / "pairs", tiny, 4, rows=rows)
-    with pytest.raises(PlumblineError, match="pair 'p2' .* no rejected tokens"):
+    with pytest.raises(PlumblineError, match=r"pair 'p2' .* no rejected tokens"):
         align(tmp_path / "align", pairs, config(), tiny, tiny, 0, NoTrainer())
     assert not (tmp_path / "align").exists()
 
@@ -74,7 +74,7 @@ def test_other_tokenizers_ids_and_overlong_pairs_are_refused_before_training(tin
         (-2.0, 1.0, "dpo", "chosen answers became less likely: consider apo_zero or sft"),
         (-2.0, -9.0, "apo_down", "chosen answers became less likely, rejected ones even more so, as apo_down intends"),
         (3.0, 1.0, "sft", "chosen answers became more likely, rejected too but less"),
-        (1.0, 3.0, "sft", "chosen answers became more likely, rejected ones even more so: consider apo_zero or dpo"),
+        (1.0, 3.0, "sft", "chosen answers became more likely, but rejected became likelier still: consider apo_zero or dpo"),
         (0.0, -3.0, "dpo", "chosen answers stayed as likely, rejected less likely"),
         (3.0, 0.0, "apo_zero", "chosen answers became more likely, rejected stayed as likely"),
         (0.05, -0.05, "dpo", "hardly anything moved: raise align.learning_rate or align.epochs"),

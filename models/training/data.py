@@ -1,0 +1,123 @@
+"""Examples as token ids, and how they are dealt into batches. Nothing is re-tokenised, nothing is cut, torch is not imported."""
+
+import hashlib
+import random
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from data_contracts.errors import PlumblineError
+
+Ids = list[int]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One prompt and its K answers, the best first, as the sampler's own token ids."""
+
+    id: str
+    prompt: Ids
+    answers: tuple[Ids, ...]
+
+    @property
+    def longest(self) -> int:
+        return len(self.prompt) + max(len(a) for a in self.answers)
+
+    @property
+    def tokens(self) -> int:
+        return sum(len(self.prompt) + len(a) for a in self.answers)
+
+
+def read_pairs(folder: Path) -> list[Example]:
+    """The pairs dataset in `folder`.
+
+    Raises PlumblineError for an empty prompt or answer: there would be nothing to predict from, or nothing to train on.
+    """
+    columns = ["pair_id", "prompt_ids", "chosen_ids", "rejected_ids"]
+    rows = pq.read_table(folder / "data.parquet", columns=columns).to_pylist()
+    if not rows:
+        raise PlumblineError(f"{folder} holds no pairs, so there is nothing to train on or to rank")
+    for row in rows:
+        for side in columns[1:]:
+            if not row[side]:
+                name = side.removesuffix("_ids")
+                raise PlumblineError(f"pair {row['pair_id']!r} in {folder} has no {name} tokens: validate the pairs first")
+    return [Example(r["pair_id"], r["prompt_ids"], (r["chosen_ids"], r["rejected_ids"])) for r in rows]
+
+
+def check_fit(examples: Sequence[Example], vocabulary: int, positions: int | None) -> None:
+    """Raises PlumblineError for ids outside the model's vocabulary or sequences longer than its `positions`."""
+    for example in examples:
+        if positions and example.longest > positions:
+            raise PlumblineError(
+                f"pair {example.id!r} has {example.longest} tokens and the model takes {positions}: lower validate.max_tokens"
+            )
+        top = max(max(ids) for ids in (example.prompt, *example.answers))
+        if top >= vocabulary:
+            raise PlumblineError(
+                f"pair {example.id!r} holds token id {top} and the model has {vocabulary}: the pairs belong to another tokenizer"
+            )
+
+
+def mismatched(examples: Sequence[Example]) -> list[Example]:
+    """Each prompt with the answers of the next example that has another prompt, round the end (for KTO's divergence estimate).
+
+    Over the whole data set and not within a batch, so that any batch size will do and the reference is asked once.
+    Raises PlumblineError if all prompts are the same.
+    """
+    result, other = [], 0
+    for i, example in enumerate(examples):
+        other = next((j for j in _round(max(i + 1, other), len(examples)) if examples[j].prompt != example.prompt), -1)
+        if other < 0:
+            raise PlumblineError("objective kto needs at least two different prompts: add data or choose apo_zero_unpaired")
+        result.append(Example(f"{example.id} with {examples[other].id}", example.prompt, examples[other].answers))
+    return result
+
+
+def _round(start: int, count: int) -> Iterator[int]:
+    return (j % count for j in range(start, start + count))
+
+
+def plan(count: int, batch_size: int, epochs: int, seed: int) -> list[list[int]]:
+    """Batches of example indices: each epoch holds every example once, in an order that depends on `seed` and epoch.
+
+    A last batch of a single example joins the one before it.
+    """
+    batches = []
+    for epoch in range(epochs):
+        order = list(range(count))
+        random.Random(f"{seed}/{epoch}").shuffle(order)
+        dealt = [order[i : i + batch_size] for i in range(0, count, batch_size)]
+        if len(dealt) > 1 and len(dealt[-1]) == 1 < batch_size:
+            dealt[-2:] = [dealt[-2] + dealt[-1]]
+        batches += dealt
+    return batches
+
+
+def micro_batches(examples: Sequence[Example], indices: Sequence[int], tokens: int) -> list[list[int]]:
+    """`indices` sorted by length and split so that each part has at most `tokens` padded tokens (or one example).
+
+    The longest come first: if memory does not suffice, that shows at once.
+    """
+    parts: list[list[int]] = []
+    widest = 0
+    for i in sorted(indices, key=lambda i: (-examples[i].longest, i)):
+        rows = len(examples[i].answers)
+        if not parts or (len(parts[-1]) + 1) * rows * widest > tokens:
+            parts.append([])
+            widest = examples[i].longest
+        parts[-1].append(i)
+    return parts
+
+
+def content_digest(examples: Sequence[Example]) -> str:
+    """Hash of every id and token, in order."""
+    sha = hashlib.sha256()
+    for example in examples:
+        sha.update(repr((example.id, len(example.prompt), [len(a) for a in example.answers])).encode())
+        for ids in (example.prompt, *example.answers):
+            sha.update(array("q", ids).tobytes())
+    return sha.hexdigest()[:16]

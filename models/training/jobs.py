@@ -1,0 +1,97 @@
+"""What the worker can be asked to do: each job loads its models, computes, and answers with plain numbers."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor
+
+from data_contracts.config import AlignConfig
+from models.checkpoint import Checkpoint, load_model
+from models.objectives import build_objective, check
+from models.objectives.batch import Need
+from models.training.checkpoints import save_checkpoint
+from models.training.data import Example, check_fit, mismatched, read_pairs
+from models.training.gradient import Given
+from models.training.logps import all_logps, verify_head
+from models.training.loop import TOLERANCE, Progress, train
+from models.training.reference import reference_key, stored_logps
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+RANK_TOKENS = 8192  # padded tokens a micro batch, as AlignConfig's default
+
+
+def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Train `policy` on the dataset in folder `pairs`; writes model/ and reference*.parquet into the folder `out`.
+
+    Returns {"steps": rows of records.STEPS, "figures": what the objective measured last, "tokens": trained on in all, "seconds":
+    spent on that}.
+    Raises PlumblineError before the first step for data that the objective or the model cannot take.
+    """
+    config = AlignConfig.model_validate(job["config"])
+    policy, reference = (Checkpoint(Path(job[name]["path"]), job[name]["hash"]) for name in ("policy", "reference"))
+    out, same = Path(job["out"]), job["policy"] == job["reference"]
+    objective = build_objective(config.objective)
+    check(objective)
+    examples = read_pairs(Path(job["pairs"]))
+    torch.manual_seed(job["seed"])
+    accelerator = fresh_accelerator(config.dtype)
+
+    model = _load(reference, examples, accelerator, config.dtype)
+
+    def given_by_reference(name: str, examples: Sequence[Example]) -> Tensor:
+        key = reference_key(reference.hash, examples, config.micro_batch_tokens, config.dtype, accelerator.device.type)
+        with accelerator.autocast():
+            return stored_logps(out / name, key, examples, lambda: all_logps(model, examples, config.micro_batch_tokens))
+
+    given = Given(examples, given_by_reference("reference.parquet", examples))
+    if Need.MISMATCH in objective.needs:
+        others = mismatched(examples)
+        given = Given(examples, given.ref, others, given_by_reference("reference_mismatched.parquet", others))
+    if not same:
+        del model
+        model = _load(policy, examples, accelerator, config.dtype)
+    started = time.monotonic()
+    rows, figures = train(model, given, objective, config, job["seed"], accelerator, same, progress)
+    seconds = time.monotonic() - started
+    save_checkpoint(model, policy.path, out / "model", getattr(torch, config.dtype))
+    tokens = config.epochs * sum(e.tokens for e in examples)
+    return {"steps": rows, "figures": figures, "tokens": tokens, "seconds": seconds}
+
+
+def rank(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Log-probabilities of the dataset in folder `pairs` under `policy`, in float32: {"rows": rows of records.RANKINGS}."""
+    policy, examples = Checkpoint(Path(job["policy"]["path"]), job["policy"]["hash"]), read_pairs(Path(job["pairs"]))
+    model = _load(policy, examples, fresh_accelerator("float32"), "float32")
+    logps = all_logps(model, examples, RANK_TOKENS, progress).tolist()
+    names = ("chosen_logp", "rejected_logp", "chosen_tokens", "rejected_tokens")
+    rows = [
+        {"pair_id": e.id} | dict(zip(names, [*logp, *(len(a) for a in e.answers)], strict=True))
+        for e, logp in zip(examples, logps, strict=True)
+    ]
+    return {"rows": rows}
+
+
+def fresh_accelerator(dtype: str) -> Accelerator:
+    """accelerate fixes one precision for a whole process, and this process takes jobs of both."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return Accelerator(mixed_precision="bf16" if dtype == "bfloat16" else "no")
+
+
+def _load(checkpoint: Checkpoint, examples: Sequence[Example], accelerator: Accelerator, dtype: str) -> "PreTrainedModel":
+    # dropout stays off, in training as in sampling: a policy must start out equal to its reference
+    model = load_model(checkpoint.path, torch.float32).eval().to(accelerator.device)
+    config = model.config.get_text_config()
+    check_fit(examples, config.vocab_size, getattr(config, "max_position_embeddings", None))
+    with accelerator.autocast():
+        verify_head(model, min(examples, key=lambda e: e.longest), TOLERANCE[dtype])
+    return model
+
+
+JOBS: dict[str, Callable[[dict[str, Any], Progress], dict[str, Any]]] = {"align": align, "rank": rank}

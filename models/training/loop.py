@@ -1,0 +1,115 @@
+"""The training loop: AdamW over shuffled batches, one record per optimiser step. One process, one device."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from data_contracts.config import AlignConfig
+from data_contracts.errors import PlumblineError
+from models.objectives.batch import Objective, State
+from models.training.data import Example, plan
+from models.training.gradient import Given, accumulate, lengths
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Progress = Callable[[int, int], None]
+TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}  # nats a token between two layouts of the same computation
+log = logging.getLogger(__name__)
+
+
+def train(
+    model: "PreTrainedModel",
+    given: Given,
+    objective: Objective,
+    config: AlignConfig,
+    seed: int,
+    accelerator: Accelerator,
+    starts_at_reference: bool,
+    progress: Progress,
+) -> tuple[list[dict[str, float]], dict[str, float]]:
+    """Train `model` in place.
+
+    Returns one row of records.STEPS per step, and what the objective itself measured in the last one.
+    Raises PlumblineError when the loss or the gradient stops being a finite number, or if a policy that `starts_at_reference`
+    does not give the reference's log-probabilities before the first step.
+    """
+    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=config.weight_decay, fused=True)
+    model, optimizer = accelerator.prepare(model, optimizer)
+    batches = plan(len(given.examples), config.batch_size, config.epochs, seed)
+    rows: list[dict[str, float]] = []
+    figures: dict[str, float] = {}
+    state = State()
+    for step, indices in enumerate(batches):
+        started = time.monotonic()
+        rate = learning_rate(step, len(batches), config)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        losses, logp, figures, state = accumulate(model, given, indices, objective, state, config.micro_batch_tokens, accelerator)
+        norm = float(accelerator.clip_grad_norm_(model.parameters(), config.max_grad_norm))
+        if not (losses.isfinite().all() and math.isfinite(norm)):
+            broken = [given.examples[i].id for i, loss in zip(indices, losses.tolist(), strict=True) if not math.isfinite(loss)]
+            where = f"the loss of pair {broken[0]!r}" if broken else "the gradient"
+            raise PlumblineError(
+                f"training stopped at step {step + 1} of {len(batches)} because {where} is no finite number: "
+                "lower align.learning_rate, or look at the data"
+            )
+        ratio = logp - given.ref[indices]
+        if step == 0 and starts_at_reference:
+            check_start(ratio, [given.examples[i] for i in indices], TOLERANCE[config.dtype])
+        optimizer.step()
+        optimizer.zero_grad()
+        margin = ratio[:, 0] - ratio[:, 1]
+        seconds = time.monotonic() - started
+        rows.append(
+            {
+                "step": step + 1,
+                "epoch": (step + 1) * config.epochs / len(batches),
+                "loss": losses.mean().item(),
+                "chosen_logp": logp[:, 0].mean().item(),
+                "rejected_logp": logp[:, 1].mean().item(),
+                "chosen_logratio": ratio[:, 0].mean().item(),
+                "rejected_logratio": ratio[:, 1].mean().item(),
+                "margin": margin.mean().item(),
+                "accuracy": ((margin > 0) + 0.5 * (margin == 0)).mean().item(),
+                "gradient_norm": norm,
+                "learning_rate": rate,
+                "tokens_per_second": sum(given.examples[i].tokens for i in indices) / seconds,
+            }
+        )
+        log.info("step %d of %d: loss %.4f, gradient norm %.3f", step + 1, len(batches), rows[-1]["loss"], norm)
+        progress(step + 1, len(batches))
+    return rows, figures
+
+
+def check_start(ratio: Tensor, examples: Sequence[Example], tolerance: float) -> None:
+    """Before the first step a policy equal to its reference must give every answer the same log-probability: `ratio` [B, K] is 0.
+
+    Raises PlumblineError with the pair that differs most.
+    """
+    off = (ratio.abs() / lengths(examples)).max(-1).values
+    worst = int(off.argmax())
+    if not off[worst] <= tolerance:
+        raise PlumblineError(
+            f"policy and reference are the same checkpoint but differ by {off[worst].item():.2g} nats a token on pair "
+            f"{examples[worst].id!r} before the first step: the reference's numbers belong to other data or another forward"
+        )
+
+
+def learning_rate(step: int, steps: int, config: AlignConfig) -> float:
+    """Rate of step `step` (from 0): linear warm-up over the share `config.warmup` of the steps, then the schedule down to 0."""
+    warm = round(config.warmup * steps)
+    if step < warm:
+        return config.learning_rate * (step + 1) / warm
+    done = (step - warm) / max(1, steps - warm)
+    if config.schedule == "linear":
+        return config.learning_rate * (1 - done)
+    if config.schedule == "cosine":
+        return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+    return config.learning_rate

@@ -1,0 +1,47 @@
+"""Reference log-probabilities: computed once by the trainer's own forward and kept in a file that knows exactly what it holds."""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data_contracts.errors import PlumblineError
+from data_contracts.store import digest
+from models.training.data import Example, content_digest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORWARD = 1  # raise when completion_logps may give other numbers
+
+
+def reference_key(model: str, examples: Sequence[Example], tokens: int, dtype: str, device: str) -> str:
+    """Everything the numbers depend on: weights and tokenizer (the checkpoint's hash), every token, and how they are computed."""
+    return digest([FORWARD, model, content_digest(examples), tokens, dtype, device])
+
+
+def stored_logps(path: Path, key: str, examples: Sequence[Example], compute: Callable[[], "Tensor"]) -> "Tensor":
+    """[N, K] from `path`; computed and written first unless the file is there under the same `key`.
+
+    Raises PlumblineError if the file does not cover exactly these examples with finite numbers.
+    """
+    if not path.exists() or (pq.read_schema(path).metadata or {}).get(b"key") != key.encode():
+        table = pa.table({"id": [e.id for e in examples], "logps": compute().tolist()})
+        pq.write_table(table.replace_schema_metadata({"key": key}), path)
+    return _read(path, examples)
+
+
+def _read(path: Path, examples: Sequence[Example]) -> "Tensor":
+    import torch
+
+    table = pq.read_table(path)
+    if table["id"].to_pylist() != [e.id for e in examples]:
+        raise PlumblineError(f"{path} holds reference log-probabilities of other examples: delete it and resume the run")
+    rows = table["logps"].to_pylist()
+    for example, row in zip(examples, rows, strict=True):
+        if not all(math.isfinite(x) for x in row):
+            raise PlumblineError(f"the reference gives pair {example.id!r} no finite log-probability ({row}): check the weights")
+    return torch.tensor(rows)

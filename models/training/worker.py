@@ -1,0 +1,70 @@
+"""The training process: `python -m models.training.worker PARENT_PID CORE,CORE,…`.
+
+It imports everything heavy at once, then reads one JSON job a line from stdin and answers on stdout with lines of JSON:
+{"progress": [done, total]}, then {"done": result} or {"error": sentence}. On a GPU it leaves after one job, the only sure way
+to free the memory. It never outlives its parent.
+"""
+
+import json
+import logging
+import os
+import sys
+import threading
+import time
+from typing import Any
+
+
+def main(parent: int, cores: set[int]) -> None:
+    os.sched_setaffinity(0, cores)  # the parent's engine may have pinned the thread that started this process
+    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever a library prints goes to the log and not between the lines of JSON
+    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
+
+    def say(**message: Any) -> None:
+        print(json.dumps(message), file=out, flush=True)
+
+    import torch
+
+    torch.set_flush_denormal(True)  # before the first parallel region: its threads inherit the setting
+    from transformers import AutoModelForCausalLM, LlamaForCausalLM  # noqa: F401 - lazy in transformers, 10 s, better now than later
+
+    from data_contracts.errors import PlumblineError
+    from models.training.jobs import JOBS
+
+    for line in sys.stdin:
+        job = json.loads(line)
+        try:
+            say(done=JOBS[job["kind"]](job, _Progress(say)))
+        except PlumblineError as error:
+            say(error=str(error))
+        except torch.OutOfMemoryError:
+            logging.exception("out of memory")
+            say(error="the GPU's memory does not suffice for training: lower align.micro_batch_tokens (or engine.gpu_memory)")
+        if torch.cuda.is_available():
+            return
+
+
+class _Progress:
+    """At most five lines a second."""
+
+    def __init__(self, say: Any) -> None:
+        self.say, self.last = say, 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self.last > 0.2 or done == total:
+            self.last = now
+            self.say(progress=[done, total])
+
+
+def _leave_with(parent: int) -> None:
+    # End of file on stdin is not enough: it is not read during a job, and a forked sibling may hold the pipe open. And the
+    # kernel's "signal on parent death" is about the parent's *thread*, which may end while the run goes on.
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), {int(core) for core in sys.argv[2].split(",")})

@@ -1,0 +1,108 @@
+"""Align the policy on validated pairs: the new checkpoint is the folder `model` inside the dataset's own folder."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from data_contracts.config import AlignConfig
+from data_contracts.store import Dataset, Rows, build
+from models.checkpoint import Checkpoint, open_checkpoint
+from models.objectives import build_objective, check
+from models.training.data import check_fit, mismatched, read_pairs
+from models.training.process import Trainer
+
+NOTICEABLE = 0.1  # nats: a change of a whole answer's probability by less than a tenth is no change
+
+
+def align(
+    folder: Path,
+    pairs: Dataset,
+    config: AlignConfig,
+    policy: Checkpoint,
+    reference: Checkpoint,
+    seed: int,
+    trainer: Trainer,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Dataset:
+    """Train `policy` on `pairs` against `reference`; dataset "steps", one row per optimiser step.
+
+    Raises PlumblineError before training if the objective or the model cannot take the data, and if training fails.
+    """
+
+    def make(work: Path) -> tuple[Rows, dict[str, Any]]:
+        refuse(pairs, config, policy)
+        job = {
+            "kind": "align",
+            "pairs": str(pairs.folder),
+            "policy": {"path": str(policy.path), "hash": policy.hash},
+            "reference": {"path": str(reference.path), "hash": reference.hash},
+            "config": config.model_dump(mode="json"),
+            "seed": seed,
+            "out": str(work),
+        }
+        result = trainer.run(job, progress)
+        steps = result["steps"]
+        return steps, {
+            "steps": len(steps),
+            "epochs": config.epochs,
+            "pairs": pairs.rows,
+            "objective": config.objective.name,
+            "effective_batch": min(config.batch_size, pairs.rows),
+            "tokens": result["tokens"],
+            "seconds": result["seconds"],
+            "tokens_per_second": result["tokens"] / result["seconds"],
+            **{f"final_{name}": value for name, value in final_means(steps).items()},
+            **{f"final_{name}": value for name, value in result["figures"].items()},
+            "verdict": verdict(final_means(steps), config.objective.name),
+            "model_hash": open_checkpoint(work / "model").hash,
+        }
+
+    settings = config.model_dump(mode="json") | {"seed": seed}
+    return build(folder, "steps", settings, make, [pairs], {"policy": policy.hash, "reference": reference.hash})
+
+
+def refuse(pairs: Dataset, config: AlignConfig, policy: Checkpoint) -> None:
+    """Everything that can be known to be wrong without loading a model.
+
+    Raises PlumblineError for an objective whose needs the data does not meet, an empty prompt or answer, another tokenizer's ids
+    and sequences longer than the model takes.
+    """
+    objective = build_objective(config.objective)
+    check(objective)
+    examples = read_pairs(pairs.folder)
+    model = json.loads((policy.path / "config.json").read_text())
+    model = model.get("text_config", model)
+    check_fit(examples, model["vocab_size"], model.get("max_position_embeddings"))
+    if config.objective.name == "kto":
+        mismatched(examples)
+
+
+def final_means(steps: Rows) -> dict[str, float]:
+    """Means over the last tenth of the steps, at least one."""
+    last = steps[-max(1, len(steps) // 10) :]
+    names = ("loss", "chosen_logratio", "rejected_logratio", "margin", "accuracy", "gradient_norm")
+    return {name: sum(row[name] for row in last) / len(last) for name in names}
+
+
+def verdict(final: dict[str, float], objective: str) -> str:
+    """What training did to the answers' likelihoods, in words.
+
+    The rule: the mean log-ratios of chosen (c) and rejected (r) answers to the reference over the last tenth of the steps. Within
+    +-0.1 nats an answer has not moved. c down is the case to look into, unless the objective is apo_down, which means it; both
+    up is told apart by which rose more.
+    """
+    c, r = final["chosen_logratio"], final["rejected_logratio"]
+    if abs(c) < NOTICEABLE and abs(r) < NOTICEABLE:
+        return "hardly anything moved: raise align.learning_rate or align.epochs"
+    if c <= -NOTICEABLE:
+        fell = "chosen answers became less likely" + (", rejected ones even more so" if r < c else "")
+        return f"{fell}, as apo_down intends" if objective == "apo_down" and r < c else f"{fell}: consider apo_zero or sft"
+    chosen = "chosen answers became more likely" if c >= NOTICEABLE else "chosen answers stayed as likely"
+    if r <= -NOTICEABLE:
+        return f"{chosen}, rejected less likely"
+    if r < NOTICEABLE:
+        return f"{chosen}, rejected stayed as likely"
+    return (
+        f"{chosen}, rejected too but less" if r < c else f"{chosen}, but rejected became likelier still: consider apo_zero or dpo"
+    )

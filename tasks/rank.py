@@ -1,0 +1,68 @@
+"""Does a policy give the chosen answer of a held-out pair the higher probability? Before and after training, with intervals."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from data_contracts.errors import PlumblineError
+from data_contracts.store import Dataset, Rows, build
+from models.checkpoint import Checkpoint
+from models.statistics import Interval
+from models.training.process import Trainer
+
+
+def rank(
+    folder: Path,
+    pairs: Dataset,
+    policy: Checkpoint,
+    trainer: Trainer,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Dataset:
+    """Dataset "rankings" of `pairs` under `policy`, its facts the ranking accuracies."""
+
+    def make(work: Path) -> tuple[Rows, dict[str, Any]]:
+        policy_ = {"path": str(policy.path), "hash": policy.hash}
+        rows = trainer.run({"kind": "rank", "pairs": str(pairs.folder), "policy": policy_}, progress)["rows"]
+        return rows, ranking_accuracy(rows)
+
+    return build(folder, "rankings", {}, make, [pairs], {"policy": policy.hash})
+
+
+def ranking_accuracy(rows: Rows) -> dict[str, Any]:
+    """Shares of pairs ranked rightly (arXiv 2405.19534), each with its interval.
+
+    `accuracy` goes by the summed log-probability, which favours short answers, `accuracy_per_token` by its mean, which does not.
+    `shorter` is what always choosing the shorter answer would score: compare before believing the first.
+    """
+    return {
+        "pairs": len(rows),
+        "accuracy": share([r["chosen_logp"] > r["rejected_logp"] for r in rows]),
+        "accuracy_per_token": share(
+            [r["chosen_logp"] / r["chosen_tokens"] > r["rejected_logp"] / r["rejected_tokens"] for r in rows]
+        ),
+        "shorter": share([r["chosen_tokens"] < r["rejected_tokens"] for r in rows]),
+    }
+
+
+def reward_accuracy(policy: Dataset, reference: Dataset) -> dict[str, float]:
+    """Share of pairs whose margin grew from `reference` to `policy` (log-ratio of chosen above that of rejected), with interval.
+
+    Raises PlumblineError if the two rankings are not of the same pairs.
+    """
+    after, before = policy.records(), reference.records()
+    if [r["pair_id"] for r in after] != [r["pair_id"] for r in before]:
+        raise PlumblineError(f"{policy.folder} and {reference.folder} rank different pairs: rank one dataset under both models")
+
+    def margin(row: dict[str, Any]) -> float:
+        return float(row["chosen_logp"] - row["rejected_logp"])
+
+    return share([margin(a) > margin(b) for a, b in zip(after, before, strict=True)])
+
+
+def share(hits: Sequence[bool]) -> dict[str, float]:
+    """Share of true values with its 95 % Wilson score interval, which also holds near 0 and 1."""
+    n, z = len(hits), 1.959964
+    p = sum(hits) / n
+    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
+    return Interval(p, max(0.0, middle - half), min(1.0, middle + half)).as_dict()
