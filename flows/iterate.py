@@ -8,13 +8,12 @@ from pathlib import Path
 from data_contracts.config import HumanPairsConfig, RoundsConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.load_config import dump_config, load_config
-from flows.display import quiet_libraries, working
+from flows.display import console, quiet_libraries, working
 from flows.server import PrefectServer
 from tasks.prompts import check_enough
 from tasks.summary import is_finished
 
 _PRIVATE = {  # no phoning home, no pools of threads beside the engine's own
-    "PREFECT_LOGGING_LEVEL": "WARNING",
     "GX_ANALYTICS_ENABLED": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "1",
@@ -75,6 +74,7 @@ def execute(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
                 with working("starting engine, trainer and Prefect server"):
                     run = _import_flow(config)
                     server.wait()
+                console().print(f"Prefect UI while this runs: {server.url.removesuffix('/api')}")
                 run(config.name)
         finally:
             _flush_logs()

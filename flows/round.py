@@ -32,13 +32,13 @@ def round_flow(number: int) -> None:
     pairs = make_pairs(s, folder, name, champion, number, seed)
     s.align_alone()
     reference = s.policy if c.align.reference == "initial" else champion.model
-    trained = step(f"{name} · align", align, folder / "align", pairs, c.align, champion.model, reference, seed, s.trainer)
+    trained = step(f"{name}: align", align, folder / "align", pairs, c.align, champion.model, reference, seed, s.trainer)
     candidate = open_checkpoint(trained.folder / "model")
-    answers = step(f"{name} · evaluate", evaluate, folder / "evaluate", c.evaluate, candidate, s.engine())
-    wins = step(f"{name} · win rate", win_rate, folder / "win_rate", answers, champion.answers, c.judge, s.teacher(), seed)
+    answers = step(f"{name}: evaluate", evaluate, folder / "evaluate", c.evaluate, candidate, s.engine())
+    wins = step(f"{name}: win rate", win_rate, folder / "win_rate", answers, champion.answers, c.judge, s.teacher(), seed)
     decision = decide(answers, champion.answers, wins, c.promote)
     write_decision(folder / "decision.json", decision)
-    markdown(f"{name} · decision", decision.reason)
+    markdown(f"{name}: decision", decision.reason)
 
 
 def make_pairs(s: Session, folder: Path, name: str, champion: Standing, number: int, seed: int) -> Dataset:
@@ -49,15 +49,15 @@ def make_pairs(s: Session, folder: Path, name: str, champion: Standing, number: 
 
     def gate(data: Dataset) -> Dataset:
         where = folder / f"validate_{data.kind}"
-        return step(f"{name} · validate {data.kind}", validate, where, data, c.validate_, limits, s.folder / "data_docs")
+        return step(f"{name}: validate {data.kind}", validate, where, data, c.validate_, limits, s.folder / "data_docs")
 
-    prompts = step(f"{name} · prompts", take_prompts, folder / "prompts", c.prompts, number)
-    drawn = step(f"{name} · sample", sample, folder / "sample", prompts, c.sample, champion.model, engine, seed)
+    prompts = step(f"{name}: prompts", take_prompts, folder / "prompts", c.prompts, number)
+    drawn = step(f"{name}: sample", sample, folder / "sample", prompts, c.sample, champion.model, engine, seed)
     samples = gate(drawn)
     if c.method == "clair":
         revised = step(
-            f"{name} · revise", revise, folder / "revise", samples, c.revise, teacher, champion.model, seed, retries=retries
+            f"{name}: revise", revise, folder / "revise", samples, c.revise, teacher, champion.model, seed, retries=retries
         )
-        return gate(step(f"{name} · pair", pair_clair, folder / "pair", gate(revised)))
-    verdicts = step(f"{name} · judge", judge, folder / "judge", samples, c.judge, teacher, seed, retries=retries)
-    return gate(step(f"{name} · pair", pair_judged, folder / "pair", samples, verdicts))
+        return gate(step(f"{name}: pair", pair_clair, folder / "pair", gate(revised)))
+    verdicts = step(f"{name}: judge", judge, folder / "judge", samples, c.judge, teacher, seed, retries=retries)
+    return gate(step(f"{name}: pair", pair_judged, folder / "pair", samples, verdicts))

@@ -5,7 +5,6 @@ from pathlib import Path
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
-from tasks.report import write_report
 
 from flows.display import console, working
 from flows.round import round_flow
@@ -13,6 +12,7 @@ from flows.session import current
 from flows.step import markdown, step
 from tasks import summary
 from tasks.evaluate import evaluate
+from tasks.report import write_report
 from tasks.tracking import track
 
 
@@ -22,7 +22,7 @@ def rounds_flow(name: str) -> None:
     s = current()
     with working("engine"):
         s.engine()
-    step("start · evaluate", evaluate, s.folder / "round-0" / "evaluate", s.rounds.evaluate, s.policy, s.engine())
+    step("start: evaluate", evaluate, s.folder / "round-0" / "evaluate", s.rounds.evaluate, s.policy, s.engine())
     told = track_folder.submit(str(s.folder))
     for number in range(1, s.rounds.rounds + 1):
         if (s.folder / f"round-{number}" / "decision.json").exists():

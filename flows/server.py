@@ -35,6 +35,7 @@ class PrefectServer:
         self.url = f"http://127.0.0.1:{port}/api"
         os.environ["PREFECT_API_URL"] = self.url
         environment = {**os.environ, "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_HOME": str(self.folder)}
+        environment["PREFECT_SERVER_UI_API_URL"] = self.url
         del environment["PREFECT_API_URL"]
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from inspect import signature
 from typing import Any
 
-from prefect import task
+from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
@@ -13,17 +13,18 @@ from flows.display import working
 
 
 def step(label: str, stage: Callable[..., Dataset], *arguments: Any, retries: int = 0) -> Dataset:
-    """Run `stage(*arguments)` as the task `label` ("round 1 · sample"), watch its progress and record what came out.
+    """Run `stage(*arguments)` as the task `label` ("round 1: sample"), watch its progress and record what came out.
 
     Finished datasets are recognised by the store, not by Prefect's cache, so a resumed run shows the same tasks, done at once.
     """
 
     watched = "progress" in signature(stage).parameters
 
-    @task(name=label.split(" · ")[-1], task_run_name=label, retries=retries, retry_delay_seconds=10, cache_policy=NO_CACHE)
+    @task(name=label.split(": ")[-1], task_run_name=label, retries=retries, retry_delay_seconds=10, cache_policy=NO_CACHE)
     def run(*given: Any) -> Dataset:
         with working(label) as progress:
             dataset = stage(*given, progress=progress) if watched else stage(*given)
+        get_run_logger().info("%s: %d rows in %.1f s, in %s", label, dataset.rows, dataset.seconds, dataset.folder)
         table(label, dataset.facts | {"rows": dataset.rows, "seconds": dataset.seconds, "folder": str(dataset.folder)})
         return dataset
 
