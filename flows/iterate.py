@@ -84,7 +84,7 @@ def execute(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
 def _flush_logs() -> None:
     """Prefect sends log records in the background; what is still on its way must not meet a stopped server."""
     if "prefect.logging.handlers" in sys.modules:
-        sys.modules["prefect.logging.handlers"].APILogHandler.flush()
+        sys.modules["prefect.logging.handlers"].APILogHandler().flush()
 
 
 def _import_flow(config: RoundsConfig | HumanPairsConfig) -> Callable[[str], None]:

@@ -120,9 +120,10 @@ def test_the_environment_is_free_of_what_the_engine_leaves_behind(monkeypatch):
     monkeypatch.setenv("LD_PRELOAD", f"{inside}:/usr/lib/mine.so")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
     env = process._environment(4)
     assert env["LD_PRELOAD"] == "/usr/lib/mine.so" and "LOCAL_WORLD_SIZE" not in env
-    assert env["OMP_NUM_THREADS"] == "4" and env["MALLOC_MMAP_THRESHOLD_"] == "4000000000"
+    assert env["OMP_NUM_THREADS"] == "4" and "OMP_WAIT_POLICY" not in env and env["MALLOC_MMAP_THRESHOLD_"] == "4000000000"
     monkeypatch.setenv("LD_PRELOAD", inside)
     assert "LD_PRELOAD" not in process._environment(4)
 

@@ -58,7 +58,7 @@ def test_an_objective_the_data_cannot_serve_is_refused_before_training(tiny, tmp
 def test_other_tokenizers_ids_and_overlong_pairs_are_refused_before_training(tiny, tmp_path):
     for column, ids, words in (
         ("chosen_ids", [10**6], "another tokenizer"),
-        ("prompt_ids", [5] * 600, "lower validate.max_tokens"),
+        ("prompt_ids", [5] * 10**5, "lower validate.max_tokens"),
     ):
         rows = pair_rows(tiny, 2)
         rows[1][column] = ids
