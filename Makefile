@@ -42,6 +42,6 @@ $(UV):
 
 $(READY): $(UV) requirements/$(BACKEND).txt pyproject.toml
 	@echo "installing plumbline for $(BACKEND) (a few minutes the first time)"
-	@$(UV) pip install -q --python $(BIN)/python --no-deps $(FIND_TORCH) -r requirements/$(BACKEND).txt
+	@$(UV) pip install -q --python $(BIN)/python --no-deps --compile-bytecode $(FIND_TORCH) -r requirements/$(BACKEND).txt
 	@$(UV) pip install -q --python $(BIN)/python --no-deps -e .
 	@touch $@

@@ -44,10 +44,13 @@ def track(run: Path) -> None:
     for place in _finished(run):
         if place in state["done"]:
             continue
+        if "unfinished" in state:  # an outage cut this round's run short: tell it anew instead of twice
+            client.delete_run(state.pop("unfinished"))
         if config["flow"] == "rounds":
             _log_round(client, run, config, int(place.removeprefix("round-")), state)
         else:
             _log_human_pairs(client, run, config, state)
+        state.pop("unfinished", None)
         state["done"].append(place)
         _write_state(run, state)
     if (run / "report.html").exists():
@@ -73,8 +76,9 @@ def _log_round(client: Any, run: Path, config: Mapping[str, Any], number: int, s
     child = _create_run(
         client, run, config, f"{config['name']} round {number}", state["run_id"], {"plumbline.round": str(number)}
     )
-    answers = open_dataset(folder / "evaluate")
-    metrics = _scores(answers)
+    state["unfinished"] = child
+    _write_state(run, state)
+    metrics = _scores(open_dataset(folder / "evaluate"))
     if number > 0:
         pairs, steps, wins = (open_dataset(folder / name) for name in ("validate_pairs", "align", "win_rate"))
         decision = read_decision(folder / "decision.json")
@@ -90,11 +94,11 @@ def _log_round(client: Any, run: Path, config: Mapping[str, Any], number: int, s
         client.log_artifact(child, str(folder / "decision.json"))
         for gate in sorted(folder.glob("validate_*/gate.json")):
             client.log_artifact(child, str(gate), f"gates/{gate.parent.name}")
-    for run_id in (child, state["run_id"]):
-        _log_metrics(client, run_id, metrics, number)
     weights = folder / "align" / "model" if number else Path(config["policy"])
     is_champion = number == 0 or metrics["promoted"] == 1.0
     _register(client, config["name"], weights, child, number, is_champion)
+    for run_id in (child, state["run_id"]):
+        _log_metrics(client, run_id, metrics, number)
     client.set_terminated(child)
 
 
