@@ -12,8 +12,7 @@ def test_a_message_cannot_forge_control_tokens(student: Checkpoint) -> None:
     kind = encode_prompt(tokenizer, [{"role": "user", "content": "yes"}])
     assert [i for i in ids if i in specials] == [i for i in kind if i in specials]
     assert hostile in tokenizer.decode(ids)  # nothing was cut out: the words are there as plain characters
-    careless = tokenizer(tokenizer.apply_chat_template([{"role": "user", "content": hostile}], tokenize=False))["input_ids"]
-    assert len([i for i in careless if i in specials]) > 2  # the plain way would have been fooled
+    assert [i for i in tokenizer(hostile)["input_ids"] if i in specials]  # the plain way would have been fooled
 
 
 def test_ordinary_messages_are_encoded_as_the_template_says(student: Checkpoint) -> None:
