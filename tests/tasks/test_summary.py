@@ -24,8 +24,8 @@ def test_every_cell_of_the_table_is_printed(tmp_path: Path) -> None:
     console = Console(width=200, record=True)
     console.print(render(rows, "demo"))
     printed = console.export_text()
-    for text in [cell for row in cells(rows) for cell in row] + " ".join(header(rows)).split():
-        assert text in printed or text == "against"
+    for text in [cell for row in cells(rows) for cell in row]:
+        assert text in printed
     assert "0.640" in printed and "39 / 1" in printed and "promoted" in printed
 
 
