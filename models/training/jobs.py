@@ -15,7 +15,7 @@ from models.checkpoint import Checkpoint, load_model
 from models.objectives import build_objective, check
 from models.objectives.batch import Need
 from models.training.checkpoints import save_checkpoint
-from models.training.data import Example, check_fit, mismatched, read_pairs
+from models.training.data import Example, check_fit, mismatched, plan, read_pairs
 from models.training.gradient import Given
 from models.training.logps import all_logps, verify_head
 from models.training.loop import TOLERANCE, Progress, train
@@ -24,7 +24,7 @@ from models.training.reference import reference_key, stored_logps
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-RANK_TOKENS = 8192  # padded tokens a micro batch, as AlignConfig's default
+RANK_TOKENS = 8192  # tree tokens a micro batch, as AlignConfig's default
 
 
 def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -58,7 +58,8 @@ def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
         del model
         model = _load(policy, examples, accelerator, config.dtype)
     started = time.monotonic()
-    rows, figures = train(model, given, objective, config, job["seed"], accelerator, same, progress)
+    batches = plan(len(examples), config.batch_size, config.epochs, job["seed"])
+    rows, figures = train(model, given, objective, config, batches, accelerator, same, progress)
     seconds = time.monotonic() - started
     save_checkpoint(model, policy.path, out / "model", getattr(torch, config.dtype))
     tokens = config.epochs * sum(e.tokens for e in examples)

@@ -15,7 +15,7 @@ from models.training.data import Example, content_digest
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORWARD = 1  # raise when completion_logps may give other numbers
+FORWARD = 2  # raise when completion_logps may give other numbers
 
 
 def reference_key(model: str, examples: Sequence[Example], tokens: int, dtype: str, device: str) -> str:

@@ -40,7 +40,7 @@ def gradient(model, given, name, tokens, indices=range(8), dtype="float32"):
 
 @pytest.mark.parametrize("name", REGISTRY)
 def test_micro_batches_change_neither_loss_nor_gradient(model, given, name):
-    per_pair = 2 * max(e.longest for e in given.examples)
+    per_pair = max(e.tree_tokens for e in given.examples)
     whole = gradient(model, given, name, 10**6)
     for tokens in (2 * per_pair, per_pair):  # two pairs at a time, one at a time
         parts = gradient(model, given, name, tokens)
