@@ -31,6 +31,7 @@ class Need(Flag):
     TOKENS = auto()  # token_logp, token_mask, and token_ref where there is a reference
     OLD_TOKENS = auto()  # token_old
     STEPS = auto()  # step_id
+    DEGRADATIONS = auto()  # after the pair, the chosen answer with growing parts removed
     OVERLAP = auto()  # self_overlap
     GOLD = auto()  # aux["gold"]
     BASE = auto()  # aux["base"]
@@ -90,6 +91,8 @@ class Batch:
     token_old: "Tensor | None" = None  # [B, K, T] the sampling policy's
     token_mask: "Tensor | None" = None  # [B, K, T] true on tokens; padding is on the right
     step_id: "Tensor | None" = None  # [B, K, T] reasoning step of each token, from 0
+    step_weight: "Tensor | None" = None  # [B, K, T] weight of each token's step, 1 where None
+    mask: "Tensor | None" = None  # [B, K] true where there is an answer, in lists of unequal length; None: everywhere
     aux: Mapping[str, Answers] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -1,0 +1,60 @@
+"""Scored lists as distributions: softmax of the policy's log-ratios towards softmax of the scores.
+
+With z = log pi - log ref, p = softmax(beta z) and q = softmax(score / temperature) over one prompt's answers.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from models.objectives.batch import Batch, Need, Result, Spec, State
+from models.objectives.lists import ABSENT, log_ratio, only, ranking
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def _distributions(batch: Batch, beta: float, temperature: float) -> "tuple[Tensor, Tensor, Tensor]":
+    """log p, log q [B, K] and which answers are there; 0 where one is not."""
+    order = ranking(batch)
+    policy = (beta * log_ratio(batch, order.here)).masked_fill(~order.here, ABSENT).log_softmax(-1)
+    target = (order.level / temperature).masked_fill(~order.here, ABSENT).log_softmax(-1)
+    return only(policy, order.here), only(target, order.here), order.here
+
+
+@dataclass(frozen=True)
+class ExoRw:
+    """EXO with rewards, arXiv 2402.00856: the reverse divergence KL(p || q) = sum_i p_i (log p_i - log q_i).
+
+    Mode-seeking: mass goes to the best few answers, and answers the policy has given up stop pulling. Use it for scored lists
+    when the policy should commit. Scores enter as log-odds of 1/temperature each, so scale them to about unit spread. A list of
+    equal scores pulls the policy back to the reference among its answers.
+    """
+
+    beta: float
+    temperature: float
+    name: ClassVar[str] = "exo_rw"
+    needs: ClassVar[Need] = Need.LIST | Need.REFERENCE | Need.SCORES
+    spec: ClassVar[Spec] = Spec("2402.00856", on_policy="recommended")
+
+    def __call__(self, batch: Batch, state: State) -> Result:
+        policy, target, here = _distributions(batch, self.beta, self.temperature)
+        return only(policy.exp() * (policy - target), here).sum(-1), {}, state
+
+
+@dataclass(frozen=True)
+class InfoNca:
+    """InfoNCA, arXiv 2402.05369, which the EXO code calls dpo-rw: the cross entropy -sum_i q_i log p_i.
+
+    Mass-covering: every answer with a decent score stays likely. Use it for scored lists when variety matters; exo_rw commits
+    sooner. It is KL(q || p) plus the entropy of q, so its smallest value is not 0. A sharp temperature (-> 0) makes it s_dpo.
+    """
+
+    beta: float
+    temperature: float
+    name: ClassVar[str] = "infonca"
+    needs: ClassVar[Need] = Need.LIST | Need.REFERENCE | Need.SCORES
+    spec: ClassVar[Spec] = Spec("2402.05369", on_policy="recommended")
+
+    def __call__(self, batch: Batch, state: State) -> Result:
+        policy, target, here = _distributions(batch, self.beta, self.temperature)
+        return -only(target.exp() * policy, here).sum(-1), {}, state
