@@ -66,7 +66,7 @@ def win_rates(batch: Batch) -> "Tensor":
 
 
 def desensitised(batch: Batch, alpha: float) -> Batch:
-    """The batch with every token past the shorter answer's length counted `alpha` (LD-DPO, arXiv 2409.06411 eq. 10).
+    """The batch with every token past the shorter answer's length counted `alpha` (LD-DPO, arXiv 2409.06411).
 
     On policy and reference alike; LLaMA-Factory scales the policy's only, so that a model equal to its reference has a margin.
     """
