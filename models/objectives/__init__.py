@@ -37,7 +37,15 @@ REGISTRY: dict[str, type[Objective]] = {objective.name: objective for objective 
 
 # What pairs of revisions and the trainer can give between them. The answers may be the policy's own, but nothing proves it.
 PAIRS_SERVE = (
-    Need.PAIR | Need.REFERENCE | Need.LABELS | Need.MISMATCH | Need.TOKENS | Need.OVERLAP | Need.WHOLE_BATCH | Need.STATE
+    Need.PAIR
+    | Need.REFERENCE
+    | Need.LABELS
+    | Need.MISMATCH
+    | Need.TOKENS
+    | Need.SHARED_PREFIX
+    | Need.OVERLAP
+    | Need.WHOLE_BATCH
+    | Need.STATE
 )
 
 _MISSING = {
@@ -56,6 +64,7 @@ _MISSING = {
     Need.OLD_TOKENS: "the sampling policy's log-probabilities by token",
     Need.STEPS: "the reasoning step of each token",
     Need.DEGRADATIONS: "degraded versions of each chosen answer",
+    Need.SHARED_PREFIX: "where each pair's answers part",
     Need.OVERLAP: "each answer's self-overlap under the policy",
     Need.GOLD: "a gold answer to each prompt",
     Need.BASE: "an answer of the base model to each prompt",

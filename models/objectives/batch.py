@@ -32,6 +32,7 @@ class Need(Flag):
     OLD_TOKENS = auto()  # token_old
     STEPS = auto()  # step_id
     DEGRADATIONS = auto()  # after the pair, the chosen answer with growing parts removed
+    SHARED_PREFIX = auto()  # shared
     OVERLAP = auto()  # self_overlap
     GOLD = auto()  # aux["gold"]
     BASE = auto()  # aux["base"]
@@ -92,6 +93,7 @@ class Batch:
     token_mask: "Tensor | None" = None  # [B, K, T] true on tokens; padding is on the right
     step_id: "Tensor | None" = None  # [B, K, T] reasoning step of each token, from 0
     step_weight: "Tensor | None" = None  # [B, K, T] weight of each token's step, 1 where None
+    shared: "Tensor | None" = None  # [B] tokens at the beginning that all answers share
     mask: "Tensor | None" = None  # [B, K] true where there is an answer, in lists of unequal length; None: everywhere
     aux: Mapping[str, Answers] = field(default_factory=dict)
 

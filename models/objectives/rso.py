@@ -54,7 +54,8 @@ def rejection_sample(rewards: Sequence[float], keep: int, temperature: float, se
     temperature), until `keep` are accepted (RSO, appendix, algorithm 1; the paper draws 8 of 64 at 0.5). Towards temperature 0 it
     takes the best, towards infinity any.
 
-    Raises PlumblineError for fewer candidates than `keep` (the published loop then never ends) and for rewards that are not finite.
+    Raises PlumblineError for fewer candidates than `keep` (the published loop then never ends) and for rewards that are
+    not finite.
     """
     if not 0 < keep <= len(rewards):
         raise PlumblineError(

@@ -1,4 +1,5 @@
-"""Objectives that judge each answer by itself, by its own log-ratio r = log pi - log ref. (APO is in `anchored`, KTO in `kto`.)"""
+"""Objectives that judge each answer by itself, by its own log-ratio r = log pi - log ref. (APO is in `anchored`, KTO in
+`kto`.)"""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
