@@ -73,6 +73,20 @@ def best_order(wins: Matrix) -> list[int]:
     return list(best[(1 << len(even)) - 1][1])
 
 
+def relevances(scores: Sequence[float], lowest: float, highest: float) -> list[float]:
+    """A judge's scores on its scale lowest..highest as relevances in 0..1, as lipo, rankdpo and irpo take them; NaN stays NaN.
+
+    The judge's whole scale and not a prompt's own range, so that near-ties stay near-ties. Raises PlumblineError for a score
+    outside the scale.
+    """
+    outside = [s for s in scores if not (math.isnan(s) or lowest <= s <= highest)]
+    if outside or not lowest < highest:
+        raise PlumblineError(
+            f"scores are to be on a scale from {lowest} to {highest}, and found {outside[:3]}: give the judge's own scale"
+        )
+    return [(s - lowest) / (highest - lowest) for s in scores]
+
+
 def preference_scores(wins: Matrix, least: float = 0.01) -> list[float]:
     """S_i = mean over j of logit P(i beats j), the score of general preference optimisation (GPO, arXiv 2410.02197).
 

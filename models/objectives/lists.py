@@ -33,7 +33,7 @@ class Ranking:
     @property
     def best(self) -> "Tensor":
         """[B, K] weights that sum to 1 over the best answer, shared where several are equally good; all 0 in an empty list."""
-        top = self.here & ~self.beats.any(-2)
+        top = (self.here & ~self.beats.any(-2)).to(self.level.dtype)
         return top / top.sum(-1, keepdim=True).clamp(min=1)
 
 

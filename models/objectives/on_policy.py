@@ -91,7 +91,7 @@ class Grpo:
     -min(ratio A, clip(ratio, 1 - e, 1 + e) A) + kl_weight k3(pi, ref), A = (R - mean R) / (std R + 1e-4) within the group.
 
     Use it for rewards that can be checked or judged, with 4 to 64 fresh answers a prompt. A group of equal rewards teaches
-    nothing (figure idle_groups). Dividing by the standard deviation favours prompts that are nearly always solved or nearly never,
+    nothing (figure idle_groups). Dividing by the standard deviation favours prompts that are solved nearly always or never,
     and the mean over tokens favours long wrong answers; dr_grpo does neither.
     """
 
@@ -140,7 +140,7 @@ class Rloo:
 
     Use it where one step follows each sampling: an unbiased baseline with no other machinery. A long answer's ratio leaves the
     clip range after a small step, so grpo serves better where samples are used for many steps. The paper takes the divergence to
-    the reference off the reward; do that before, or keep to few steps. The clipping is TRL's (`rloo_trainer.py`), not the paper's.
+    the reference off the reward; do that before, or keep to few steps. Clipping is TRL's (`rloo_trainer.py`).
     """
 
     clip: float

@@ -1,7 +1,7 @@
 """Arithmetic on the weights of checkpoints: references that follow the policy, and momentum between rounds.
 
-State dicts in, a new state dict out; computed in at least float32 and rounded once to each tensor's own type. Tensors that hold no
-floating-point numbers are the newer model's. Merge adapters into their base first: products of factors do not add up.
+State dicts in, a new state dict out; computed in at least float32 and rounded once to each tensor's own type. Tensors of
+other numbers are the newer model's. Merge adapters into their base first: products of factors do not add up.
 """
 
 from collections.abc import Callable, Mapping
@@ -51,13 +51,13 @@ def _combine(new: Weights, old: Weights, step: "Callable[[Tensor, Tensor], Tenso
         )
     combined = {}
     for name, tensor in new.items():
-        result = tensor.clone()
+        result = tensor
         if tensor.is_floating_point():
             wide, other = ((x.float() if x.dtype.itemsize < 4 else x) for x in (tensor, old[name]))
             result = step(wide, other).to(tensor.dtype)
             if not result.isfinite().all():
                 raise PlumblineError(
-                    f"the combined weights of {name} are not finite: lower the momentum, or check both checkpoints"
+                    f"the combined weights of {name} are not finite: check both checkpoints, or lower the momentum"
                 )
-        combined[name] = result
+        combined[name] = result.clone() if result is tensor else result
     return combined

@@ -182,14 +182,12 @@ def test_at_the_reference_the_best_answer_goes_up_and_the_worst_down(name, score
 
 def test_multi_similarity_lifts_the_best_and_pushes_hard_negatives_only():
     _, gradient = loss_and_gradient(make("multi_similarity"), lists([[0.0, 1.0, -5.0, 0.0]], [[3.0, 2.0, 1.0, 0.0]]))
-    assert (
-        gradient[0, 0] < 0 and gradient[0, 1] > gradient[0, 3] > 0 and gradient[0, 2] == 0
-    )  # the hardest most, the mined not at all
+    assert gradient[0, 0] < 0 and gradient[0, 1] > gradient[0, 3] > 0 and gradient[0, 2] == 0  # the hardest most
     assert make("multi_similarity")(lists([[0.0, 1.0, -5.0, 0.0]]), State())[1] == {"hard_share": pytest.approx(2 / 3)}
 
 
 def test_lipo_weighs_by_the_policys_ranks_and_rankdpo_by_the_labels():
-    # The two lists differ in how the policy ranks the first two answers, which changes lipo's weight of pairs with the third only.
+    # The two lists differ in how the policy ranks the first two answers, which changes only lipo's weights.
     near, far = ([0.1, 0.0, -9.0], [0.0, 0.1, -9.0])
     ratio = {n: _loss(n, near, beta=1e-9) / _loss(n, far, beta=1e-9) for n in ("lipo", "rankdpo")}
     assert ratio["rankdpo"] == pytest.approx(1, abs=1e-6) and abs(ratio["lipo"] - 1) > 1e-3
@@ -234,7 +232,7 @@ def test_padding_reaches_neither_loss_nor_gradient(name, how):
     z, scores, lengths = [0.4, -0.2, 0.1], [0.9, 0.5, 0.1], [9, 4, 6]
     plain = loss_and_gradient(make(name), lists([z], [scores], lengths=[lengths]))
     for junk in (0.0, 170.0, -170.0, NAN, float("inf"), float("-inf")):
-        padded = lists([[*z, junk, junk]], [[*scores, *([NAN, NAN] if how == "nan" else [5.0, -5.0])]], lengths=[[*lengths, 0, 0]],
+        padded = lists([[*z, junk, junk]], [[*scores, *([NAN] * 2 if how == "nan" else [5.0, -5.0])]], lengths=[[*lengths, 0, 0]],
                        mask=[[True] * 3 + [False] * 2] if how == "mask" else None)  # fmt: skip
         loss, gradient = loss_and_gradient(make(name), padded)
         torch.testing.assert_close(loss, plain[0])
@@ -299,6 +297,26 @@ def test_a_wider_gap_in_the_right_order_never_costs_more(name, data):
     z = sorted((round(x, 3) for x in z), reverse=True)
     loss, wider = (loss_and_gradient(make(name), lists([[f * x for x in z]], [[1.0, 0.7, 0.4, 0.0]]))[0] for f in (1.0, 1.5))
     assert wider <= loss + 1e-12
+
+
+@pytest.mark.parametrize("name", RANKED)
+def test_descent_from_the_reference_finds_the_order(name):
+    # free log-ratios of five answers, one without a score; means are over 5 tokens
+    scores = [[0.4, 1.0, NAN, 0.0, 0.7]]
+    b = lists([[0.0] * 5], scores, lengths=[[5] * 5], ref=[[-30.0] * 5])
+    logp = b.logp.detach().requires_grad_()
+    optimiser, objective = torch.optim.Adam([logp], lr=0.05), make(name)
+    for _ in range(200):
+        loss = objective(dataclasses.replace(b, logp=logp), State())[0].sum()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    order = logp[0, [1, 4, 0, 3]].tolist()
+    assert logp[0, 2] == -30.0  # the one without a score stayed
+    if name in ("s_dpo", "multi_similarity"):  # these only tell the best from the rest
+        assert order[0] > max(order[1:]) + 0.5
+    else:
+        assert order == sorted(order, reverse=True) and order[0] > order[-1] + 0.5
 
 
 @pytest.mark.parametrize("name", ["irpo", "lipo", "rankdpo"])
