@@ -23,10 +23,12 @@ def _order_nll(z: "Tensor", order: Ranking) -> "Tensor":
 
 @dataclass(frozen=True)
 class PlackettLuce:
-    """DPO on a full ranking, arXiv 2305.18290 appendix A.3: -log prod_k exp(beta z_k) / sum_{j >= k} exp(beta z_j), best first.
+    """DPO on a full ranking: the likelihood of the whole order, each answer chosen before all worse ones.
 
-    Use it where every place of the order is trusted. A wrong lower half costs as much as a wrong top; prefer lipo or s_dpo where
-    only the top is. Equal scores are not compared, so a list of ties teaches nothing. With two answers it is DPO.
+    -log prod_k exp(beta z_k) / sum_{j >= k} exp(beta z_j), best first; z is an answer's log pi - log ref.
+
+    Use it where every place of the order is trusted. Not where only the top is, since a wrong lower half costs as much as a wrong
+    top: prefer lipo or s_dpo. Equal scores are not compared, so a list of ties teaches nothing. With two answers it is DPO.
     """
 
     beta: float
@@ -41,10 +43,13 @@ class PlackettLuce:
 
 @dataclass(frozen=True)
 class SDpo:
-    """Softmax DPO, arXiv 2406.09215: sp(log sum_l exp(beta (z_l - z_w))), the best answer against all worse ones at once.
+    """Softmax DPO: the best answer against all worse ones at once, the hardest of them most.
 
-    Use it for one good answer and several bad ones in no order: the hardest rejected answer gets the largest gradient. With two
-    answers it is DPO. Reconstructed from memory of the paper's equation. The losses of several equally best answers are averaged.
+    sp(log sum_l exp(beta (z_l - z_w))). The losses of several equally best answers are averaged. z is an answer's log pi - log
+    ref, sp(x) = log(1 + e^x).
+
+    Use it for one good answer and several bad ones in no order. Not where the order of the rest matters. With two answers it is
+    DPO. Reconstructed from memory of the paper's equation.
     """
 
     beta: float
@@ -60,14 +65,16 @@ class SDpo:
 
 @dataclass(frozen=True)
 class MultiSimilarity:
-    """Multi-similarity loss, arXiv 1904.06627, for preferences: (1/a) log(1 + sum_l exp(-a (beta z_w - beta z_l - margin))) over
-    the rejected answers l that are still hard, beta z_l > beta z_w - mining.
+    """Multi-similarity loss, carried over from metric learning: the best answer against those still too close to it.
+
+    (1/a) log(1 + sum_l exp(-a (beta z_w - beta z_l - margin))) over the rejected answers l with beta z_l > beta z_w - mining; a
+    is the sharpness, z an answer's log pi - log ref.
 
     Use it for one chosen answer and many rejected ones of which most are soon easy: those drop out, as in a hinge. Not if the
     margin should keep growing, since a prompt stops teaching once all its rejected answers lie `mining` below.
 
-    Reconstructed: the paper compares images by cosine similarity; a, margin and mining are its constants from memory, applied
-    to beta z.
+    Reconstructed: the paper compares images by cosine similarity; a, margin and mining are its constants from memory, applied to
+    beta z.
     """
 
     beta: float
@@ -90,13 +97,14 @@ class MultiSimilarity:
 
 @dataclass(frozen=True)
 class Pro:
-    """Preference ranking optimisation, arXiv 2306.17492, as in its authors' `process_manager.py`. With m the mean log-probability
-    of an answer's tokens, r its score, best first, and T_k = max_{j > k} (r_k - r_j):
-    sum_k {log[exp(m_k T_k) + sum_{j > k} exp(m_j (r_k - r_j))] - m_k T_k} + sft_weight (n - 1)^2 (-m_1).
+    """Preference ranking optimisation: an order's likelihood at temperatures of the score gaps, and imitation of the best.
 
-    Use it without a reference model, on lists whose score differences mean something; the imitation term keeps the best answer
-    likely. Scores are temperatures here: on a scale of 0..10 it is nearly a hinge. Not for lists with a noisy tail.
-    Equal scores are not compared; n counts the answers that are there.
+    With m the mean log-probability of an answer's tokens, r its score, best first, and T_k = max_{j > k} (r_k - r_j): sum_k
+    {log[exp(m_k T_k) + sum_{j > k} exp(m_j (r_k - r_j))] - m_k T_k} + sft_weight (n - 1)^2 (-m_1), as in the authors'
+    `process_manager.py`. Equal scores are not compared; n counts the answers that are there.
+
+    Use it without a reference model, on lists whose score differences mean something; scores of 0..10 make it nearly a hinge. Not
+    for lists with a noisy tail, whose every place counts.
     """
 
     sft_weight: float
@@ -116,12 +124,13 @@ class Pro:
 
 @dataclass(frozen=True)
 class Irpo:
-    """In-context ranking preference optimisation, arXiv 2504.15477:
-    (1/N) sum_i w_i sp(log mean_{j != i} exp(beta (z_j - z_i))), w_i = (2^rel_i - 1) / log2(1 + rank_i), with z_i the *mean*
-    log-ratio of answer i's tokens, rel_i its score and rank_i its place by score.
+    """In-context ranking preference optimisation: each answer against the average of all others, relevant ones most.
 
-    Each answer is lifted against the average of all others, and relevant, highly placed ones most; an answer of relevance 0 is
-    only ever compared against. Use it for graded relevance (0..about 3) or scores in 0..1. Not for negative scores (refused).
+    (1/N) sum_i w_i sp(log mean_{j != i} exp(beta (z_j - z_i))), w_i = (2^rel_i - 1) / log2(1 + rank_i), with z_i the *mean*
+    log-ratio of answer i's tokens, rel_i its score and rank_i its place by score. An answer of relevance 0 is only ever compared
+    against. sp(x) = log(1 + e^x).
+
+    Use it for graded relevance (0..about 3) or scores in 0..1. Not for negative scores, which are refused.
 
     After the authors' `rdpo_loss`, but exact: the self term is left out, where the authors subtract 100 beta from its exponent.
     """
@@ -143,12 +152,13 @@ class Irpo:
 
 @dataclass(frozen=True)
 class SpoDegree:
-    """Self-supervised preference optimisation, arXiv 2409.17791, as a ranked list: DPO on the pair plus
-    weight * -log Plackett-Luce(chosen > its degradations, mildest first) / (number of degradations).
+    """Self-supervised preference optimisation: DPO, and the known order of an answer and its own degradations.
 
+    sp(-beta (z_w - z_l)) + weight * -log Plackett-Luce(chosen > its degradations, mildest first) / (number of degradations).
     Answer 0 is chosen, 1 rejected, and 2, 3, … are the chosen one with a growing share of its content words removed
-    (`degradations.degrade`); fewer may be there. Use it where pairs are few: the order of the degradations is known for free.
-    Not for answers that stay right when shortened.
+    (`degradations.degrade`); fewer may be there. z is an answer's log pi - log ref, sp(x) = log(1 + e^x).
+
+    Use it where pairs are few: the order of the degradations is known for free. Not for answers that stay right when shortened.
 
     Reconstructed from the abstract (the repository holds no code): the paper classifies the degree by a head on the hidden state;
     the order of the likelihoods stands in for that, and only the chosen answer is degraded.

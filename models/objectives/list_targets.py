@@ -23,11 +23,14 @@ def _distributions(batch: Batch, beta: float, temperature: float) -> "tuple[Tens
 
 @dataclass(frozen=True)
 class ExoRw:
-    """EXO with rewards, arXiv 2402.00856: the reverse divergence KL(p || q) = sum_i p_i (log p_i - log q_i).
+    """EXO with rewards: the policy's choice among the answers seeks the mode of the scores' softmax.
 
-    Mode-seeking: mass goes to the best few answers, and answers the policy has given up stop pulling. Use it for scored lists
-    when the policy should commit. Scores enter as log-odds of 1/temperature each, so scale them to about unit spread. A list of
-    equal scores pulls the policy back to the reference among its answers.
+    The reverse divergence KL(p || q) = sum_i p_i (log p_i - log q_i), p = softmax(beta (log pi - log ref)), q = softmax(score /
+    temperature).
+
+    Use it for scored lists when the policy should commit: mass goes to the best few, and answers it has given up stop pulling.
+    Not with scores of any scale: they enter as log-odds, so bring them to about unit spread. A list of equal scores pulls the
+    policy back to the reference among its answers.
     """
 
     beta: float
@@ -43,10 +46,13 @@ class ExoRw:
 
 @dataclass(frozen=True)
 class InfoNca:
-    """InfoNCA, arXiv 2402.05369, which the EXO code calls dpo-rw: the cross entropy -sum_i q_i log p_i.
+    """InfoNCA: the policy's choice among the answers covers the scores' softmax. The EXO code calls it dpo-rw.
 
-    Mass-covering: every answer with a decent score stays likely. Use it for scored lists when variety matters; exo_rw commits
-    sooner. It is KL(q || p) plus the entropy of q, so its smallest value is not 0. A sharp temperature (-> 0) makes it s_dpo.
+    The cross entropy -sum_i q_i log p_i, p = softmax(beta (log pi - log ref)), q = softmax(score / temperature): KL(q || p) plus
+    the entropy of q, so its smallest value is not 0.
+
+    Use it for scored lists when variety matters: every answer with a decent score stays likely. Not when the policy should commit
+    early: exo_rw does. With a temperature near 0 it is s_dpo.
     """
 
     beta: float

@@ -87,12 +87,14 @@ def _clipped_tokens(
 
 @dataclass(frozen=True)
 class Grpo:
-    """Group relative policy optimisation, arXiv 2402.03300 eq. 3: mean over answers of the mean over tokens of
-    -min(ratio A, clip(ratio, 1 - e, 1 + e) A) + kl_weight k3(pi, ref), A = (R - mean R) / (std R + 1e-4) within the group.
+    """Group relative policy optimisation: clipped policy gradients, with the group's mean and spread as the yardstick.
 
-    Use it for rewards that can be checked or judged, with 4 to 64 fresh answers a prompt. A group of equal rewards teaches
-    nothing (figure idle_groups). Dividing by the standard deviation favours prompts that are solved nearly always or never,
-    and the mean over tokens favours long wrong answers; dr_grpo does neither.
+    Mean over answers of the mean over tokens of -min(ratio A, clip(ratio, 1 - e, 1 + e) A) + kl_weight k3(pi, ref), A = (R - mean
+    R) / (std R + 1e-4) within the group, ratio = pi / pi_old of a token.
+
+    Use it for rewards that can be checked or judged, with 4 to 64 fresh answers a prompt. Not where most groups have equal
+    rewards: those teach nothing (figure idle_groups). Dividing by the standard deviation favours prompts that are solved nearly
+    always or never, and the mean over tokens favours long wrong answers; dr_grpo does neither.
     """
 
     clip: float
@@ -113,11 +115,13 @@ class Grpo:
 
 @dataclass(frozen=True)
 class DrGrpo:
-    """GRPO done right, arXiv 2503.20783: the sum over tokens of -min(ratio A, clip(ratio, 1 - e, 1 + e) A) / max_length, averaged
-    over the answers, A = R - mean R. Neither the reward's spread nor the answer's own length divides; no reference model.
+    """GRPO done right: neither the rewards' spread nor an answer's own length divides, and there is no reference model.
+
+    Mean over answers of the sum over tokens of -min(ratio A, clip(ratio, 1 - e, 1 + e) A) / max_length, A = R - mean R, ratio =
+    pi / pi_old of a token.
 
     Use it instead of grpo when answers grow longer without getting better. max_length is one constant for all (the sampler's
-    max_tokens): it scales the gradient and does not change its direction. Rewards keep their scale, so keep them about 0..1.
+    max_tokens): it scales the gradient and does not turn it. Not for rewards of wild scales, which stay in: keep them about 0..1.
     """
 
     clip: float
@@ -134,13 +138,14 @@ class DrGrpo:
 
 @dataclass(frozen=True)
 class Rloo:
-    """REINFORCE leave-one-out, arXiv 2402.14740: -min(ratio A, clip(ratio, 1 - e, 1 + e) A) of the whole answer,
-    ratio = exp(sum of log pi - log pi_old), A = R - mean of the other answers' R. At pi = pi_old its gradient is the paper's,
-    -A grad log pi.
+    """REINFORCE leave-one-out: whole answers, each against the mean reward of the others.
 
-    Use it where one step follows each sampling: an unbiased baseline with no other machinery. A long answer's ratio leaves the
-    clip range after a small step, so grpo serves better where samples are used for many steps. The paper takes the divergence to
-    the reference off the reward; do that before, or keep to few steps. Clipping is TRL's (`rloo_trainer.py`).
+    -min(ratio A, clip(ratio, 1 - e, 1 + e) A), ratio = exp(sum over tokens of log pi - log pi_old), A = R - mean of the others'
+    R. At pi = pi_old its gradient is the paper's, -A grad log pi; the clipping is Hugging Face TRL's (`rloo_trainer.py`).
+
+    Use it where one step follows each sampling: an unbiased baseline and no other machinery. Not where samples serve many steps:
+    a long answer's ratio soon leaves the clip range, and grpo keeps going. The paper takes the divergence from the reference off
+    the reward; do that before, or keep to few steps.
     """
 
     clip: float
@@ -158,11 +163,13 @@ class Rloo:
 
 @dataclass(frozen=True)
 class PrefGrpo:
-    """Pref-GRPO, arXiv 2508.20751: grpo with R = the share of the group's other answers this one beats (a tie is half a win).
+    """Pref-GRPO: grpo whose reward is the share of the group's other answers that an answer beats.
 
-    The same reward as minimax SPO's (arXiv 2401.04056), whose fixed point is the minimax winner of the comparisons, so cyclic
-    judgements do no harm. Use it where a judge compares better than it scores: win shares spread over 0..1, where near-equal
-    scores divided by their spread would blow noise up. It costs up to K (K - 1) / 2 comparisons a prompt; those not made are NaN.
+    R_i = mean over j of P(i beats j), a tie being half a win; A and loss as in grpo. The same reward as minimax SPO's (arXiv
+    2401.04056), whose fixed point is the minimax winner of the comparisons, so judgements in a circle do no harm.
+
+    Use it where a judge compares better than it scores: win shares spread over 0..1, where near-equal scores divided by their
+    spread would blow noise up. Not on a small budget: up to K (K - 1) / 2 comparisons a prompt. Those not made are NaN.
     """
 
     clip: float
@@ -184,12 +191,14 @@ class PrefGrpo:
 
 @dataclass(frozen=True)
 class PairwiseRl:
-    """Pairwise-RL, arXiv 2504.04950: grpo's clipped loss with A = P(y beats the anchor) - 1/2, the anchor an answer of the
-    reference model to the same prompt. `score` is that probability.
+    """Pairwise-RL: grpo's clipped loss, praising an answer for beating an anchor of the reference model.
 
-    The anchor is a baseline that does not move with the policy, so even a single answer a prompt teaches, and |A| is at most 1/2.
-    Use it where a judge compares in pairs and budget allows one comparison an answer. Not once the policy nearly always beats the
-    anchor, since every answer is then praised: take a newer one.
+    A = P(y beats the anchor) - 1/2, the anchor being an answer of the reference model to the same prompt. `score` is that
+    probability.
+
+    Use it where a judge compares in pairs and the budget allows one comparison an answer: the anchor does not move with the
+    policy, so even a single answer a prompt teaches, and |A| is at most 1/2. Not once the policy nearly always beats the anchor,
+    since every answer is then praised: take a newer one.
 
     Reconstructed from the abstract: the paper runs PPO with a value network on this reward; the advantage is used directly here.
     """

@@ -31,10 +31,12 @@ def _lambda_loss(z: "Tensor", order: Ranking, gain: str, objective: str) -> "Ten
 
 @dataclass(frozen=True)
 class AllPairsDpo:
-    """DPO averaged over every better/worse pair of the list: mean of sp(-beta (z_i - z_j)).
+    """DPO averaged over every pair of a better and a worse answer of the list.
 
-    Use it as the plain baseline of the list objectives: no assumption on what scores mean beyond their order. It counts a
-    near-tie as much as the best against the worst; lipo does not. With two answers it is DPO (arXiv 2305.18290 eq. 7).
+    Mean over pairs of sp(-beta (z_i - z_j)), i better than j. z is an answer's log pi - log ref, sp(x) = log(1 + e^x).
+
+    Use it as the plain baseline of the list objectives: it assumes nothing about scores beyond their order. Not where near-ties
+    are many, since it counts them as much as the best against the worst; lipo does not. With two answers it is DPO.
     """
 
     beta: float
@@ -51,14 +53,14 @@ class AllPairsDpo:
 
 @dataclass(frozen=True)
 class Lipo:
-    """LiPO-lambda, arXiv 2402.01878: sum over psi_i > psi_j of D_ij sp(-beta (z_i - z_j)), with the lambda weights
-    D_ij = |G_i - G_j| |1/log(1 + t_i) - 1/log(1 + t_j)| of learning to rank.
+    """Listwise preference optimisation (LiPO-lambda): each pair counts for what swapping it would change in the ranking.
 
-    psi is the score, t the rank by the *policy's* z (no gradient; equal z rank by score), so a pair counts for what swapping it
-    would change now. gain "exponential" is G = 2^psi - 1, "linear" is G = 2 psi - 1.
+    sum over psi_i > psi_j of D_ij sp(-beta (z_i - z_j)), D_ij = |G_i - G_j| |1/log(1 + t_i) - 1/log(1 + t_j)|. psi is the score;
+    t is the rank by the *policy's* z, without gradient, equal z by score. gain "exponential" is G = 2^psi - 1, "linear" G = 2 psi
+    - 1. z is an answer's log pi - log ref, sp(x) = log(1 + e^x).
 
     Use it with four to eight scored answers a prompt where getting the top right matters most. Not with scores that are only
-    ranks, and scale scores to about 0..1: the exponential gain makes a score of 10 count a thousandfold.
+    ranks; and scale scores to about 0..1 (`aggregate.relevances`), since the exponential gain makes a 10 count a thousandfold.
 
     Reconstructed: the secondary sources print "2 psi - 1", which reads as a lost exponent given the convention of LambdaLoss, so
     exponential is the default; the direction is ours too, since a public port minimises an unbounded form (trap T3).
@@ -77,11 +79,14 @@ class Lipo:
 
 @dataclass(frozen=True)
 class RankDpo:
-    """RankDPO, arXiv 2410.18013 eq. 5-7, for text: sum over phi_i > phi_j of D_ij sp(-beta (z_i - z_j)), D as in LiPO-lambda but
-    with t the rank by *label* phi, so that the weights stay fixed through training. Gain 2^phi - 1.
+    """RankDPO: lipo's pair weights, but by the labels' ranks, so that they stay fixed through training.
 
-    phi is meant to be a mean win probability in 0..1 (`aggregate.win_rates` makes it from a win matrix, also averaged over
-    several judges). Use it instead of lipo where fixed weights are wanted; the top answers always count most.
+    sum over phi_i > phi_j of D_ij sp(-beta (z_i - z_j)), D_ij = |G_i - G_j| |1/log(1 + t_i) - 1/log(1 + t_j)|, G = 2^phi - 1, t
+    the rank by phi. phi is meant to be a mean win probability in 0..1; `aggregate.win_rates` makes it from a win matrix. z is an
+    answer's log pi - log ref, sp(x) = log(1 + e^x).
+
+    Use it where weights should not depend on the policy, or several judges are averaged. Not where the lower ranks matter: the
+    top answers count most from first to last.
 
     Reconstructed: the paper is on diffusion models and its extraction prints "2 phi - 1"; here z is the log-ratio of the answer.
     """
@@ -99,11 +104,13 @@ class RankDpo:
 
 @dataclass(frozen=True)
 class RankList:
-    """RankList, arXiv 2508.09826, for text: sum over k = 1..skip of (1/k) sum over i of sp(-beta (z_(i) - z_(i+k))), where (i) is
-    the i-th best answer: neighbours count fully, answers k places apart count 1/k.
+    """RankList: neighbours in the order, and to a lesser degree answers a few places apart.
+
+    sum over k = 1..skip of (1/k) sum over i of sp(-beta (z_(i) - z_(i+k))), where (i) is the i-th best answer. Answers with equal
+    scores share a place. z is an answer's log pi - log ref, sp(x) = log(1 + e^x).
 
     Use it where a judge gives a fine order and neighbours differ visibly. Not where neighbours are near-ties: those pairs count
-    most here. Answers with equal scores share a place.
+    most here.
 
     Reconstructed from the abstract: a speech and aesthetics model's list loss, whose log-sum-exp aggregation could not be
     verified; the weights 1/k and the plain sum are assumed.
@@ -130,14 +137,14 @@ def _place(order: Ranking) -> "Tensor":
 
 @dataclass(frozen=True)
 class TreePo:
-    """Tree preference optimisation, arXiv 2410.12854: LiPO-lambda over the leaves of a reasoning tree, with
-    z_i = sum_s w_s r_s / sum_s w_s over the steps s of answer i, r_s the log-ratio of the step's tokens.
+    """Tree preference optimisation: lipo over the leaves of a reasoning tree, scored by their steps.
 
-    w_s says how close a step is to the best answer's step at the same place (`steps.step_similarity`, in 0..2; 1 everywhere if
-    the batch has no step_weight). `step_id` marks the tokens of a step, which lie together.
+    lipo with z_i = sum_s w_s r_s / sum_s w_s over the steps s of answer i, r_s the log-ratio of the step's tokens. w_s says how
+    close a step is to the best answer's step at the same place (`steps.step_similarity`; 1 everywhere if the batch has no
+    step_weight). `step_id` marks the tokens of a step, which lie together.
 
     Use it for answers in steps with scored leaves, from a tree search or several tries. z is a mean over steps, so a long chain
-    does not outweigh a short one. With one step an answer it is lipo.
+    does not outweigh a short one. Not for answers without steps: with one step an answer it is lipo.
 
     Reconstructed: this is the intended form. The authors' code minimises -log s(beta L) of a ranking loss L >= 0, which *raises*
     L (trap T1), and has no lambda weights. It takes w_s from hidden states; the similarity of words stands in for those.
