@@ -171,9 +171,10 @@ def expectile(values: "Tensor", tau: float) -> "Tensor":
     """[B] the tau-expectile of each row of `values` [B, K], NaN left out: the v at which tau times the mean excess above v equals
     1 - tau times that below. tau 1/2 is the mean, tau towards 1 the maximum."""
     known = values.isfinite()
-    filled = values.nan_to_num(0.0)
-    v = (filled * known).sum(-1) / known.sum(-1)
-    for _ in range(values.shape[-1] + 2):  # each step is exact once the values above v are known, so these suffice
-        weight = known * (tau * (filled > v[:, None]) + (1 - tau) * (filled <= v[:, None]))
-        v = (weight * filled).sum(-1) / weight.sum(-1)
-    return v
+    low, high = values.nan_to_num(math.inf).amin(-1), values.nan_to_num(-math.inf).amax(-1)
+    for _ in range(60):
+        v = (low + high) / 2
+        away = (values - v[:, None]).where(known, 0.0)
+        above = tau * away.clamp(min=0).sum(-1) > (tau - 1) * away.clamp(max=0).sum(-1)
+        low, high = v.where(above, low), high.where(above, v)
+    return (low + high) / 2

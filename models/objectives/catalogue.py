@@ -72,7 +72,7 @@ def full_batch(logp: "Tensor", ref: "Tensor", lengths: Sequence[int] = LENGTHS) 
     return Batch(
         logp,
         n,
-        ref_logp=torch.stack([ref, ref - 0.5]),
+        ref_logp=torch.stack([ref, 0.98 * ref]),
         label=torch.where(torch.arange(count) < (count + 1) // 2, 1.0, -1.0).to(logp.dtype).expand(size, count),
         score=score,
         win_prob=(score[:, :, None] - score[:, None, :]).sigmoid(),

@@ -73,8 +73,10 @@ class DiscoPop:
     (1 - m) (-log s(z)) + m exp(-z), z = beta h, m = s(z / tau).
 
     Neither convex nor monotone: at tau 0.05 it has a local minimum at z = -0.12 and a maximum at 0.08, so from the reference
-    itself the margin first *falls*, and only pairs that are thrown past the maximum by others are learnt. m exp(-z) is computed as
-    one exponential, exp(log m - z), which cannot overflow for tau < 1 (apart, exp(-z) does). Use it to reproduce the paper; keep tau at 0.05.
+    itself the margin first *falls*, and only pairs that others throw past the maximum are learnt. m exp(-z) is computed as one
+    exponential, exp(log m - z), which cannot overflow for tau < 1 (apart, exp(-z) does).
+
+    Use it to reproduce the paper; keep tau at 0.05. Not as a default.
     """
 
     beta: float

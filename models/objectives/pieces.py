@@ -65,6 +65,11 @@ def win_rates(batch: Batch) -> "Tensor":
     return (wins.sum(-1) - wins.diagonal(dim1=-2, dim2=-1)) / (wins.shape[-1] - 1)
 
 
+def summed(tokens: "Tensor | None", weight: "Tensor") -> "Tensor":
+    """[B, K] weighted sum over tokens [B, K, T]; where the weight is 0 the value does not matter, be it NaN."""
+    return (required(tokens).masked_fill(weight == 0, 0.0) * weight).sum(-1)
+
+
 def desensitised(batch: Batch, alpha: float) -> Batch:
     """The batch with every token past the shorter answer's length counted `alpha` (LD-DPO, arXiv 2409.06411).
 
@@ -74,8 +79,8 @@ def desensitised(batch: Batch, alpha: float) -> Batch:
     position = mask.cumsum(-1)
     shared = mask.sum(-1).amin(-1)[:, None, None]
     weight = mask * (1 - (1 - alpha) * (position > shared))
-    logp = (required(batch.token_logp) * weight).sum(-1)
-    ref = None if batch.ref_logp is None else (required(batch.token_ref) * weight).sum(-1)[None]
+    logp = summed(batch.token_logp, weight)
+    ref = None if batch.ref_logp is None else summed(batch.token_ref, weight)[None]
     return replace(batch, logp=logp, ref_logp=ref)
 
 

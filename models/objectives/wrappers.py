@@ -11,7 +11,7 @@ from data_contracts.errors import PlumblineError
 from data_contracts.objective_config import WrappersConfig
 from models.objectives import build_objective
 from models.objectives.batch import Batch, Need, Objective, Result, Spec, State
-from models.objectives.pieces import desensitised, difference, nll, required
+from models.objectives.pieces import desensitised, difference, nll, required, summed
 from models.objectives.weighted import likely_pair
 
 if TYPE_CHECKING:
@@ -129,8 +129,8 @@ def trimmed(objective: Objective) -> Objective:
     def call(batch: Batch, state: State) -> Result:
         shared = required(batch.shared)
         before = required(batch.token_mask) & (required(batch.token_mask).cumsum(-1) <= shared[:, None, None])
-        logp = batch.logp - (required(batch.token_logp) * before).sum(-1)
-        ref = None if batch.ref_logp is None else batch.ref_logp[:1] - (required(batch.token_ref) * before).sum(-1)
+        logp = batch.logp - summed(batch.token_logp, before)
+        ref = None if batch.ref_logp is None else batch.ref_logp[:1] - summed(batch.token_ref, before)
         lengths = (batch.lengths - shared[:, None]).clamp(min=1)
         return objective(replace(batch, logp=logp, ref_logp=ref, lengths=lengths), state)
 
