@@ -29,8 +29,8 @@ class ExoRw:
     temperature).
 
     Use it for scored lists when the policy should commit: mass goes to the best few, and answers it has given up stop pulling.
-    Not with scores of any scale: they enter as log-odds, so bring them to about unit spread. A list of equal scores pulls the
-    policy back to the reference among its answers.
+    Not from far off, since the gradient vanishes where the policy is sure of a bad answer. Scores enter as log-odds: bring them
+    to about unit spread. A list of equal scores pulls the policy back to the reference among its answers.
     """
 
     beta: float

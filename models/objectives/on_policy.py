@@ -144,8 +144,8 @@ class Rloo:
     R. At pi = pi_old its gradient is the paper's, -A grad log pi; the clipping is Hugging Face TRL's (`rloo_trainer.py`).
 
     Use it where one step follows each sampling: an unbiased baseline and no other machinery. Not where samples serve many steps:
-    a long answer's ratio soon leaves the clip range, and grpo keeps going. The paper takes the divergence from the reference off
-    the reward; do that before, or keep to few steps.
+    a long answer's ratio soon leaves the clip range, and that of a bad answer is not bounded above; grpo keeps going. The paper
+    takes the divergence from the reference off the reward; do that before, or keep to few steps.
     """
 
     clip: float

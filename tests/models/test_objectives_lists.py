@@ -126,6 +126,14 @@ def test_spo_degree_averages_over_the_degradations_that_are_there():
     assert loss_and_gradient(objective, b)[0].tolist() == pytest.approx([sp(-2) + two / 2, sp(-2) + sp(-1)], abs=1e-12)
 
 
+def test_answers_with_equal_scores_share_a_place_in_ranklist():
+    # places 0, 1, 1, 2: the last answer is a neighbour of both tied ones, and two places below the first
+    z, scores = (3.0, 1.0, 2.0, 0.0), (9.0, 5.0, 5.0, 1.0)
+    neighbours = sp(-2) + sp(-1) + sp(-1) + sp(-2)
+    assert _loss("ranklist", z, scores, beta=1.0, skip=1) == pytest.approx(neighbours, abs=1e-12)
+    assert _loss("ranklist", z, scores, beta=1.0, skip=2) == pytest.approx(neighbours + sp(-3) / 2, abs=1e-12)
+
+
 @pytest.mark.parametrize("name", ["plackett_luce", "s_dpo", "all_pairs_dpo", "ranklist"])
 def test_with_two_answers_they_are_dpo(name):
     z = torch.randn(9, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 20
