@@ -97,7 +97,6 @@ def _token_logps(model: "PreTrainedModel", hidden: Tensor, targets: Tensor, over
     return torch.cat([checkpoint(part, h, t, use_reentrant=False) for h, t in chunks])
 
 
-@torch.no_grad()
 def all_logps(
     model: "PreTrainedModel",
     examples: Sequence[Example],
@@ -105,13 +104,27 @@ def all_logps(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Tensor:
     """`completion_logps` of any number of examples, [N, K] on the CPU, in micro batches; NaN would mean not computed."""
+    return all_tree_logps(model, examples, tokens, progress)[0]
+
+
+@torch.no_grad()
+def all_tree_logps(
+    model: "PreTrainedModel",
+    examples: Sequence[Example],
+    tokens: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[Tensor, list[Tensor]]:
+    """Sums [N, K] as `all_logps` has them, and of each example the log-probabilities of its tokens [K, T], 0 beyond an end."""
     result = torch.full((len(examples), len(examples[0].answers)), float("nan"))
-    done = 0
+    by_token, done = [torch.empty(0)] * len(examples), 0
     for part in micro_batches(examples, range(len(examples)), tokens):
-        result[part] = completion_logps(model, [examples[i] for i in part]).cpu()
+        found = tree_logps(model, [examples[i] for i in part])
+        result[part] = found.total.cpu()
+        for i, values in zip(part, found.token.cpu(), strict=True):
+            by_token[i] = values[:, : max(map(len, examples[i].answers))].clone()
         done += len(part)
         progress(done, len(examples))
-    return result
+    return result, by_token
 
 
 @torch.no_grad()
