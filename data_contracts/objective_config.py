@@ -1,50 +1,37 @@
-"""The objectives a config may name, each with its own keys: a pydantic union on `name`.
+"""The objectives a config may name, each with its own keys: a pydantic union on `name`; and what may be wrapped round them.
 
-The mathematics lives in `models/objectives/`; a test holds the names here and the registry there equal. The defaults are the
-papers' or, where a paper names none, those of its authors' code.
+The mathematics lives in `models/objectives/`; a test holds the names here and the registry there equal.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat
+
+from data_contracts.objective_config_lists import ListObjectiveConfig
+from data_contracts.objective_config_pairs import PairObjectiveConfig
+
+ObjectiveConfig = Annotated[PairObjectiveConfig | ListObjectiveConfig, Field(discriminator="name")]
+
+CONFIGS: dict[str, type[BaseModel]] = {
+    config.model_fields["name"].annotation.__args__[0]: config
+    for config in (*get_args(PairObjectiveConfig), *get_args(ListObjectiveConfig))
+}
 
 
-class _Objective(BaseModel):
+class Mixed(BaseModel):
+    """A further objective, and its weight beside the first one's 1."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    def parameters(self) -> dict[str, float]:
-        return self.model_dump(exclude={"name"})
-
-
-class Sft(_Objective):
-    name: Literal["sft"]
+    objective: ObjectiveConfig
+    weight: PositiveFloat
 
 
-class Dpo(_Objective):
-    name: Literal["dpo"]
-    beta: PositiveFloat = 0.1
+class WrappersConfig(BaseModel):
+    """What may be wrapped round an objective; nothing by default. `models/objectives/wrappers.py` says what each does."""
 
-
-class ApoZero(_Objective):
-    name: Literal["apo_zero"]
-    beta: PositiveFloat = 0.1
-
-
-class ApoDown(_Objective):
-    name: Literal["apo_down"]
-    beta: PositiveFloat = 0.1
-
-
-class Kto(_Objective):
-    name: Literal["kto"]
-    beta: PositiveFloat = 0.1
-    desirable_weight: PositiveFloat = 1.0
-    undesirable_weight: PositiveFloat = 1.0
-
-
-class ApoZeroUnpaired(_Objective):
-    name: Literal["apo_zero_unpaired"]
-    beta: PositiveFloat = 0.1
-
-
-ObjectiveConfig = Annotated[Sft | Dpo | ApoZero | ApoDown | Kto | ApoZeroUnpaired, Field(discriminator="name")]
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    mix: tuple[Mixed, ...] = ()
+    nll_anchor: NonNegativeFloat = 0.0  # of the chosen answer's NLL a token, beside the objective
+    weight_by: Literal["judge_margin", "certainty", "likelihood", "given"] | None = None
+    length_desensitising: Annotated[float, Field(ge=0, lt=1)] | None = None  # LD-DPO's alpha
+    trim: bool = False  # to the first token in which a pair's answers differ

@@ -1,4 +1,4 @@
-"""What an objective is given and what it may ask for (`reference/objectives.md` §6).
+"""What an objective is given, what it may ask for and what it says of itself (`reference/objectives.md` §6).
 
 Everything is a sum of log-probabilities over the tokens of a whole answer, in nats and at least float32. A batch holds B prompts
 with K answers each, the best first: a preference pair is K = 2. Fields that few objectives need are None unless `Need` asks.
@@ -8,7 +8,7 @@ Nothing here imports torch, so that a configuration can be refused before anythi
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Flag, auto
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,18 +24,44 @@ class Need(Flag):
     LABELS = auto()  # label
     SCORES = auto()  # score
     WIN_PROBABILITIES = auto()  # win_prob
+    CONFIDENCE = auto()  # confidence
+    UNCERTAINTY = auto()  # uncertainty
+    WEIGHT = auto()  # weight
+    PROMPT_EMBEDDING = auto()  # prompt_emb
+    TOKENS = auto()  # token_logp, token_mask, and token_ref where there is a reference
+    OLD_TOKENS = auto()  # token_old
+    STEPS = auto()  # step_id
+    DEGRADATIONS = auto()  # after the pair, the chosen answer with growing parts removed
+    SHARED_PREFIX = auto()  # shared
     OVERLAP = auto()  # self_overlap
     GOLD = auto()  # aux["gold"]
     BASE = auto()  # aux["base"]
     RATIONALE = auto()  # aux["rationale"]
+    REPROMPT = auto()  # aux["reprompt"]
     MISMATCH = auto()  # aux["mismatch"]
+    TWO_PROMPTS = auto()  # each answer of a pair has a prompt of its own
+    ON_POLICY = auto()  # the answers are the present policy's own samples
     WHOLE_BATCH = auto()  # compares examples of one batch, so that a batch may not be split into micro batches
     STATE = auto()  # carries State from one step to the next
 
 
 @dataclass(frozen=True)
+class Spec:
+    """What the table of objectives says besides name, needs and the first line of the docstring."""
+
+    paper: str  # arXiv id and equation; where there is none, whose code
+    on_policy: Literal["no", "recommended", "required"] = "no"
+    normalised: bool = False  # scores answers by means over their tokens, so that length is taken out already
+    reconstructed: bool = False  # the paper's form could not be verified; the docstring says what was assumed
+
+
+@dataclass(frozen=True)
 class Answers:
-    """Further answers that only some objectives look at; detached. All tensors [M, K]."""
+    """Further answers that only some objectives look at. All tensors [M, K].
+
+    "mismatch" is detached and of the whole batch, also in a micro batch. The others have one row for each prompt of the batch and
+    carry a gradient: "gold", "rationale" and "base" have K = 1; "reprompt" is the batch's own answers under the changed prompt.
+    """
 
     logp: "Tensor"
     ref_logp: "Tensor"
@@ -44,7 +70,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Batch:
-    """Tensors over B prompts and K answers. Only `logp` carries a gradient.
+    """Tensors over B prompts and K answers. Only `logp`, `token_logp` and most of `aux` carry a gradient.
 
     Raises TypeError for half-precision log-probabilities: a sum of hundreds of nats has lost whole nats by then.
     """
@@ -54,9 +80,22 @@ class Batch:
     ref_logp: "Tensor | None" = None  # [R, B, K] of R references, the main one first
     label: "Tensor | None" = None  # [B, K] +1 desirable, -1 undesirable
     score: "Tensor | None" = None  # [B, K] a judge's, NaN where unknown
-    win_prob: "Tensor | None" = None  # [B, K, K] P(answer i beats answer j)
+    win_prob: "Tensor | None" = None  # [B, K, K] P(answer i beats answer j), 0.5 on the diagonal
     self_overlap: "Tensor | None" = None  # [B, K] sum over tokens of log sum_v p(v)^2 (WPO)
-    aux: Mapping[str, Answers] = field(default_factory=dict)  # "mismatch" is of the whole batch, also in a micro batch
+    confidence: "Tensor | None" = None  # [B] probability that the first answer is really the better one
+    uncertainty: "Tensor | None" = None  # [B] mutual information of judge and label (BALD), nats, 0 to ln 2
+    weight: "Tensor | None" = None  # [B] of the example, 1 where nothing is known
+    prompt_emb: "Tensor | None" = None  # [B, D] embedding of the prompt
+    aux_adv: "Tensor | None" = None  # [B, K] advantage in an auxiliary reward
+    token_logp: "Tensor | None" = None  # [B, K, T] the policy's by token, answers only
+    token_ref: "Tensor | None" = None  # [B, K, T] the main reference's
+    token_old: "Tensor | None" = None  # [B, K, T] the sampling policy's
+    token_mask: "Tensor | None" = None  # [B, K, T] true on tokens; padding is on the right
+    step_id: "Tensor | None" = None  # [B, K, T] reasoning step of each token, from 0
+    step_weight: "Tensor | None" = None  # [B, K, T] weight of each token's step, 1 where None
+    shared: "Tensor | None" = None  # [B] tokens at the beginning that all answers share
+    mask: "Tensor | None" = None  # [B, K] true where there is an answer, in lists of unequal length; None: everywhere
+    aux: Mapping[str, Answers] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.logp.dtype.itemsize < 4:
@@ -82,8 +121,11 @@ Result = tuple["Tensor", dict[str, float], State]  # loss per example [B], figur
 
 
 class Objective(Protocol):
+    """`needs` may depend on an instance's parameters; the class's are then those of its defaults."""
+
     name: ClassVar[str]
     needs: ClassVar[Need]
+    spec: ClassVar[Spec]
 
     def __call__(self, batch: Batch, state: State) -> Result: ...
 

@@ -5,6 +5,9 @@ import random
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise, takewhile
+from operator import eq
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -29,6 +32,18 @@ class Example:
     @property
     def tokens(self) -> int:
         return sum(len(self.prompt) + len(a) for a in self.answers)
+
+    @cached_property
+    def tree_tokens(self) -> int:
+        """Tokens of the example's prefix tree: of two neighbours in sorted order the second adds what the first lacks."""
+        ordered = sorted(self.answers)
+        shared = sum(shared_beginning(a, b) for a, b in pairwise(ordered))
+        return len(self.prompt) + sum(map(len, ordered)) - shared
+
+
+def shared_beginning(a: Ids, b: Ids) -> int:
+    """Number of tokens that `a` and `b` begin with alike."""
+    return sum(takewhile(bool, map(eq, a, b)))
 
 
 def read_pairs(folder: Path) -> list[Example]:
@@ -98,18 +113,19 @@ def plan(count: int, batch_size: int, epochs: int, seed: int) -> list[list[int]]
 
 
 def micro_batches(examples: Sequence[Example], indices: Sequence[int], tokens: int) -> list[list[int]]:
-    """`indices` sorted by length and split so that each part has at most `tokens` padded tokens (or one example).
+    """`indices` sorted by size and split so that the prefix trees of each part have at most `tokens` tokens (or it is one tree).
 
-    The longest come first: if memory does not suffice, that shows at once.
+    The largest come first: if memory does not suffice, that shows at once.
     """
     parts: list[list[int]] = []
-    widest = 0
-    for i in sorted(indices, key=lambda i: (-examples[i].longest, i)):
-        rows = len(examples[i].answers)
-        if not parts or (len(parts[-1]) + 1) * rows * widest > tokens:
+    room = 0
+    for i in sorted(indices, key=lambda i: (-examples[i].tree_tokens, i)):
+        size = examples[i].tree_tokens
+        if not parts or size > room:
             parts.append([])
-            widest = examples[i].longest
+            room = tokens
         parts[-1].append(i)
+        room -= size
     return parts
 
 

@@ -2,29 +2,29 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from torch import Tensor
 
 from data_contracts.config import AlignConfig
 from models.checkpoint import Checkpoint, load_model
 from models.objectives import build_objective, check
 from models.objectives.batch import Need
 from models.training.checkpoints import save_checkpoint
-from models.training.data import Example, check_fit, mismatched, read_pairs
+from models.training.data import Example, check_fit, mismatched, plan, read_pairs
 from models.training.gradient import Given
-from models.training.logps import all_logps, verify_head
+from models.training.logps import all_logps, all_tree_logps, verify_head
 from models.training.loop import TOLERANCE, Progress, train
-from models.training.reference import reference_key, stored_logps
+from models.training.reference import Stored, reference_key, stored_logps
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-RANK_TOKENS = 8192  # padded tokens a micro batch, as AlignConfig's default
+RANK_TOKENS = 8192  # tree tokens a micro batch, as AlignConfig's default
 
 
 def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -45,20 +45,23 @@ def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
 
     model = _load(reference, examples, accelerator, config.dtype)
 
-    def given_by_reference(name: str, examples: Sequence[Example]) -> Tensor:
+    def given_by_reference(name: str, examples: Sequence[Example], by_token: bool = False) -> Stored:
         key = reference_key(reference.hash, examples, config.micro_batch_tokens, config.dtype, accelerator.device.type)
         with accelerator.autocast():
-            return stored_logps(out / name, key, examples, lambda: all_logps(model, examples, config.micro_batch_tokens))
+            return stored_logps(
+                out / name, key, examples, lambda: all_tree_logps(model, examples, config.micro_batch_tokens), by_token
+            )
 
-    given = Given(examples, given_by_reference("reference.parquet", examples))
+    given = Given(examples, *given_by_reference("reference.parquet", examples, Need.TOKENS in objective.needs))
     if Need.MISMATCH in objective.needs:
         others = mismatched(examples)
-        given = Given(examples, given.ref, others, given_by_reference("reference_mismatched.parquet", others))
+        given = replace(given, others=others, others_ref=given_by_reference("reference_mismatched.parquet", others)[0])
     if not same:
         del model
         model = _load(policy, examples, accelerator, config.dtype)
     started = time.monotonic()
-    rows, figures = train(model, given, objective, config, job["seed"], accelerator, same, progress)
+    batches = plan(len(examples), config.batch_size, config.epochs, job["seed"])
+    rows, figures = train(model, given, objective, config, batches, accelerator, same, progress)
     seconds = time.monotonic() - started
     save_checkpoint(model, policy.path, out / "model", getattr(torch, config.dtype))
     tokens = config.epochs * sum(e.tokens for e in examples)

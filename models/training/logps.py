@@ -1,11 +1,12 @@
 """Log-probabilities of whole answers, the one forward pass that training, reference and ranking share.
 
 The vocabulary head is applied to the positions that predict an answer token and to no others, in chunks, and what leaves it is
-one number a token: full-vocabulary log-probabilities are never stored. To share the prompt and the common beginning of two
-answers, replace `completion_logps`; nothing else knows how sequences are laid out.
+one number a token: full-vocabulary log-probabilities are never stored. Prompt and answers are laid out as prefix trees here and
+nowhere else; whoever calls sees sums.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,54 +14,66 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from data_contracts.errors import PlumblineError
+from models.training.attention import BLOCK, Layout, install
 from models.training.data import Example, Ids, micro_batches
+from models.training.tree import lay, plant
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 LOGITS_AT_ONCE = 1 << 26  # 256 MB in float32
-SHORTEST = 0.75  # of a forward's longest sequence: less padding, a tenth less CPU time than one forward for all (measured)
+
+
+@dataclass(frozen=True)
+class Logps:
+    """Log-probabilities in nats, float32, of B examples with K answers of at most T tokens."""
+
+    total: Tensor  # [B, K] of whole answers
+    token: Tensor  # [B, K, T] of each token, 0 beyond an answer's end
+    mask: Tensor  # [B, K, T] where there is a token
+    overlap: Tensor | None = None  # [B, K] sum over tokens of log sum_v p(v)^2 (WPO, arXiv 2406.11827, section 3.2); detached
 
 
 def completion_logps(model: "PreTrainedModel", examples: Sequence[Example]) -> Tensor:
-    """Summed log-probability [B, K] in nats, float32, of each example's K answers after its prompt.
+    """Summed log-probability [B, K] in nats, float32, of each example's K answers after its prompt."""
+    return tree_logps(model, examples).total
 
-    Prompt and answer are joined as ids; sequences of about the same length share a forward.
+
+def tree_logps(model: "PreTrainedModel", examples: Sequence[Example], overlap: bool = False) -> Logps:
+    """One forward over the examples' prefix trees: each token of a tree is computed, and each answer token predicted, once.
+
+    All examples have the same number of answers. With `overlap` the policy's self-overlap is measured on the way.
     """
-    sequences = [(e.prompt, answer) for e in examples for answer in e.answers]
-    lengths = [len(prompt) + len(answer) for prompt, answer in sequences]
-    parts: list[list[int]] = []
-    for i in sorted(range(len(sequences)), key=lambda i: (-lengths[i], i)):
-        if not parts or lengths[i] < SHORTEST * lengths[parts[-1][0]]:
-            parts.append([])
-        parts[-1].append(i)
-    sums = torch.cat([_forward(model, [sequences[i] for i in part]) for part in parts])
-    back = torch.tensor([i for part in parts for i in part]).argsort().to(sums.device)
-    return sums[back].view(len(examples), -1)
+    install(model)
+    row = lay([plant(e) for e in examples], BLOCK)
+    layout = Layout(row, model.device)
+    # a mask of four dimensions keeps transformers from making one of the row's full length; the layout brings its own
+    hidden = model.base_model(
+        input_ids=layout.ids,
+        attention_mask=layout.ids.new_ones(1, 1, 1, 1, dtype=torch.bool),
+        position_ids=layout.depth,
+        use_cache=False,
+        tree=layout,
+    ).last_hidden_state[0]
+    before: list[int] = []  # of each answer token in the row: the place whose output predicts it
+    behind: list[int] = []  # and its own place
+    paths: list[Ids] = []  # of each answer: its tokens' places in `behind`
+    for tree, start in zip(row.trees, row.starts, strict=True):
+        shift = len(behind) - tree.prompt
+        paths += [[place + shift for place in path] for path in tree.paths]
+        before += [start + place for place in tree.parent[tree.prompt :]]
+        behind += range(start + tree.prompt, start + len(tree.ids))
+    at = torch.tensor(before, device=model.device)
+    values = _token_logps(model, hidden[at], layout.ids[0, torch.tensor(behind, device=model.device)], overlap)
+    width = max(map(len, paths))
+    padded = torch.tensor([path + [len(behind)] * (width - len(path)) for path in paths], device=model.device)
+    spread = torch.cat([values, values.new_zeros(1, values.shape[1])])[padded].unflatten(0, (len(examples), -1))
+    mask = (padded < len(behind)).unflatten(0, (len(examples), -1))
+    return Logps(spread[..., 0].sum(-1), spread[..., 0], mask, spread[..., 1].sum(-1) if overlap else None)
 
 
-def _forward(model: "PreTrainedModel", sequences: Sequence[tuple[Ids, Ids]]) -> Tensor:
-    """Summed log-probabilities [N] of answers after their prompts.
-
-    Padding is on the right, where causal attention never reaches it from a real token, so no mask is needed and sdpa takes its
-    fast causal path.
-    """
-    width = max(len(prompt) + len(answer) for prompt, answer in sequences)
-    ids = torch.zeros(len(sequences), width, dtype=torch.long)
-    before: list[int] = []  # flat positions whose output predicts an answer token
-    for row, (prompt, answer) in enumerate(sequences):
-        ids[row, : len(prompt) + len(answer)] = torch.tensor([*prompt, *answer])
-        start = row * width + len(prompt) - 1
-        before += range(start, start + len(answer))
-    at, ids = torch.tensor(before, device=model.device), ids.to(model.device)
-    hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state.flatten(0, 1)[at]
-    values = _token_logps(model, hidden, ids.flatten()[at + 1])
-    # unlike index_add, repeatable on a GPU
-    return values.new_zeros(ids.numel()).index_put((at,), values).view_as(ids).sum(-1)
-
-
-def _token_logps(model: "PreTrainedModel", hidden: Tensor, targets: Tensor) -> Tensor:
-    """log p(target) [M] from the last hidden states [M, width]."""
+def _token_logps(model: "PreTrainedModel", hidden: Tensor, targets: Tensor, overlap: bool) -> Tensor:
+    """log p(target) and, with `overlap`, log sum_v p(v)^2, [M, 1 or 2], from the last hidden states [M, width]."""
     head = model.get_output_embeddings()
     cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
 
@@ -68,7 +81,13 @@ def _token_logps(model: "PreTrainedModel", hidden: Tensor, targets: Tensor) -> T
         logits = head(hidden).float()
         if cap is not None:
             logits = torch.tanh(logits / cap) * cap
-        return logits.gather(-1, targets[:, None]).squeeze(-1) - logits.logsumexp(-1)
+        total = logits.logsumexp(-1)
+        logp = logits.gather(-1, targets[:, None]).squeeze(-1) - total
+        if not overlap:
+            return logp[:, None]
+        with torch.no_grad():
+            squares = (2 * logits).logsumexp(-1) - 2 * total
+        return torch.stack([logp, squares], -1)
 
     size = max(1, LOGITS_AT_ONCE // model.config.get_text_config().vocab_size)
     if len(targets) <= size:
@@ -78,7 +97,6 @@ def _token_logps(model: "PreTrainedModel", hidden: Tensor, targets: Tensor) -> T
     return torch.cat([checkpoint(part, h, t, use_reentrant=False) for h, t in chunks])
 
 
-@torch.no_grad()
 def all_logps(
     model: "PreTrainedModel",
     examples: Sequence[Example],
@@ -86,13 +104,27 @@ def all_logps(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Tensor:
     """`completion_logps` of any number of examples, [N, K] on the CPU, in micro batches; NaN would mean not computed."""
+    return all_tree_logps(model, examples, tokens, progress)[0]
+
+
+@torch.no_grad()
+def all_tree_logps(
+    model: "PreTrainedModel",
+    examples: Sequence[Example],
+    tokens: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[Tensor, list[Tensor]]:
+    """Sums [N, K] as `all_logps` has them, and of each example the log-probabilities of its tokens [K, T], 0 beyond an end."""
     result = torch.full((len(examples), len(examples[0].answers)), float("nan"))
-    done = 0
+    by_token, done = [torch.empty(0)] * len(examples), 0
     for part in micro_batches(examples, range(len(examples)), tokens):
-        result[part] = completion_logps(model, [examples[i] for i in part]).cpu()
+        found = tree_logps(model, [examples[i] for i in part])
+        result[part] = found.total.cpu()
+        for i, values in zip(part, found.token.cpu(), strict=True):
+            by_token[i] = values[:, : max(map(len, examples[i].answers))].clone()
         done += len(part)
         progress(done, len(examples))
-    return result
+    return result, by_token
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from torch import Tensor
 from data_contracts.config import AlignConfig
 from data_contracts.errors import PlumblineError
 from models.objectives.batch import Objective, State
-from models.training.data import Example, plan
+from models.training.data import Example
 from models.training.gradient import Given, accumulate, lengths
 
 if TYPE_CHECKING:
@@ -29,12 +29,12 @@ def train(
     given: Given,
     objective: Objective,
     config: AlignConfig,
-    seed: int,
+    batches: list[list[int]],
     accelerator: Accelerator,
     starts_at_reference: bool,
     progress: Progress,
 ) -> tuple[list[dict[str, float]], dict[str, float]]:
-    """Train `model` in place.
+    """Train `model` in place, one step for each of the `batches` of example indices.
 
     Returns one row of records.STEPS per step, and what the objective itself measured in the last one.
     Raises PlumblineError when the loss or the gradient stops being a finite number, or if a policy that `starts_at_reference`
@@ -42,7 +42,6 @@ def train(
     """
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=config.weight_decay, fused=True)
     model, optimizer = accelerator.prepare(model, optimizer)
-    batches = plan(len(given.examples), config.batch_size, config.epochs, seed)
     rows: list[dict[str, float]] = []
     figures: dict[str, float] = {}
     state = State()

@@ -15,7 +15,10 @@ from models.training.data import Example, content_digest
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORWARD = 1  # raise when completion_logps may give other numbers
+FORWARD = 2  # raise when completion_logps may give other numbers
+
+
+Stored = tuple["Tensor", "list[Tensor] | None"]  # sums [N, K], and of each example its tokens' [K, T]
 
 
 def reference_key(model: str, examples: Sequence[Example], tokens: int, dtype: str, device: str) -> str:
@@ -23,18 +26,32 @@ def reference_key(model: str, examples: Sequence[Example], tokens: int, dtype: s
     return digest([FORWARD, model, content_digest(examples), tokens, dtype, device])
 
 
-def stored_logps(path: Path, key: str, examples: Sequence[Example], compute: Callable[[], "Tensor"]) -> "Tensor":
-    """[N, K] from `path`; computed and written first unless the file is there under the same `key`.
+def stored_logps(
+    path: Path, key: str, examples: Sequence[Example], compute: Callable[[], Stored], by_token: bool = False
+) -> Stored:
+    """What `compute` gives, from `path`; computed and written first unless the file is there under the same `key`.
 
+    Log-probabilities of single tokens are kept, and returned, only if asked for: they take the space of the text itself.
     Raises PlumblineError if the file does not cover exactly these examples with finite numbers.
     """
-    if not path.exists() or (pq.read_schema(path).metadata or {}).get(b"key") != key.encode():
-        table = pa.table({"id": [e.id for e in examples], "logps": compute().tolist()})
-        pq.write_table(table.replace_schema_metadata({"key": key}), path)
-    return _read(path, examples)
+    if not _serves(path, key, by_token):
+        total, tokens = compute()
+        columns = {"id": [e.id for e in examples], "logps": total.tolist()}
+        if by_token:
+            assert tokens is not None
+            columns["token_logps"] = [values.tolist() for values in tokens]
+        pq.write_table(pa.table(columns).replace_schema_metadata({"key": key}), path)
+    return _read(path, examples, by_token)
 
 
-def _read(path: Path, examples: Sequence[Example]) -> "Tensor":
+def _serves(path: Path, key: str, by_token: bool) -> bool:
+    if not path.exists():
+        return False
+    schema = pq.read_schema(path)
+    return (schema.metadata or {}).get(b"key") == key.encode() and (not by_token or "token_logps" in schema.names)
+
+
+def _read(path: Path, examples: Sequence[Example], by_token: bool) -> Stored:
     import torch
 
     table = pq.read_table(path)
@@ -44,4 +61,5 @@ def _read(path: Path, examples: Sequence[Example]) -> "Tensor":
     for example, row in zip(examples, rows, strict=True):
         if not all(math.isfinite(x) for x in row):
             raise PlumblineError(f"the reference gives pair {example.id!r} no finite log-probability ({row}): check the weights")
-    return torch.tensor(rows)
+    tokens = [torch.tensor(values) for values in table["token_logps"].to_pylist()] if by_token else None
+    return torch.tensor(rows), tokens

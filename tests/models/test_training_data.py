@@ -60,9 +60,9 @@ def test_micro_batches_hold_every_example_once_within_the_budget_longest_first(t
     parts = micro_batches(data, range(40), 256)
     assert sorted(i for part in parts for i in part) == list(range(40)) and len(parts) > 1
     for part in parts:
-        assert len(part) * 2 * max(data[i].longest for i in part) <= 256
-    lengths = [data[i].longest for part in parts for i in part]
-    assert lengths == sorted(lengths, reverse=True)
+        assert sum(data[i].tree_tokens for i in part) <= 256
+    sizes = [data[i].tree_tokens for part in parts for i in part]
+    assert sizes == sorted(sizes, reverse=True)
     assert micro_batches(data, [3, 5], 1) in ([[3], [5]], [[5], [3]])  # a budget below one example still trains on it
 
 

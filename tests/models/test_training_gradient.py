@@ -5,13 +5,17 @@ import torch
 
 from data_contracts.config import AlignConfig
 from models.checkpoint import load_model
-from models.objectives import REGISTRY, build_objective
-from models.objectives.batch import State
+from models.objectives import PAIRS_SERVE, REGISTRY, build_objective
+from models.objectives.batch import Batch, Need, State
 from models.training.data import mismatched, read_pairs
-from models.training.gradient import Given, accumulate
+from models.training.gradient import WHOLE, Given, accumulate, lengths
 from models.training.jobs import fresh_accelerator
-from models.training.logps import all_logps, completion_logps
+from models.training.logps import all_logps, all_tree_logps, completion_logps, tree_logps
 from tests.pairs_dataset import pairs_dataset
+
+SERVED = [name for name, objective in REGISTRY.items() if not objective.needs & ~PAIRS_SERVE]
+START = State(count=5, mean=0.2, variance=0.4)
+WHOLE_BATCH = [name for name in SERVED if REGISTRY[name].needs & WHOLE]
 
 
 def objective(name):
@@ -28,25 +32,29 @@ def given(tiny, model, tmp_path_factory):
     """Eight pairs, the reference a little away from the policy so that no gradient vanishes by symmetry."""
     examples = read_pairs(pairs_dataset(tmp_path_factory.mktemp("data") / "pairs", tiny, 8).folder)
     others, away = mismatched(examples), torch.Generator().manual_seed(0)
-    ref, others_ref = (all_logps(model, e, 10**6) + torch.randn(8, 2, generator=away) - 1 for e in (examples, others))
-    return Given(examples, ref, others, others_ref)
+    _, tokens = all_tree_logps(model, examples, 10**6)
+    masks = [(torch.arange(t.shape[1]) < n[:, None]) for t, n in zip(tokens, lengths(examples), strict=True)]
+    tokens = [(t + 0.3 * torch.randn(t.shape, generator=away) - 0.1) * mask for t, mask in zip(tokens, masks, strict=True)]
+    others_ref = all_logps(model, others, 10**6) + torch.randn(8, 2, generator=away) - 1
+    return Given(examples, torch.stack([t.sum(-1) for t in tokens]), tokens, others, others_ref)
 
 
-def gradient(model, given, name, tokens, indices=range(8), dtype="float32"):
+def gradient(model, given, name, tokens, indices=range(8), dtype="float32", state=START):
     model.zero_grad()
-    losses, logp, figures, _ = accumulate(model, given, list(indices), objective(name), State(), tokens, fresh_accelerator(dtype))
+    losses, logp, figures, _ = accumulate(model, given, list(indices), objective(name), state, tokens, fresh_accelerator(dtype))
     return losses, logp, figures, torch.cat([p.grad.flatten() for p in model.parameters()])
 
 
-@pytest.mark.parametrize("name", REGISTRY)
+@pytest.mark.parametrize("name", SERVED)
 def test_micro_batches_change_neither_loss_nor_gradient(model, given, name):
-    per_pair = 2 * max(e.longest for e in given.examples)
+    per_pair = max(e.tree_tokens for e in given.examples)
     whole = gradient(model, given, name, 10**6)
     for tokens in (2 * per_pair, per_pair):  # two pairs at a time, one at a time
         parts = gradient(model, given, name, tokens)
-        for a, b in zip((whole[0], whole[1], whole[3]), (parts[0], parts[1], parts[3]), strict=True):
-            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
-        assert parts[2] == pytest.approx(whole[2], abs=1e-5)
+        for a, b in zip(whole[:2], parts[:2], strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+        assert (whole[3] - parts[3]).norm() < 1e-5 * whole[3].norm()
+        assert parts[2] == pytest.approx(whole[2], abs=1e-4)
     assert whole[3].abs().max() > 1e-4
 
 
@@ -62,11 +70,53 @@ def test_the_gradient_is_that_of_the_mean_loss_over_the_batch(model, given):
     torch.testing.assert_close(found, torch.cat([p.grad.flatten() for p in model.parameters()]), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", REGISTRY)
+@pytest.mark.parametrize("name", SERVED)
 def test_the_order_of_a_batch_does_not_matter(model, given, name):
     forward, backward = gradient(model, given, name, 10**6), gradient(model, given, name, 10**6, range(7, -1, -1))
     torch.testing.assert_close(forward[0], backward[0].flip(0), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(forward[3], backward[3], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", WHOLE_BATCH)
+def test_two_passes_give_the_gradient_of_the_whole_batch(model, given, name):
+    """Against autograd through one forward of the whole batch, which no micro batch sees."""
+    one = max(e.tree_tokens for e in given.examples)
+    losses, logp, _, found = gradient(model, given, name, one)
+    model.zero_grad()
+    values = tree_logps(model, given.examples)
+    width = values.token.shape[-1]
+    token_ref = torch.stack([torch.nn.functional.pad(t, (0, width - t.shape[1])) for t in given.token_ref])
+    fields = {"token_logp": values.token, "token_mask": values.mask, "token_ref": token_ref}
+    label = torch.tensor([1.0, -1.0]).expand(8, 2)
+    expected, _, _ = objective(name)(Batch(values.total, lengths(given.examples), given.ref[None], label, **fields), START)
+    expected.mean().backward()
+    torch.testing.assert_close(losses, expected.detach(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(logp, values.total.detach(), rtol=0, atol=1e-4)
+    whole = torch.cat([p.grad.flatten() for p in model.parameters()])
+    assert (found - whole).norm() < 1e-5 * whole.norm()
+
+
+def test_an_objective_on_the_whole_batch_cut_into_pieces_would_be_another(model, given):
+    """Negative control: what micro batches by themselves would give."""
+    differ = {}
+    for name in WHOLE_BATCH:
+        whole = gradient(model, given, name, 10**6)[3]
+        halves = torch.stack([gradient(model, given, name, 10**6, part)[3] for part in ([0, 1, 2, 3], [4, 5, 6, 7])]).mean(0)
+        differ[name] = ((whole - halves).norm() / whole.norm()).item()
+    assert sum(d > 1e-2 for d in differ.values()) >= 2, differ
+
+
+def test_a_state_moves_on_once_a_batch_however_it_is_cut(model, given):
+    stateful = next(name for name in SERVED if Need.STATE in REGISTRY[name].needs)
+    per_pair = max(e.tree_tokens for e in given.examples)
+    after = [
+        accumulate(model, given, list(range(8)), objective(stateful), START, tokens, fresh_accelerator("float32"))[3]
+        for tokens in (10**6, per_pair)
+    ]
+    assert after[0] != START
+    assert (after[0].count, *map(float, (after[0].mean, after[0].variance))) == pytest.approx(
+        (after[1].count, after[1].mean, after[1].variance), abs=1e-5
+    )
 
 
 @pytest.mark.parametrize("size", [2, 3, 5])

@@ -56,20 +56,20 @@ def test_neither_padding_nor_order_changes_a_log_probability(model, data):
 
 
 def test_only_answer_tokens_are_scored_and_the_end_token_iff_the_writer_stopped(model, data, tiny, monkeypatch):
-    """Golden mask: decode what is scored."""
+    """Golden mask: decode what is scored, one answer at a time."""
     tokenizer, scored = load_tokenizer(tiny.path), []
     original = module._token_logps
 
-    def record(model, hidden, targets):
+    def record(model, hidden, targets, overlap):
         assert len(hidden) == len(targets)
         scored.append(targets.tolist())
-        return original(model, hidden, targets)
+        return original(model, hidden, targets, overlap)
 
     monkeypatch.setattr(module, "_token_logps", record)
-    monkeypatch.setattr(module, "SHORTEST", 2.0)  # every sequence by itself
+    answers = [answer for e in data for answer in e.answers]
     for example in data:
-        completion_logps(model, [example])
-    answers = [a for e in data for a in sorted(e.answers, key=len, reverse=True)]
+        for answer in example.answers:
+            completion_logps(model, [Example("one", example.prompt, (answer,))])
     assert [tokenizer.decode(s) for s in scored] == [tokenizer.decode(a) for a in answers]
     for ids, answer in zip(scored, answers, strict=True):
         assert tokenizer.decode(ids).count("<|end|>") == (answer[-1] == tokenizer.eos_token_id)
@@ -93,12 +93,12 @@ def test_chunks_with_recomputed_logits_give_the_same_values_and_gradients(model,
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
-def test_the_head_runs_on_answer_positions_only(model, data):
+def test_the_head_runs_once_for_each_distinct_answer_position_and_for_no_other(model, data):
     seen = []
     handle = model.lm_head.register_forward_hook(lambda m, inputs, output: seen.append(len(inputs[0])))
     all_logps(model, data, 10**6)
     handle.remove()
-    assert sum(seen) == sum(len(a) for e in data for a in e.answers)
+    assert sum(seen) == sum(e.tree_tokens - len(e.prompt) for e in data)
 
 
 def test_final_logit_soft_capping_is_respected(model, data, monkeypatch):

@@ -1,0 +1,80 @@
+"""All answers to a prompt as one prefix tree: the prompt and whatever several answers begin with appear once. Imports no torch.
+
+The tokens of a tree lie in depth-first order, so that a token's descendants follow it without a gap. One number a token then says
+all about attention: token j is visible from token i iff j <= i < until[j]. Trees side by side are kept apart by the same rule.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from models.training.data import Example, Ids, shared_beginning
+
+
+@dataclass(frozen=True)
+class Tree:
+    """One example's tokens; every list but `paths` has one entry a token."""
+
+    ids: Ids = field(default_factory=list)
+    depth: Ids = field(default_factory=list)  # position in the token's own sequence
+    parent: Ids = field(default_factory=list)  # the token before it, whose output predicts it; -1 for the first
+    until: Ids = field(default_factory=list)  # one past its last descendant
+    paths: tuple[Ids, ...] = ()  # of each answer: its tokens' places in this tree
+    prompt: int = 0  # tokens of the prompt: the answers' begin behind them
+
+
+def plant(example: Example) -> Tree:
+    """The trie of the example's K >= 1 sequences. Linear in the tokens for a given K; no answer may be empty."""
+    answers = example.answers
+    tree = Tree(paths=tuple([] for _ in answers), prompt=len(example.prompt))
+
+    def grow(segment: Ids, members: Sequence[int], taken: int, parent: int) -> None:
+        """`segment` and everything below it; `members` are the answers through it, `taken` their tokens up to its end."""
+        start, depth = len(tree.ids), tree.depth[parent] + 1 if parent >= 0 else 0
+        end = start + len(segment)
+        tree.ids.extend(segment)
+        tree.depth.extend(range(depth, depth + len(segment)))
+        tree.parent.extend([parent, *range(start, end - 1)])
+        tree.until.extend([0] * len(segment))
+        if start:  # below the prompt
+            for k in members:
+                tree.paths[k].extend(range(start, end))
+        branches: dict[int, list[int]] = {}
+        for k in members:
+            if taken < len(answers[k]):
+                branches.setdefault(answers[k][taken], []).append(k)
+        for branch in branches.values():
+            rests = [answers[k][taken:] for k in branch]
+            shared = shared_beginning(min(rests), max(rests))
+            grow(rests[0][:shared], branch, taken + shared, end - 1)
+        tree.until[start:end] = [len(tree.ids)] * len(segment)
+
+    grow(example.prompt, range(len(answers)), 0, -1)
+    return tree
+
+
+@dataclass(frozen=True)
+class Row:
+    """Several trees one after another, in `blocks` of neighbours that share one attention mask. No padding."""
+
+    trees: list[Tree]
+    starts: list[int]  # of each tree in the row
+    blocks: list[int]  # tokens in each block
+
+
+def lay(trees: Sequence[Tree], block: int) -> Row:
+    """One row of all trees in the given order; a block takes trees up to `block` tokens, or a single longer one.
+
+    Attention costs the square of a block's length, and a block more is a kernel more to start.
+    """
+    starts: list[int] = []
+    blocks: list[int] = []
+    at = 0
+    for tree in trees:
+        size = len(tree.ids)
+        starts.append(at)
+        at += size
+        if blocks and blocks[-1] + size <= block:
+            blocks[-1] += size
+        else:
+            blocks.append(size)
+    return Row(list(trees), starts, blocks)
