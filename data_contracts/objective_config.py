@@ -30,7 +30,7 @@ class WrappersConfig(BaseModel):
     """What may be wrapped round an objective; nothing by default. `models/objectives/wrappers.py` says what each does."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    mix: tuple[Mixed, ...] = ()
+    mix: Annotated[tuple[Mixed, ...], Field(strict=False)] = ()  # YAML has lists
     nll_anchor: NonNegativeFloat = 0.0  # of the chosen answer's NLL a token, beside the objective
     weight_by: Literal["judge_margin", "certainty", "likelihood", "given"] | None = None
     length_desensitising: Annotated[float, Field(ge=0, lt=1)] | None = None  # LD-DPO's alpha

@@ -146,10 +146,10 @@ def plot(name: str, path: Path, span: float = 40.0) -> None:
     labels = ["chosen", "rejected"] if len(gradients) == 2 else [f"answer {k + 1}" for k in range(len(gradients))]
     for label, gradient, color in zip(labels, gradients, ["#2e7d32", "#c0392b", "#b7791f", "#6b4fa0"], strict=False):
         right.plot(margins, gradient, label=label, color=color)
-    right.set_ylabel("gradient by log-probability")
+    right.set_ylabel("gradient (below 0: more likely)")
     right.legend(frameon=False)
     for axis in (left, right):
-        axis.set_xlabel("margin: log-ratio of first minus last answer (nats)")
+        axis.set_xlabel("margin between log-ratios (nats)")
         axis.axvline(0, color="0.8", linewidth=0.8, zorder=0)
         axis.axhline(0, color="0.8", linewidth=0.8, zorder=0)
         axis.spines[["top", "right"]].set_visible(False)

@@ -138,10 +138,13 @@ def trimmed(objective: Objective) -> Objective:
     return _objective(f"{objective.name}, trimmed", needs, objective.spec, call)
 
 
-def refuse_combination(objective: Objective, wrappers: WrappersConfig, reference_chosen: bool = False) -> None:
+def refuse_combination(
+    objective: Objective, wrappers: WrappersConfig, reference_chosen: bool = False, part: bool = False
+) -> None:
     """Raises PlumblineError, with the reason, for wrappers that make no sense around `objective`.
 
-    `reference_chosen`: whether the config names a reference policy (an absent key is no choice).
+    `reference_chosen`: whether the config names a reference policy (an absent key is no choice). `part`: whether the objective is
+    one of several.
     """
     name, needs = objective.name, objective.needs
     compares = bool(needs & (Need.PAIR | Need.LABELS)) and Need.LIST not in needs
@@ -149,26 +152,23 @@ def refuse_combination(objective: Objective, wrappers: WrappersConfig, reference
         raise PlumblineError(
             f"objective {name} uses no reference model, so choosing one has no effect: leave align.reference out"
         )
+    elsewhere = needs & (Need.TOKENS | Need.OVERLAP | Need.REFERENCES | Need.REPROMPT | Need.MISMATCH)  # left as they are
     if wrappers.length_desensitising is not None:
         if objective.spec.normalised:
             raise PlumblineError(f"objective {name} divides by length already: leave length_desensitising out")
         if name == "ld_dpo":
             raise PlumblineError("objective ld_dpo desensitises length already: set its alpha instead")
-        if not compares or needs & (Need.TOKENS | Need.OVERLAP | Need.REFERENCES):
-            raise PlumblineError(
-                f"length_desensitising compares a pair's two lengths on sums, which objective {name} does not take"
-            )
-    if wrappers.trim and (not compares or needs & (Need.TOKENS | Need.OVERLAP | Need.REFERENCES | Need.TWO_PROMPTS)):
-        raise PlumblineError(
-            f"trim needs a pair of answers to one prompt as sums, which objective {name} does not use: leave it out"
-        )
+        if not compares or elsewhere:
+            raise PlumblineError(f"length_desensitising changes a pair's sums, and objective {name} needs more: leave it out")
+    if wrappers.trim and (not compares or elsewhere or Need.TWO_PROMPTS in needs):
+        raise PlumblineError(f"trim shortens a pair of answers to one prompt, and objective {name} needs more: leave it out")
     if wrappers.trim and wrappers.length_desensitising is not None:
         raise PlumblineError("trim and length_desensitising both change which tokens count: use one of them")
     if wrappers.nll_anchor and name in {"sft", "rpo", "mpo", "cpo", "orpo", "slic", "mapo", "upo_uncertainty"}:
         raise PlumblineError(f"objective {name} holds the chosen answer's likelihood already: leave nll_anchor out")
     if wrappers.nll_anchor and name == "apo_down":
         raise PlumblineError("apo_down lowers the chosen answer and nll_anchor raises it: use one of them, or apo_zero")
-    if wrappers.weight_by and not compares:
+    if wrappers.weight_by and not compares and not part:
         raise PlumblineError(f"weight_by weighs pairs, and objective {name} takes none: leave it out")
     if wrappers.weight_by == "likelihood" and name == "wpo":
         raise PlumblineError("objective wpo weighs by likelihood already: leave weight_by out, or wrap dpo")
@@ -185,10 +185,12 @@ def wrap(objective: Objective, wrappers: WrappersConfig, reference_chosen: bool 
 
     Raises PlumblineError for a combination that makes no sense.
     """
-    refuse_combination(objective, wrappers, reference_chosen)
     if wrappers.mix:
-        objective = mixture([(objective, 1.0), *((build_objective(part.objective), part.weight) for part in wrappers.mix)])
-        refuse_combination(objective, wrappers, reference_chosen)
+        parts = [(objective, 1.0), *((build_objective(mixed.objective), mixed.weight) for mixed in wrappers.mix)]
+        for part, _ in parts:
+            refuse_combination(part, wrappers, part=True)
+        objective = mixture(parts)
+    refuse_combination(objective, wrappers, reference_chosen)
     if wrappers.length_desensitising is not None:
         objective = length_desensitised(objective, wrappers.length_desensitising)
     if wrappers.trim:

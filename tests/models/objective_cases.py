@@ -39,7 +39,7 @@ def single(logp, ref=0.0, length=1, dtype=torch.float64):
 def loss_and_gradient(objective, b, state=None):
     """Losses [B] and the gradient of their sum by log-probabilities [B, 2]."""
     loss, _, _ = objective(b, state or State())
-    (gradient,) = torch.autograd.grad(loss.sum(), b.logp)
+    (gradient,) = torch.autograd.grad(loss.sum(), b.logp, retain_graph=True)
     return loss.detach(), gradient
 
 

@@ -1,0 +1,42 @@
+"""The table of objectives and their plots."""
+
+import json
+
+import pytest
+
+from data_contracts.errors import PlumblineError
+from models.objectives import REGISTRY
+from models.objectives.catalogue import answers_for, curve, default_config, describe, plot, rows
+from tests.models.objective_cases import make
+
+
+def test_the_table_has_a_row_for_each_objective_and_is_json():
+    table = rows()
+    assert [row["name"] for row in table] == list(REGISTRY) and json.loads(json.dumps(table)) == table
+    by_name = {row["name"]: row for row in table}
+    assert by_name["simpo"]["reference"] is False and by_name["dpo"]["reference"] is True
+    assert by_name["dpo"]["defaults"] == {"beta": 0.1} and by_name["dpo"]["needs"] == ["pair", "reference"]
+    assert by_name["sppo_hard"]["on_policy"] == "required" and by_name["bapo"]["reconstructed"]
+    assert all(row["summary"] and row["paper"] for row in table)
+
+
+def test_describing_gives_the_formula_and_an_unknown_name_is_refused():
+    shown = describe("apo_zero")
+    assert "[1 - s(beta r_w)] + s(beta r_l)" in shown["text"] and "Use it when" in shown["text"]
+    with pytest.raises(PlumblineError, match="no objective 'dpoo'"):
+        describe("dpoo")
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_every_objective_has_a_curve(name):
+    objective = REGISTRY[name](**default_config(name).parameters())
+    losses, gradients = curve(objective, [-10.0, 0.0, 10.0])
+    assert len(losses) == 3 and len(gradients) == answers_for(objective) and any(any(g) for g in gradients)
+
+
+def test_a_plot_is_a_picture(tmp_path):
+    plot("apo_zero", tmp_path / "apo_zero.png")
+    assert (tmp_path / "apo_zero.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(PlumblineError):
+        plot("nothing", tmp_path / "nothing.png")
+    assert make("dpo").name == "dpo"
