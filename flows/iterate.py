@@ -10,6 +10,7 @@ from data_contracts.errors import PlumblineError
 from data_contracts.load_config import dump_config, load_config
 from flows.display import console, quiet_libraries, working
 from flows.server import PrefectServer
+from models.objectives.wrappers import configured
 from tasks.prompts import check_enough
 from tasks.summary import is_finished
 
@@ -28,6 +29,10 @@ def check(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
 
     That includes a folder that holds a run with another configuration; more rounds than before are the same run.
     """
+    try:
+        configured(config.align.objective, config.align.wrappers)
+    except PlumblineError as error:
+        raise PlumblineError(f"align: {error}") from None
     if isinstance(config, RoundsConfig):
         check_enough(Path(config.prompts.file), config.prompts.per_round, config.rounds)
         _check_templates(config)

@@ -8,7 +8,7 @@ from typing import Any
 from data_contracts.config import AlignConfig
 from data_contracts.store import Dataset, Rows, build
 from models.checkpoint import Checkpoint, open_checkpoint
-from models.objectives import build_objective, check
+from models.objectives.wrappers import configured
 from models.training.data import check_fit, mismatched, read_pairs
 from models.training.process import Trainer
 
@@ -68,8 +68,7 @@ def refuse(pairs: Dataset, config: AlignConfig, policy: Checkpoint) -> None:
     Raises PlumblineError for an objective whose needs the data does not meet, an empty prompt or answer, another tokenizer's ids
     and sequences longer than the model takes.
     """
-    objective = build_objective(config.objective)
-    check(objective)
+    configured(config.objective, config.wrappers)
     examples = read_pairs(pairs.folder)
     model = json.loads((policy.path / "config.json").read_text())
     model = model.get("text_config", model)

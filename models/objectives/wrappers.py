@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, cast
 
 from data_contracts.errors import PlumblineError
-from data_contracts.objective_config import WrappersConfig
-from models.objectives import build_objective
+from data_contracts.objective_config import ObjectiveConfig, WrappersConfig
+from models.objectives import build_objective, check
 from models.objectives.batch import Batch, Need, Objective, Result, Spec, State
 from models.objectives.pieces import desensitised, difference, nll, required, summed
 from models.objectives.weighted import likely_pair
@@ -198,3 +198,13 @@ def wrap(objective: Objective, wrappers: WrappersConfig, reference_chosen: bool 
     if wrappers.weight_by:
         objective = weighted(objective, wrappers.weight_by)
     return nll_anchor(objective, wrappers.nll_anchor) if wrappers.nll_anchor else objective
+
+
+def configured(objective: ObjectiveConfig, wrappers: WrappersConfig) -> Objective:
+    """The objective a config describes.
+
+    Raises PlumblineError if its combination makes no sense or pairs cannot give it what it needs.
+    """
+    made = wrap(build_objective(objective), wrappers)
+    check(made)
+    return made

@@ -12,8 +12,8 @@ from accelerate.state import AcceleratorState
 
 from data_contracts.config import AlignConfig
 from models.checkpoint import Checkpoint, load_model
-from models.objectives import build_objective, check
 from models.objectives.batch import Need
+from models.objectives.wrappers import configured
 from models.training.checkpoints import save_checkpoint
 from models.training.data import Example, check_fit, mismatched, plan, read_pairs
 from models.training.gradient import Given
@@ -37,8 +37,7 @@ def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     config = AlignConfig.model_validate(job["config"])
     policy, reference = (Checkpoint(Path(job[name]["path"]), job[name]["hash"]) for name in ("policy", "reference"))
     out, same = Path(job["out"]), job["policy"] == job["reference"]
-    objective = build_objective(config.objective)
-    check(objective)
+    objective = configured(config.objective, config.wrappers)
     examples = read_pairs(Path(job["pairs"]))
     torch.manual_seed(job["seed"])
     accelerator = fresh_accelerator(config.dtype)

@@ -1,0 +1,61 @@
+"""`plumbline objectives`: what there is, what each needs, how it behaves."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(help="The objectives: formula, needs, defaults, paper.", invoke_without_command=True)
+
+
+@app.callback()
+def table(
+    context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="The same for programs.")] = False
+) -> None:
+    """List every objective."""
+    if context.invoked_subcommand:
+        return
+    from models.objectives.catalogue import rows
+
+    if as_json:
+        typer.echo(json.dumps(rows(), indent=2, ensure_ascii=False))
+        return
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from flows.display import console
+
+    shown = Table(box=SIMPLE_HEAD, padding=(0, 1), caption=f"{len(rows())} objectives; plumbline objectives show NAME says more")
+    for name in ("name", "what it does", "needs", "reference", "on-policy", "paper"):
+        shown.add_column(name, overflow="fold")
+    for row in rows():
+        needs = ", ".join(need for need in row["needs"] if need != "reference") or "chosen answers"
+        reference = "yes" if row["reference"] else "–"
+        shown.add_row(
+            row["name"], row["summary"], needs.replace("_", " "), reference, row["on_policy"], row["paper"] + _mark(row)
+        )
+    console().print(shown)
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="An objective's name.")],
+    plot: Annotated[Path | None, typer.Option(help="Also draw its loss and gradient over the margin to this PNG.")] = None,
+) -> None:
+    """The formula, the defaults, when to use it and when not."""
+    from models.objectives.catalogue import describe
+    from models.objectives.catalogue import plot as draw
+
+    row = describe(name)
+    typer.echo(f"{row['name']}: {row['summary']}\n\n{row['text']}\n")
+    typer.echo(f"needs      {', '.join(row['needs']) or 'chosen answers only'}")
+    typer.echo(f"defaults   {', '.join(f'{k} = {v}' for k, v in row['defaults'].items()) or 'none'}")
+    typer.echo(f"paper      {row['paper']}{_mark(row)}")
+    if plot is not None:
+        draw(name, plot)
+        typer.echo(f"plot       {plot}")
+
+
+def _mark(row: dict[str, Any]) -> str:
+    return " (reconstructed)" if row["reconstructed"] else ""
