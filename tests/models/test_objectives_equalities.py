@@ -105,7 +105,8 @@ def test_relative_po_weighs_losses_by_how_alike_prompts_are():
     b = batch([PI, (-10.0, -8.0)], [REF, (-10.0, -10.0)], prompt_emb=[[1.0, 0.0], [0.0, 3.0]])
     near, far = 1 / (1 + math.exp(-2)), math.exp(-2) / (1 + math.exp(-2))
     expected = [near * sp(-0.1 * 1.5) + far * sp(-0.1 * -1.0), near * sp(-0.1 * -2.0) + far * sp(-0.1 * 0.5)]
-    assert make("relative_po")(b, State())[0].tolist() == pytest.approx(expected)
+    losses, figures, _ = make("relative_po")(b, State())
+    assert losses.tolist() == pytest.approx(expected) and figures == {"own_weight": pytest.approx(near)}
     same = batch([PI, PI], [REF, REF], prompt_emb=[[1.0, 0.0], [1.0, 0.0]])
     torch.testing.assert_close(make("relative_po")(same, State())[0], make("dpo")(same, State())[0])
 
