@@ -78,6 +78,6 @@ class RelativePo:
     def __call__(self, batch: Batch, state: State) -> Result:
         ratio, prompts = batch.log_ratio, required(batch.prompt_emb)
         unit = prompts / prompts.norm(dim=-1, keepdim=True).clamp(min=1e-12)
-        weight = ((unit @ unit.T - 1) / self.tau).softmax(-1)
+        weight = (unit @ unit.T / self.tau).softmax(-1)  # the formula's constant cancels
         losses = logistic(self.beta * (ratio[:, :1] - ratio[None, :, 1]))
         return (weight * losses).sum(-1), {"own_weight": weight.diagonal().mean().item()}, state

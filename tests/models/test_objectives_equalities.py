@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from models.objectives.auxiliary import expectile
-from models.objectives.batch import Answers, State
+from models.objectives.batch import Answers, Need, State
 from models.objectives.pieces import EXPONENT, bounded_exp, desensitised
 from tests.models.objective_cases import LENGTHS, PI, REF, batch, loss_and_gradient, make, random_pairs, single
 
@@ -105,7 +105,8 @@ def test_relative_po_weighs_losses_by_how_alike_prompts_are():
     b = batch([PI, (-10.0, -8.0)], [REF, (-10.0, -10.0)], prompt_emb=[[1.0, 0.0], [0.0, 3.0]])
     near, far = 1 / (1 + math.exp(-2)), math.exp(-2) / (1 + math.exp(-2))
     expected = [near * sp(-0.1 * 1.5) + far * sp(-0.1 * -1.0), near * sp(-0.1 * -2.0) + far * sp(-0.1 * 0.5)]
-    assert make("relative_po")(b, State())[0].tolist() == pytest.approx(expected)
+    losses, figures, _ = make("relative_po")(b, State())
+    assert losses.tolist() == pytest.approx(expected) and figures == {"own_weight": pytest.approx(near)}
     same = batch([PI, PI], [REF, REF], prompt_emb=[[1.0, 0.0], [1.0, 0.0]])
     torch.testing.assert_close(make("relative_po")(same, State())[0], make("dpo")(same, State())[0])
 
@@ -238,3 +239,48 @@ def test_other_targets():
     # Cal-DPO: the logistic term pulls on past the target, by less than one nat's worth
     assert margins("cal_dpo", 5.0, 0.0)[0] < 0 < margins("cal_dpo", 6.0, 0.0)[0]
     assert margins("discopop", 0.05, 0.0)[0] > 0 > margins("discopop", 1.0, 0.0)[0]  # uphill just above the reference
+
+
+def test_upo_uncertainty_softens_with_doubt_and_its_likelihood_term_pulls_up():
+    """No idea (B = log 2) is eps = 1/2: the loss is least at h = 0, where only 0.1 * 12/20, the likelihood, is left to gain."""
+    sure, lost = [0.0], [math.log(2)]
+    loss, gradient = loss_and_gradient(make("upo_uncertainty"), batch(ref=[PI], uncertainty=lost))
+    assert loss.item() == pytest.approx(math.log(2) + 0.06)
+    assert gradient[0].tolist() == pytest.approx([-0.1 / 20, 0.0])
+    assert make("upo_uncertainty")(batch(uncertainty=sure), State())[0].item() == pytest.approx(sp(-0.15) + 0.06)
+    assert make("upo_uncertainty")(batch(uncertainty=[9.0]), State())[1] == {"label_smoothing": pytest.approx(0.5)}
+
+
+def test_certain_answers_stay_finite_without_a_reference():
+    """A model that is sure of every token has mean log-probability 0, where the odds have no bound."""
+    for name in ("orpo", "mapo", "simpo", "cpo", "slic"):
+        for pi in ((0.0, -15.0), (-12.0, 0.0), (0.0, 0.0)):
+            loss, gradient = loss_and_gradient(make(name), batch([pi], dtype=torch.float32))
+            assert loss.isfinite().all() and gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("divergence", ["forward_kl", "js", "alpha"])
+def test_fdpo_pulls_the_right_way_however_far_out(divergence):
+    for ratios in ((-200.0, 0.0), (0.0, -30.0), (-60.0, 60.0), (30.0, 30.0)):
+        gradient = margins("fdpo", *ratios, divergence=divergence)
+        assert gradient[0] <= 0 <= gradient[1]
+    assert margins("fdpo", -200.0, 0.0, divergence=divergence)[0] < 0
+
+
+@pytest.mark.parametrize(
+    "name,key,logp,slope",
+    [
+        ("rationale_dpo", "rationale", -18.0, -0.1 / (1 + math.exp(-1.8))),  # -gamma s(-gamma logp)
+        ("triple_po", "gold", -18.0, -1 / 20),
+        ("triple_po_l", "gold", -18.0, -1 / 20),
+    ],
+)
+def test_further_answers_are_learnt(name, key, logp, slope):
+    further = single([logp], length=20)
+    loss = make(name)(batch(aux={key: further}), State())[0]
+    assert torch.autograd.grad(loss.sum(), further.logp)[0].item() == pytest.approx(slope)
+
+
+def test_what_an_instance_needs_may_exceed_its_class():
+    assert Need.MISMATCH in make("upo_unified", base="kto").needs and Need.MISMATCH not in make("upo_unified").needs
+    assert Need.WIN_PROBABILITIES in make("dno", practical=False).needs and Need.WIN_PROBABILITIES not in make("dno").needs

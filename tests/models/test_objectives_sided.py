@@ -70,7 +70,7 @@ def test_dpo_constrains_the_difference_only():
 
 def test_kto_divergence_is_clamped_at_zero_reported_and_carries_no_gradient():
     def with_z(z):
-        return make("kto")(batch(aux={"mismatch": single([z, z])}), State())
+        return make("kto")(batch(aux={"mismatch": single([z - 9, z - 9], ref=-9.0)}), State())
 
     assert torch.equal(with_z(-3.0)[0], with_z(0.0)[0]) and with_z(-3.0)[1] == with_z(0.0)[1] == {"kl": 0.0}
     assert with_z(0.25)[1] == {"kl": pytest.approx(0.25)} and not torch.equal(with_z(0.25)[0], with_z(0.0)[0])
