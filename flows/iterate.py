@@ -73,6 +73,7 @@ def execute(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
         from flows.session import open_session
 
         try:
+            server.check_given()
             with open_session(folder, config):
                 saved.write_text(dump_config(config))
                 server.start()

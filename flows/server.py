@@ -14,6 +14,7 @@ from pathlib import Path
 from data_contracts.errors import PlumblineError
 
 _START_SECONDS = 180
+_THEIRS_SECONDS = 15  # for a server that ought to be running
 
 
 class PrefectServer:
@@ -48,13 +49,18 @@ class PrefectServer:
                 preexec_fn=_die_with_parent,
             )
 
-    def wait(self) -> None:
+    def check_given(self) -> None:
+        """Raises PlumblineError if PREFECT_API_URL names a server that does not answer."""
+        if self.url:
+            self.wait(_THEIRS_SECONDS)
+
+    def wait(self, seconds: float = _START_SECONDS) -> None:
         """Raises PlumblineError if the server ends or does not answer in time."""
         begin = time.monotonic()
         while not _answers(self.url):
             ended = self.process is not None and self.process.poll() is not None
-            if ended or time.monotonic() - begin > _START_SECONDS:
-                what = "ended at once" if ended else f"does not answer after {_START_SECONDS} s"
+            if ended or time.monotonic() - begin > seconds:
+                what = "ended at once" if ended else f"does not answer after {seconds} s"
                 where = f"see {self.folder / 'server.log'}" if self.process else "check PREFECT_API_URL"
                 raise PlumblineError(f"the Prefect server at {self.url} {what}: {where}")
             time.sleep(0.2)

@@ -29,6 +29,8 @@ def tracking_uri(run: Path) -> str:
 def track(run: Path) -> None:
     """Log everything in the run folder that is finished and not yet logged. Raises whatever the tracking server raises."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # MLflow's seven keep a run waiting for minutes
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri(run))
