@@ -12,9 +12,10 @@ from torch import Tensor
 
 from data_contracts.config import AlignConfig
 from data_contracts.errors import PlumblineError
-from models.objectives.batch import Objective, State
+from models.objectives.batch import Objective
 from models.training.data import Example
 from models.training.gradient import Given, accumulate, lengths
+from models.training.snapshots import Snapshots, Standing
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -33,8 +34,9 @@ def train(
     accelerator: Accelerator,
     starts_at_reference: bool,
     progress: Progress,
+    snapshots: Snapshots | None = None,
 ) -> tuple[list[dict[str, float]], dict[str, float]]:
-    """Train `model` in place, one step for each of the `batches` of example indices.
+    """Train `model` in place, one step for each of the `batches` of example indices, from the latest of `snapshots` on.
 
     Returns one row of records.STEPS per step, and what the objective itself measured in the last one.
     Raises PlumblineError when the loss or the gradient stops being a finite number, or if a policy that `starts_at_reference`
@@ -42,10 +44,13 @@ def train(
     """
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=config.weight_decay, fused=True)
     model, optimizer = accelerator.prepare(model, optimizer)
-    rows: list[dict[str, float]] = []
-    figures: dict[str, float] = {}
-    state = State()
+    standing = snapshots.restore(model, optimizer) if snapshots else Standing()
+    rows, figures, state = list(standing.rows), standing.figures, standing.state
+    if standing.step:
+        log.info("goes on after step %d of %d", standing.step, len(batches))
     for step, indices in enumerate(batches):
+        if step < standing.step:
+            continue
         started = time.monotonic()
         rate = learning_rate(step, len(batches), config)
         for group in optimizer.param_groups:
@@ -84,6 +89,8 @@ def train(
         )
         log.info("step %d of %d: loss %.4f, gradient norm %.3f", step + 1, len(batches), rows[-1]["loss"], norm)
         progress(step + 1, len(batches))
+        if snapshots and step + 1 < len(batches):
+            snapshots.save_if_due(Standing(step + 1, state, rows, figures), model, optimizer)
     return rows, figures
 
 
