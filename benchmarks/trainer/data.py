@@ -5,7 +5,7 @@ import json
 import random
 from pathlib import Path
 
-from models.training.data import Example
+from models.training.data import Example, plan
 
 VOCABULARY, LONGEST = 8192, 512
 HUMAN = Path(__file__).parents[2] / ".." / "shared" / "data" / "hh_harmless_test.jsonl.gz"
@@ -72,3 +72,11 @@ def grouped(examples: list[Example], batch: int) -> list[list[int]]:
     sampler = LengthGroupedSampler(batch, lengths=[e.longest for e in examples], generator=torch.Generator().manual_seed(0))
     order = list(sampler)
     return [order[i : i + batch] for i in range(0, len(order), batch)]
+
+
+def shuffled(examples: list[Example], batch: int) -> list[list[int]]:
+    """Batches at random, as plumbline trains and as TRL does by default."""
+    return plan(len(examples), batch, epochs=1, seed=0)
+
+
+ORDERS = {"shuffled": shuffled, "grouped": grouped}

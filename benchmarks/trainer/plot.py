@@ -32,6 +32,9 @@ def plot(result: dict[str, Any], path: Path) -> None:
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].legend(frameon=False)
     millions = result["data"]["parameters"] / 1e6
-    figure.suptitle(f"DPO on {result['cores']} CPU cores, Llama of {millions:.1f}M parameters; dots are single runs", fontsize=10)
+    figure.suptitle(
+        f"DPO, {result['cores']} CPU cores, Llama of {millions:.1f}M parameters, {result['order']} batches; dots: single runs",
+        fontsize=10,
+    )
     figure.savefig(path, dpi=110)
     plt.close(figure)

@@ -34,12 +34,18 @@ def plumbline(folder: Path, examples: list[Example], batches: list[list[int]]) -
     import torch
 
     model, accelerator = load_model(folder / "model", torch.float32).eval(), fresh_accelerator("float32")
-    before, started = resident(), time.monotonic()
+    before, started, busy = resident(), time.monotonic(), time.process_time()
     given = Given(examples, all_logps(model, examples, config.micro_batch_tokens))
     reference = time.monotonic() - started
     rows, _ = train(model, given, build_objective(config.objective), config, batches, accelerator, True, lambda d, t: None)
-    seconds = time.monotonic() - started
-    return {"losses": [row["loss"] for row in rows], "seconds": seconds, "reference_seconds": reference, "before": before}
+    seconds, cpu_seconds = time.monotonic() - started, time.process_time() - busy
+    return {
+        "losses": [row["loss"] for row in rows],
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "reference_seconds": reference,
+        "before": before,
+    }
 
 
 def trl(folder: Path, examples: list[Example], batches: list[list[int]]) -> dict[str, Any]:
@@ -64,13 +70,13 @@ def trl(folder: Path, examples: list[Example], batches: list[list[int]]) -> dict
         gradient_checkpointing=False, bf16=False, use_cpu=True, optim="adamw_torch_fused", save_strategy="no", report_to="none",
         logging_steps=1, disable_tqdm=True, dataloader_num_workers=0, dataloader_pin_memory=False, seed=0,
     )  # fmt: skip
-    before, started = resident(), time.monotonic()
+    before, started, busy = resident(), time.monotonic(), time.process_time()
     trainer = Tokenized(model, args=config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
     reference = time.monotonic() - started
     trainer.train()
-    seconds = time.monotonic() - started
+    seconds, cpu_seconds = time.monotonic() - started, time.process_time() - busy
     losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
-    return {"losses": losses, "seconds": seconds, "reference_seconds": reference, "before": before}
+    return {"losses": losses, "seconds": seconds, "cpu_seconds": cpu_seconds, "reference_seconds": reference, "before": before}
 
 
 def resident(field: str = "VmRSS") -> float:

@@ -21,6 +21,7 @@ from models.training.data import Example, check_fit, content_digest, mismatched,
 from models.training.gradient import Given
 from models.training.logps import all_logps, all_tree_logps, verify_head
 from models.training.loop import TOLERANCE, Progress, train
+from models.training.methods import merge, set_up
 from models.training.reference import Stored, reference_key, stored_logps
 from models.training.snapshots import Snapshots
 
@@ -65,6 +66,7 @@ def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     if not same:
         del model
         model = _load(policy, examples, accelerator, config.dtype)
+    set_up(model, config)
     started = time.monotonic()
     batches = plan(len(examples), config.batch_size, config.epochs, job["seed"])
     snapshots = Snapshots(kept, digest([job["config"], job["seed"], policy.hash, reference.hash, content_digest(examples)]))
@@ -72,6 +74,7 @@ def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     seconds = time.monotonic() - started
     for name in kept.glob("reference*.parquet"):
         shutil.copyfile(name, out / name.name)
+    merge(model)
     save_checkpoint(model, policy.path, out / "model", getattr(torch, config.dtype))
     tokens = config.epochs * sum(e.tokens for e in examples)
     return {"steps": rows, "figures": figures, "tokens": tokens, "seconds": seconds}

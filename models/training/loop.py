@@ -1,4 +1,4 @@
-"""The training loop: AdamW over shuffled batches, one record per optimiser step. One process, one device."""
+"""The training loop: shuffled batches, one record per optimiser step. One process, one device."""
 
 import logging
 import math
@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-import torch
 from accelerate import Accelerator
 from torch import Tensor
 
@@ -15,6 +14,7 @@ from data_contracts.errors import PlumblineError
 from models.objectives.batch import Objective
 from models.training.data import Example
 from models.training.gradient import Given, accumulate, lengths
+from models.training.methods import build_optimizer, trainable
 from models.training.snapshots import Snapshots, Standing
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def train(
     Raises PlumblineError when the loss or the gradient stops being a finite number, or if a policy that `starts_at_reference`
     does not give the reference's log-probabilities before the first step.
     """
-    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=config.weight_decay, fused=True)
+    optimizer = build_optimizer(model, config)
     model, optimizer = accelerator.prepare(model, optimizer)
     standing = snapshots.restore(model, optimizer) if snapshots else Standing()
     rows, figures, state = list(standing.rows), standing.figures, standing.state
@@ -56,7 +56,7 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = rate
         losses, logp, figures, state = accumulate(model, given, indices, objective, state, config.micro_batch_tokens, accelerator)
-        norm = float(accelerator.clip_grad_norm_(model.parameters(), config.max_grad_norm))
+        norm = float(accelerator.clip_grad_norm_(trainable(model).values(), config.max_grad_norm))
         if not (losses.isfinite().all() and math.isfinite(norm)):
             broken = [given.examples[i].id for i, loss in zip(indices, losses.tolist(), strict=True) if not math.isfinite(loss)]
             where = f"the loss of pair {broken[0]!r}" if broken else "the gradient"

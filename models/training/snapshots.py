@@ -1,6 +1,6 @@
 """Where training stands, kept so that a run killed at any moment goes on to bitwise the same weights.
 
-A snapshot is a folder that appears under its name only when it is complete: the parameters and the optimiser's moments as
+A snapshot is a folder that appears under its name only when it is complete: the trained parameters and the optimiser's moments as
 safetensors, and the step, the objective's state and the record of past steps as JSON. The order of the data is a function of the
 seed alone, and nothing in training is drawn at random, so that this is all there is.
 """
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from models.objectives.batch import State
+from models.training.methods import trainable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -56,7 +57,7 @@ class Snapshots:
         work = self._folder / f".step-{standing.step:08d}.partial"
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
-        save_file({name: p.detach().contiguous() for name, p in model.named_parameters()}, work / "parameters.safetensors")
+        save_file({name: p.detach().contiguous() for name, p in trainable(model).items()}, work / "parameters.safetensors")
         moments = optimizer.state_dict()["state"]
         flat = {f"{i}.{name}": value.contiguous() for i, of in moments.items() for name, value in of.items()}
         save_file(flat, work / "optimizer.safetensors")
@@ -79,7 +80,7 @@ class Snapshots:
                 continue
             parameters = load_file(folder / "parameters.safetensors")
             with torch.no_grad():
-                for name, p in model.named_parameters():
+                for name, p in trainable(model).items():
                     p.copy_(parameters[name])
             moments: dict[int, dict[str, torch.Tensor]] = {}
             for name, value in load_file(folder / "optimizer.safetensors").items():
