@@ -15,7 +15,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=(), allow_inf_nan=False)
 
 
 class EngineConfig(Strict):
@@ -83,6 +83,13 @@ class ValidateConfig(Strict):
     min_rows: PositiveInt = 32
 
 
+class LoraConfig(Strict):
+    """Low-rank adapters on every linear layer but the head; the checkpoint that comes out has them merged."""
+
+    rank: PositiveInt = 16
+    alpha: PositiveInt = 32
+
+
 class AlignConfig(Strict):
     objective: ObjectiveConfig
     wrappers: WrappersConfig = WrappersConfig()
@@ -96,6 +103,9 @@ class AlignConfig(Strict):
     max_grad_norm: PositiveFloat = 1.0
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     dtype: Literal["float32", "bfloat16"] = "float32"
+    optimizer: Literal["adamw", "rmsprop"] = "adamw"
+    lora: LoraConfig | None = None  # None: all weights are trained
+    gradient_checkpointing: bool = False  # less memory, a third more time
 
 
 class EvaluateConfig(Strict):

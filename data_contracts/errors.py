@@ -6,3 +6,7 @@ class PlumblineError(Exception):
 
     The command line prints the sentence and exits with status 2; anything else that escapes is a bug and keeps its traceback.
     """
+
+
+class PassingError(PlumblineError):
+    """A failure of something outside that may pass by itself, so that trying again makes sense."""

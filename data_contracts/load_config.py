@@ -36,7 +36,11 @@ def load_config(path: Path, sets: Sequence[str] = ()) -> RoundsConfig | HumanPai
     """
     if not path.is_file():
         raise PlumblineError(f"config file {path} does not exist: name a YAML file, for example configs/demo.yaml")
-    tree = _parse(path.read_text(encoding="utf-8"), str(path))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PlumblineError(f"config file {path} cannot be read as UTF-8 text: {error}") from None
+    tree = _parse(text, str(path))
     if not isinstance(tree, dict):
         raise PlumblineError(f"{path} must be a mapping of keys to values: see configs/demo.yaml")
     for assignment in sets:
@@ -127,6 +131,8 @@ def _check_together(config: RoundsConfig | HumanPairsConfig, where: str) -> None
         raise PlumblineError(f"{where}: align.objective {objective} needs align.batch_size of at least 2")
     if not isinstance(config, RoundsConfig):
         return
+    if config.teacher.kind == "openai" and "@" in config.teacher.base_url:
+        raise PlumblineError(f"{where}: teacher.base_url holds a user name or password: keep the key in teacher.api_key_env")
     if config.judge.kind == "likelihood" and config.teacher.kind != "local":
         raise PlumblineError(
             f"{where}: judge.kind likelihood needs a local teacher (teacher.kind is {config.teacher.kind}): use generation"

@@ -61,10 +61,18 @@ def status(folder: Folder) -> None:
 @app.command()
 def sync(folder: Folder) -> None:
     """Tell MLflow what it has missed of the run in FOLDER."""
-    from tasks.tracking import track, tracking_uri
+    from data_contracts.errors import PlumblineError
+    from tasks.summary import read_config
+    from tasks.tracking import mask, track, tracking_uri
 
-    track(folder)
-    typer.echo(f"{tracking_uri(folder)} knows everything in {folder}")
+    read_config(folder)
+    try:
+        track(folder)
+    except Exception as error:  # whatever a server can do wrong
+        raise PlumblineError(
+            f"MLflow could not be told: {' '.join(str(error).split())[:300]}; try again when it answers"
+        ) from None
+    typer.echo(f"{mask(tracking_uri(folder))} knows everything in {folder}")
 
 
 @embedded.command()
@@ -92,22 +100,29 @@ def _run(path: Path, sets: list[str], run_dir: Path | None) -> None:
 
 def _show(folder: Path) -> None:
     import os
+    from shlex import quote
 
     from flows.display import console
     from tasks import summary
-    from tasks.tracking import tracking_uri
+    from tasks.tracking import is_told, mask, tracking_uri
 
     shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     bin_ = Path(sys.executable).parent
     bin_ = bin_.relative_to(Path.cwd()) if bin_.is_relative_to(Path.cwd()) else bin_
     console().print(summary.render(summary.collect(folder)))
-    mlflow = tracking_uri(shown) if "MLFLOW_TRACKING_URI" in os.environ else f"sqlite:///{shown}/mlflow.db"
     typer.echo(f"report      {shown}/report.html")
-    typer.echo(f"MLflow UI   {bin_}/mlflow server --host 127.0.0.1 --port 5000 --backend-store-uri {mlflow}")
-    if "PREFECT_API_URL" in os.environ and not (folder / "prefect" / "server.log").exists():
-        typer.echo(f"Prefect UI  {os.environ['PREFECT_API_URL'].removesuffix('/api')}")
+    if "MLFLOW_TRACKING_URI" in os.environ:
+        typer.echo(f"MLflow UI   {mask(tracking_uri(folder))}")
     else:
-        typer.echo(f"Prefect UI  PREFECT_HOME={folder}/prefect {bin_}/prefect server start --host 127.0.0.1")
+        store = quote(f"sqlite:///{shown}/mlflow.db")
+        typer.echo(f"MLflow UI   {bin_}/mlflow server --host 127.0.0.1 --port 5000 --backend-store-uri {store}")
+    if (folder / "prefect" / "server.log").exists():
+        home = quote(f"{folder}/prefect")
+        typer.echo(f"Prefect UI  PREFECT_HOME={home} {bin_}/prefect server start --host 127.0.0.1")
+    else:
+        typer.echo(f"Prefect UI  {os.environ.get('PREFECT_API_URL', '').removesuffix('/api')}")
+    if not is_told(folder):
+        typer.echo(f"MLflow was not told everything: {bin_}/plumbline sync {quote(str(shown))}")
 
 
 def main() -> None:

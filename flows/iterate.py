@@ -7,9 +7,11 @@ from pathlib import Path
 
 from data_contracts.config import HumanPairsConfig, RoundsConfig
 from data_contracts.errors import PlumblineError
+from data_contracts.flatten import flatten
 from data_contracts.load_config import dump_config, load_config
 from flows.display import console, quiet_libraries, working
 from flows.server import PrefectServer
+from models.benchmark import load_benchmark
 from models.objectives.wrappers import configured
 from tasks.prompts import check_enough
 from tasks.summary import is_finished
@@ -34,13 +36,14 @@ def check(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
     except PlumblineError as error:
         raise PlumblineError(f"align: {error}") from None
     if isinstance(config, RoundsConfig):
+        load_benchmark(Path(config.evaluate.benchmark))
         check_enough(Path(config.prompts.file), config.prompts.per_round, config.rounds)
         _check_templates(config)
         if config.teacher.kind == "openai" and not os.environ.get(config.teacher.api_key_env):
             raise PlumblineError(f"teacher.api_key_env names {config.teacher.api_key_env}, which is not set in the environment")
     saved = folder / "config.yaml"
     if saved.exists():
-        old, new = (_flat(c.model_dump(mode="json", by_alias=True)) for c in (load_config(saved), config))
+        old, new = (flatten(c.model_dump(mode="json", by_alias=True)) for c in (load_config(saved), config))
         changed = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k) and k != "rounds")
         if changed:
             differences = ", ".join(f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in changed[:3])
@@ -64,9 +67,16 @@ def execute(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
     """
     check(config, folder)
     saved = folder / "config.yaml"
-    if saved.exists() and load_config(saved) == config and is_finished(folder):
-        return
-    folder.mkdir(parents=True, exist_ok=True)
+    if saved.exists():
+        before = load_config(saved)
+        if isinstance(before, RoundsConfig):  # rounds that were added once stay part of the run
+            config = config.model_copy(update={"rounds": max(before.rounds, config.rounds)})  # type: ignore[union-attr]
+        if before == config and is_finished(folder):
+            return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PlumblineError(f"the run folder {folder} cannot be made ({error.strerror}): use another --run-dir") from None
     os.environ.update({k: os.environ.get(k, v) for k, v in _PRIVATE.items()})
     server = PrefectServer(folder / "prefect")
     with quiet_libraries(folder / "logs" / "run.log"):
@@ -75,7 +85,7 @@ def execute(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
         try:
             server.check_given()
             with open_session(folder, config):
-                saved.write_text(dump_config(config))
+                _save(saved, dump_config(config))
                 server.start()
                 with working("starting engine, trainer and Prefect server"):
                     run = _import_flow(config)
@@ -85,6 +95,13 @@ def execute(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
         finally:
             _flush_logs()
             server.stop()
+
+
+def _save(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
 
 
 def _flush_logs() -> None:
@@ -104,10 +121,3 @@ def _import_flow(config: RoundsConfig | HumanPairsConfig) -> Callable[[str], Non
 
     preload()
     return rounds_flow
-
-
-def _flat(tree: dict[str, object], prefix: str = "") -> dict[str, object]:
-    flat: dict[str, object] = {}
-    for name, value in tree.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat

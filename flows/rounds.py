@@ -5,6 +5,7 @@ from pathlib import Path
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
+from rich.markup import escape
 
 from flows.display import console, working
 from flows.round import round_flow
@@ -18,14 +19,14 @@ from tasks.tracking import track
 
 @flow(name="rounds", flow_run_name="{name}", persist_result=False)
 def rounds_flow(name: str) -> None:
-    """Evaluate the start, then run each round that has no decision yet. A round that was decided is never touched again."""
+    """Evaluate the start, then walk each round that is not finished; what is finished in it returns at once."""
     s = current()
     with working("engine"):
         s.engine()
     step("start: evaluate", evaluate, s.folder / "round-0" / "evaluate", s.rounds.evaluate, s.policy, s.engine())
     told = track_folder.submit(str(s.folder))
     for number in range(1, s.rounds.rounds + 1):
-        if (s.folder / f"round-{number}" / "decision.json").exists():
+        if summary.is_round_finished(s.folder, number):
             continue
         round_flow(number)
         told = track_folder.submit(str(s.folder), wait_for=[told])
@@ -46,5 +47,6 @@ def finish(folder: Path, told: "PrefectFuture[None]") -> None:
         told = track_folder.submit(str(folder))
         told.wait()
     if not told.state.is_completed():
-        console().print(f"[yellow]MLflow was not told everything[/] (see {folder}/logs/run.log): run plumbline sync {folder}")
+        where = escape(str(folder))
+        console().print(f"[yellow]MLflow was not told everything[/] (see {where}/logs/run.log): plumbline sync {where}")
     markdown("summary", summary.markdown(summary.collect(folder)))

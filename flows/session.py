@@ -5,6 +5,7 @@ cannot be a flow parameter (an engine, a subprocess, a lock) is found here.
 """
 
 import fcntl
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from data_contracts.config import HumanPairsConfig, RoundsConfig
 from data_contracts.errors import PlumblineError
+from data_contracts.store import digest, file_digest
 from models.checkpoint import Checkpoint, open_checkpoint
 from models.training.process import Trainer
 
@@ -87,6 +89,8 @@ def open_session(folder: Path, config: RoundsConfig | HumanPairsConfig) -> Itera
         policy = open_checkpoint(config.policy)
         local = isinstance(config, RoundsConfig) and config.teacher.kind == "local"
         teacher = open_checkpoint(config.teacher.model) if local else None  # type: ignore[union-attr]
+        _check_lengths(config, policy)
+        _check_inputs(folder, config, policy, teacher)
         session = Session(folder, config, Trainer(folder / "logs" / "trainer.log"), policy, teacher)
         _current.append(session)
         try:
@@ -95,6 +99,38 @@ def open_session(folder: Path, config: RoundsConfig | HumanPairsConfig) -> Itera
         finally:
             _current.pop()
             session.close()
+
+
+def _check_lengths(config: RoundsConfig | HumanPairsConfig, policy: Checkpoint) -> None:
+    """Raises PlumblineError for budgets of tokens that cannot all be kept."""
+    model = json.loads((policy.path / "config.json").read_text())
+    positions = model.get("text_config", model).get("max_position_embeddings")
+    if positions and config.validate_.max_tokens > positions:
+        raise PlumblineError(f"validate.max_tokens is {config.validate_.max_tokens}, but the policy takes {positions}: lower it")
+    if isinstance(config, RoundsConfig) and config.sample.max_tokens >= config.engine.max_model_len:
+        raise PlumblineError(
+            f"sample.max_tokens {config.sample.max_tokens} leaves no room for a prompt in engine.max_model_len "
+            f"{config.engine.max_model_len}: raise the latter"
+        )
+
+
+def _check_inputs(folder: Path, config: RoundsConfig | HumanPairsConfig, policy: Checkpoint, teacher: Checkpoint | None) -> None:
+    """Raises PlumblineError if a file or model that the run began with has another content by now."""
+    names = {"policy": policy.hash} | ({"teacher.model": teacher.hash} if teacher else {})
+    if isinstance(config, RoundsConfig):
+        names["prompts.file"] = file_digest(Path(config.prompts.file))
+        names["evaluate.benchmark"] = digest([file_digest(p) for p in sorted(Path(config.evaluate.benchmark).glob("*.json"))])
+    else:
+        names["pairs.file"] = file_digest(Path(config.pairs.file))
+    path = folder / "inputs.json"
+    if path.exists():
+        changed = [name for name, found in names.items() if json.loads(path.read_text()).get(name) != found]
+        if changed:
+            raise PlumblineError(
+                f"{changed[0]} was changed since the run in {folder} began: put it back or use another --run-dir"
+            )
+    else:
+        path.write_text(json.dumps(names, indent=2))
 
 
 @contextmanager

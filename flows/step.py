@@ -8,6 +8,8 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
+from data_contracts.errors import PassingError
+from data_contracts.flatten import flatten
 from data_contracts.store import Dataset
 from flows.display import working
 
@@ -20,7 +22,14 @@ def step(label: str, stage: Callable[..., Dataset], *arguments: Any, retries: in
 
     watched = "progress" in signature(stage).parameters
 
-    @task(name=label.split(": ")[-1], task_run_name=label, retries=retries, retry_delay_seconds=10, cache_policy=NO_CACHE)
+    @task(
+        name=label.split(": ")[-1],
+        task_run_name=label,
+        retries=retries,
+        retry_delay_seconds=10,
+        retry_condition_fn=_may_pass,
+        cache_policy=NO_CACHE,
+    )
     def run(*given: Any) -> Dataset:
         with working(label) as progress:
             dataset = stage(*given, progress=progress) if watched else stage(*given)
@@ -31,9 +40,15 @@ def step(label: str, stage: Callable[..., Dataset], *arguments: Any, retries: in
     return run(*arguments)
 
 
+def _may_pass(_task: Any, _run: Any, state: Any) -> bool:
+    """A refused key stays refused; a server that is overloaded may answer in a while."""
+    return isinstance(state.result(raise_on_failure=False), PassingError)
+
+
 def table(label: str, facts: dict[str, Any]) -> None:
     """A table artifact of the plain values in `facts`."""
-    rows = [{"what": k, "value": v} for k, v in _flat(facts).items()]
+    plain = {k: round(v, 4) if isinstance(v, float) else v for k, v in flatten(facts).items() if isinstance(v, (str, int, float))}
+    rows = [{"what": k, "value": v} for k, v in plain.items()]
     create_table_artifact(key=_key(label), table=rows, description=label)
 
 
@@ -44,15 +59,3 @@ def markdown(label: str, text: str) -> None:
 
 def _key(label: str) -> str:
     return "-".join("".join(c if c.isalnum() else " " for c in label.lower()).split())
-
-
-def _flat(facts: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in facts.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
-        elif isinstance(value, float):
-            flat[prefix + name] = round(value, 4)
-        elif isinstance(value, (str, int, bool)):
-            flat[prefix + name] = value
-    return flat

@@ -33,9 +33,22 @@ def encode_prompt(tokenizer: "PreTrainedTokenizerFast", messages: Sequence[Messa
 
 
 def encode_answer(tokenizer: "PreTrainedTokenizerFast", text: str) -> list[int]:
-    """Ids of a complete answer that somebody else wrote: its text as plain characters, then one end-of-sequence token."""
+    """Ids of a complete answer that somebody else wrote: its text as plain characters, then one end token."""
     ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    return [*ids, tokenizer.eos_token_id]
+    return [*ids, end_token(tokenizer)]
+
+
+def end_token(tokenizer: "PreTrainedTokenizerFast") -> int:
+    """The token that ends an answer: what the template writes after one, which need not be the tokenizer's `eos_token`.
+
+    Gemma's turns end with `<end_of_turn>` and Phi-3's with `<|end|>`, while their `eos_token` ends a document.
+    """
+    mark = "\ue000answer\ue001"
+    turns = [Message(role="user", content="question"), Message(role="assistant", content=mark)]
+    rendered: str = tokenizer.apply_chat_template(turns, add_generation_prompt=False, tokenize=False)
+    specials = set(tokenizer.convert_tokens_to_ids(control_tokens(tokenizer)))
+    after = [token for token in _encode(tokenizer, rendered.partition(mark)[2]) if token in specials]
+    return after[0] if after else int(tokenizer.eos_token_id)
 
 
 def decode_answer(tokenizer: "PreTrainedTokenizerFast", ids: Sequence[int]) -> str:

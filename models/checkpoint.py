@@ -31,15 +31,25 @@ def open_checkpoint(reference: str | Path) -> Checkpoint:
     """
     path = Path(reference)
     if not path.is_dir():
-        from huggingface_hub import snapshot_download
-
-        path = Path(snapshot_download(str(reference), allow_patterns=_PARTS))
+        path = _fetch(str(reference))
     if not (path / "config.json").exists():
         raise PlumblineError(f"{path} holds no model: config.json is missing")
     if not any(path.glob("*.safetensors")):
         raise PlumblineError(f"{path} holds no safetensors weights, and no other format is loaded: convert the checkpoint first")
     files = sorted({f for pattern in _PARTS for f in path.glob(pattern)})
     return Checkpoint(path.resolve(), digest([[f.name, file_digest(f)] for f in files]))
+
+
+def _fetch(reference: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(reference, allow_patterns=_PARTS))
+    except (OSError, ValueError) as error:  # the hub's own errors are either of these
+        said = " ".join(str(error).split())[:120]
+        raise PlumblineError(
+            f"there is no folder {reference}, and as a hub id it could not be fetched ({said}): correct the path or the id"
+        ) from None
 
 
 def load_tokenizer(path: Path) -> "PreTrainedTokenizerFast":

@@ -16,7 +16,7 @@ from typing import Any
 
 from data_contracts.config import EngineConfig
 from data_contracts.errors import PlumblineError
-from models.chat import decode_answer
+from models.chat import decode_answer, end_token
 from models.checkpoint import Checkpoint, load_model, load_tokenizer
 
 _ENVIRONMENT = {
@@ -52,7 +52,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Completion:
-    """`token_ids` are the sampler's own and end with the end-of-sequence token exactly if `finish_reason` is "stop"."""
+    """`token_ids` are the sampler's own and end with the template's end token exactly if `finish_reason` is "stop"."""
 
     text: str
     token_ids: list[int]
@@ -78,9 +78,10 @@ class Engine:
         self.on_gpu = torch.cuda.is_available()
         self.dtype = config.dtype if config.dtype != "auto" else ("bfloat16" if self.on_gpu else "float32")
         self._config = config
-        self._probes: dict[str, list[float]] = {}
+        self.max_model_len = config.max_model_len
+        self._probes: dict[str, tuple[list[float], list[float]]] = {}
         self._asleep = False
-        self.current = checkpoint
+        self.current: Checkpoint
         self._start(checkpoint)
 
     def use(self, checkpoint: Checkpoint) -> None:
@@ -92,12 +93,12 @@ class Engine:
             self.close()
             self._start(checkpoint)
             return
+        self.current = Checkpoint(checkpoint.path, "unproven")  # whatever fails from here on, nobody may rely on these weights
         self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(checkpoint.path)})
         if json.loads((checkpoint.path / "config.json").read_text()).get("tie_word_embeddings") and not self.on_gpu:
             self._llm.apply_model(_retie)
         self._llm.reset_prefix_cache()
-        self.current, self.tokenizer = checkpoint, load_tokenizer(checkpoint.path)
-        self._prove()
+        self._prove(checkpoint)
 
     def generate(
         self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int], progress: Progress = quiet
@@ -117,11 +118,11 @@ class Engine:
             for seed in seeds
         ]
         outputs = self._run(prompts, parameters, progress)
-        eos = self.tokenizer.eos_token_id
+        end = end_token(self.tokenizer)
         completions = []
         for output in outputs:
             ids = list(output.outputs[0].token_ids)
-            stopped = output.outputs[0].finish_reason == "stop" and ids[-1:] == [eos]
+            stopped = output.outputs[0].finish_reason == "stop" and ids[-1:] == [end]
             completions.append(Completion(decode_answer(self.tokenizer, ids), ids, "stop" if stopped else "length"))
         return completions
 
@@ -166,8 +167,7 @@ class Engine:
             trust_remote_code=False,
             use_tqdm_on_load=False,
         )
-        self.current, self.tokenizer = checkpoint, load_tokenizer(checkpoint.path)
-        self._prove()
+        self._prove(checkpoint)
 
     def _wake(self) -> None:
         if self._asleep:
@@ -184,6 +184,13 @@ class Engine:
             )
         return self._llm.generate(inputs, parameters, use_tqdm=partial(_bar, progress, len(inputs)))
 
+    def _next_token(self, prompt: list[int]) -> tuple[int, float]:
+        from vllm import SamplingParams
+
+        output = self._run([prompt], SamplingParams(temperature=0, max_tokens=1, logprobs=0, detokenize=False), quiet)[0]
+        token = output.outputs[0].token_ids[0]
+        return token, output.outputs[0].logprobs[0][token].logprob
+
     def _token_logprobs(self, sequences: list[list[int]], progress: Progress = quiet) -> list[list[float]]:
         from vllm import SamplingParams
 
@@ -195,20 +202,29 @@ class Engine:
             rows.append([0.0, *given])
         return rows
 
-    def _prove(self) -> None:
+    def _prove(self, checkpoint: Checkpoint) -> None:
+        """Compare the probe with transformers, and only then call `checkpoint` the weights in use.
+
+        Log-probabilities of a prompt are always computed afresh, so they show wrong weights but not a stale prefix cache; the
+        token after the prompt is generated with the cache in use and shows that too.
+        """
+        self.tokenizer = load_tokenizer(checkpoint.path)
         length = min(_PROBE_TOKENS, self._config.max_model_len - 2)
-        vocabulary = len(self.tokenizer)
-        probe = [(7 * i * i + 3 * i) % vocabulary for i in range(length)]
-        if self.current.hash not in self._probes:
-            self._probes[self.current.hash] = _reference_logprobs(self.current.path, probe, self.dtype)
+        probe = [(7 * i * i + 3 * i) % len(self.tokenizer) for i in range(length)]
+        if checkpoint.hash not in self._probes:
+            self._probes[checkpoint.hash] = _reference_logprobs(checkpoint.path, probe, self.dtype)
+        expected, following = self._probes[checkpoint.hash]
+        token, logprob = self._next_token(probe)
         seen = self._token_logprobs([probe])[0]
-        difference = sum(abs(a - b) for a, b in zip(seen, self._probes[self.current.hash], strict=True)) / length
+        difference = sum(abs(a - b) for a, b in zip(seen, expected, strict=True)) / length
+        difference = max(difference, abs(logprob - following[token]))
         if not difference <= _TOLERANCE[self.dtype]:  # also catches NaN
             raise PlumblineError(
-                f"vLLM does not hold the weights of {self.current.path}: a probe's log-probabilities differ from "
+                f"vLLM does not hold the weights of {checkpoint.path}: a probe's log-probabilities differ from "
                 f"transformers' by {difference:.3g} nats on average (allowed {_TOLERANCE[self.dtype]}); "
                 "resume the run to start a fresh engine"
             )
+        self.current = checkpoint
 
 
 def _shape(path: Path) -> list[Any]:
@@ -216,14 +232,15 @@ def _shape(path: Path) -> list[Any]:
     return [config.get(name) for name in _SAME_ENGINE]
 
 
-def _reference_logprobs(path: Path, ids: list[int], dtype: str) -> list[float]:
+def _reference_logprobs(path: Path, ids: list[int], dtype: str) -> tuple[list[float], list[float]]:
+    """log p of each of `ids` given those before it (0 for the first), and of every token that may follow them."""
     import torch
 
     with torch.inference_mode():
         model = load_model(path, getattr(torch, dtype)).eval()
-        logits = model(torch.tensor([ids])).logits[0, :-1].float()
-        picked = logits.log_softmax(-1).gather(1, torch.tensor(ids[1:])[:, None])[:, 0]
-    return [0.0, *picked.tolist()]
+        logps = model(torch.tensor([ids])).logits[0].float().log_softmax(-1)
+        picked = logps[:-1].gather(1, torch.tensor(ids[1:])[:, None])[:, 0]
+    return [0.0, *picked.tolist()], logps[-1].tolist()
 
 
 def _retie(model: Any) -> None:

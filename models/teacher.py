@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from data_contracts.config import OpenAITeacher
-from data_contracts.errors import PlumblineError
+from data_contracts.errors import PassingError, PlumblineError
 from models.chat import Message, encode_answer, encode_prompt
 from models.checkpoint import Checkpoint
 from models.engine import Engine, Progress, Sampling
@@ -51,8 +51,15 @@ def local_teacher(engine: Engine, checkpoint: Checkpoint, journal: Journal) -> T
             some = missing[i : i + _AT_ONCE]
             engine.use(checkpoint)
             prompts = [encode_prompt(engine.tokenizer, r.messages) for r in some]
-            made = engine.generate(prompts, sampling, [_seed(r) for r in some], _after(len(replies), len(requests), progress))
-            fresh = [(r, Reply(c.text, c.finish_reason)) for r, c in zip(some, made, strict=True)]
+            fits = [i for i, prompt in enumerate(prompts) if len(prompt) < engine.max_model_len]
+            made = engine.generate(
+                [prompts[i] for i in fits],
+                sampling,
+                [_seed(some[i]) for i in fits],
+                _after(len(replies), len(requests), progress),
+            )
+            answered = {i: Reply(c.text, c.finish_reason) for i, c in zip(fits, made, strict=True)}
+            fresh = [(r, answered.get(i, Reply("", "too_long"))) for i, r in enumerate(some)]
             journal.store(fresh)
             replies |= {r.key: reply for r, reply in fresh}
         return [replies[r.key] for r in requests]
@@ -117,7 +124,9 @@ def _ask_server(
                 replies[key] = reply
                 progress(len(replies), len(requests))
         except APIError as error:
-            raise PlumblineError(_refusal(error, config, secret)) from None  # the cause's text may hold the key
+            status = getattr(error, "status_code", None)
+            kind = PassingError if status is None or status == 429 or status >= 500 else PlumblineError
+            raise kind(_refusal(error, config, secret)) from None  # the cause's text may hold the key
         finally:
             pool.shutdown(wait=True, cancel_futures=True)  # what is on its way is paid for: wait for it, start nothing new
 

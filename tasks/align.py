@@ -1,6 +1,7 @@
 """Align the policy on validated pairs: the new checkpoint is the folder `model` inside the dataset's own folder."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ def align(
     Raises PlumblineError before training if the objective or the model cannot take the data, and if training fails.
     """
 
+    kept = folder.with_name(f".{folder.name}.resume")  # survives a killed attempt, and is a sibling since `work` does not
+
     def make(work: Path) -> tuple[Rows, dict[str, Any]]:
         refuse(pairs, config, policy)
         job = {
@@ -40,6 +43,7 @@ def align(
             "config": config.model_dump(mode="json"),
             "seed": seed,
             "out": str(work),
+            "resume": str(kept),
         }
         result = trainer.run(job, progress)
         steps = result["steps"]
@@ -59,7 +63,9 @@ def align(
         }
 
     settings = config.model_dump(mode="json") | {"seed": seed}
-    return build(folder, "steps", settings, make, [pairs], {"policy": policy.hash, "reference": reference.hash})
+    done = build(folder, "steps", settings, make, [pairs], {"policy": policy.hash, "reference": reference.hash})
+    shutil.rmtree(kept, ignore_errors=True)
+    return done
 
 
 def refuse(pairs: Dataset, config: AlignConfig, policy: Checkpoint) -> None:

@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import json
 import math
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -77,7 +78,7 @@ def _lines(path: Path, progress: Callable[[int, int], None]) -> Iterator[tuple[i
                 if line.strip():
                     yield number, line
                 progress(raw.tell(), total)
-        except (EOFError, gzip.BadGzipFile) as error:
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise PlumblineError(f"{path} is a damaged gzip file ({error}): fetch it again") from None
 
 

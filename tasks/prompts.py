@@ -16,15 +16,18 @@ def read_prompts(path: Path) -> list[tuple[str, list[Message]]]:
     Raises PlumblineError naming the line for anything else, and for an id that occurs twice.
     """
     found: dict[str, list[Message]] = {}
-    with path.open(encoding="utf-8") as stream:
-        for number, line in enumerate(stream, 1):
-            if not line.strip():
-                continue
-            row = _parse(line, f"{path}:{number}")
-            prompt_id = str(row.get("id", number))
-            if prompt_id in found:
-                raise PlumblineError(f"{path}:{number}: the id {prompt_id!r} occurs twice: ids must be unique")
-            found[prompt_id] = _conversation(row["prompt"], f"{path}:{number}")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PlumblineError(f"{path} cannot be read as UTF-8 text ({error}): prompts are JSON lines") from None
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        row = _parse(line, f"{path}:{number}")
+        prompt_id = str(row.get("id", number))
+        if prompt_id in found:
+            raise PlumblineError(f"{path}:{number}: the id {prompt_id!r} occurs twice: ids must be unique")
+        found[prompt_id] = _conversation(row["prompt"], f"{path}:{number}")
     return list(found.items())
 
 

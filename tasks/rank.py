@@ -7,7 +7,7 @@ from typing import Any
 from data_contracts.errors import PlumblineError
 from data_contracts.store import Dataset, Rows, build
 from models.checkpoint import Checkpoint
-from models.statistics import Interval
+from models.statistics import Interval, mean_interval
 from models.training.process import Trainer
 
 
@@ -23,24 +23,25 @@ def rank(
     def make(work: Path) -> tuple[Rows, dict[str, Any]]:
         policy_ = {"path": str(policy.path), "hash": policy.hash}
         rows = trainer.run({"kind": "rank", "pairs": str(pairs.folder), "policy": policy_}, progress)["rows"]
-        return rows, ranking_accuracy(rows)
+        openings = [next((m["content"] for m in row["prompt"] if m["role"] == "user"), "") for row in pairs.records()]
+        return rows, ranking_accuracy(rows, openings)
 
     return build(folder, "rankings", {}, make, [pairs], {"policy": policy.hash})
 
 
-def ranking_accuracy(rows: Rows) -> dict[str, Any]:
-    """Shares of pairs ranked rightly (arXiv 2405.19534), each with its interval.
+def ranking_accuracy(rows: Rows, clusters: Sequence[str] | None = None) -> dict[str, Any]:
+    """Shares of pairs ranked rightly (arXiv 2405.19534), each with its interval; pairs of one cluster hang together.
 
     `accuracy` goes by the summed log-probability, which favours short answers, `accuracy_per_token` by its mean, which does not.
     `shorter` is what always choosing the shorter answer would score: compare before believing the first.
     """
     return {
         "pairs": len(rows),
-        "accuracy": share([r["chosen_logp"] > r["rejected_logp"] for r in rows]),
+        "accuracy": share([r["chosen_logp"] > r["rejected_logp"] for r in rows], clusters),
         "accuracy_per_token": share(
-            [r["chosen_logp"] / r["chosen_tokens"] > r["rejected_logp"] / r["rejected_tokens"] for r in rows]
+            [r["chosen_logp"] / r["chosen_tokens"] > r["rejected_logp"] / r["rejected_tokens"] for r in rows], clusters
         ),
-        "shorter": share([r["chosen_tokens"] < r["rejected_tokens"] for r in rows]),
+        "shorter": share([r["chosen_tokens"] < r["rejected_tokens"] for r in rows], clusters),
     }
 
 
@@ -59,8 +60,13 @@ def reward_accuracy(policy: Dataset, reference: Dataset) -> dict[str, float]:
     return share([margin(a) > margin(b) for a, b in zip(after, before, strict=True)])
 
 
-def share(hits: Sequence[bool]) -> dict[str, float]:
-    """Share of true values with its 95 % Wilson score interval, which also holds near 0 and 1."""
+def share(hits: Sequence[bool], clusters: Sequence[str] | None = None) -> dict[str, float]:
+    """Share of true values with its 95 % interval.
+
+    A bootstrap over clusters where one holds several, else Wilson's score interval, which also holds near 0 and 1.
+    """
+    if clusters is not None and len(set(clusters)) < len(hits):
+        return mean_interval([float(hit) for hit in hits], clusters).as_dict()
     n, z = len(hits), 1.959964
     p = sum(hits) / n
     middle = (p + z * z / (2 * n)) / (1 + z * z / n)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from data_contracts.config import SampleConfig
+from data_contracts.errors import PlumblineError
 from data_contracts.store import Dataset, build
 from models.chat import encode_prompt
 from models.checkpoint import Checkpoint
@@ -30,7 +31,7 @@ def sample(
         engine.use(policy)
         rows = []
         for row in prompts.records():
-            ids = encode_prompt(engine.tokenizer, row["prompt"])
+            ids = _encode(engine, row)
             for index in range(config.n):
                 sample_id = f"{row['prompt_id']}/{index}"
                 rows.append(
@@ -47,6 +48,17 @@ def sample(
 
     slice_ = {**config.model_dump(mode="json"), "seed": seed}
     return build(folder, "samples", slice_, make, [prompts], {"policy": policy.hash})
+
+
+def _encode(engine: Engine, row: dict[str, Any]) -> list[int]:
+    from jinja2 import TemplateError
+
+    try:
+        return encode_prompt(engine.tokenizer, row["prompt"])
+    except (TemplateError, TypeError, UnicodeEncodeError) as error:
+        raise PlumblineError(
+            f"prompt {row['prompt_id']!r} does not fit the policy's chat template ({error}): mend or remove it"
+        ) from None
 
 
 def request_seed(seed: int, name: str) -> int:

@@ -101,6 +101,11 @@ def is_finished(run: Path) -> bool:
     return (run / "report.html").exists() and all(state.state == "finished" for state in status(run))
 
 
+def is_round_finished(run: Path, number: int) -> bool:
+    """Every stage of the round is there, and so is its decision."""
+    return all(state.state == "finished" for state in status(run) if state.place.startswith(f"round-{number}/"))
+
+
 def collect(run: Path) -> list[Row]:
     """The rows of the final table: start and one a round, or before and after for a run on human pairs."""
     config = read_config(run)

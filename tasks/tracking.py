@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from data_contracts.flatten import flatten
 from data_contracts.records import STEPS
-from data_contracts.store import Dataset, open_dataset
+from data_contracts.store import Dataset, digest, open_dataset
+from models.checkpoint import open_checkpoint
 from tasks.evaluate import metric_name
 from tasks.promote import read_decision
 from tasks.summary import read_config
@@ -26,6 +28,11 @@ def tracking_uri(run: Path) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{run.resolve() / 'mlflow.db'}"
 
 
+def mask(uri: str) -> str:
+    """An address without the password it may hold."""
+    return re.sub(r"://[^@/]*@", "://…@", uri)
+
+
 def track(run: Path) -> None:
     """Log everything in the run folder that is finished and not yet logged. Raises whatever the tracking server raises."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -36,18 +43,21 @@ def track(run: Path) -> None:
     client = MlflowClient(tracking_uri(run))
     config = read_config(run)
     state = _read_state(run)
-    if state.get("uri") not in (None, tracking_uri(run)):
+    if state.get("server") != _server():
         state = {}  # another server: tell it everything
     if "run_id" not in state:
-        state |= {"uri": tracking_uri(run), "run_id": _create_run(client, run, config, config["name"], None), "done": []}
+        state |= {"server": _server(), "run_id": _create_run(client, run, config, config["name"], None), "done": []}
         _write_state(run, state)
+    if "config" not in state["done"]:
         client.log_batch(state["run_id"], params=_params(config))
         client.log_artifact(state["run_id"], str(run / "config.yaml"))
+        state["done"].append("config")
+        _write_state(run, state)
     for place in _finished(run):
         if place in state["done"]:
             continue
         if "unfinished" in state:  # an outage cut this round's run short: tell it anew instead of twice
-            client.delete_run(state.pop("unfinished"))
+            _forget(client, state.pop("unfinished"))
         if config["flow"] == "rounds":
             _log_round(client, run, config, int(place.removeprefix("round-")), state)
         else:
@@ -59,6 +69,24 @@ def track(run: Path) -> None:
         client.log_artifact(state["run_id"], str(run / "report.html"))
     if state["done"] and state["done"][-1] == _last(config):
         client.set_terminated(state["run_id"])
+
+
+def is_told(run: Path) -> bool:
+    """Whether MLflow knows everything that is finished in the run folder; asks no server."""
+    return {"config", *_finished(run)} <= set(_read_state(run).get("done", []))
+
+
+def _server() -> str:
+    """Which server `tracking.json` speaks of. A digest, since an address may hold a password; a run's own file moves with it."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    return digest(uri) if uri else "local"
+
+
+def _forget(client: Any, run_id: str) -> None:
+    """Take back a run that an outage cut short, with the model version it may have registered."""
+    for version in client.search_model_versions(f"run_id='{run_id}'"):
+        client.delete_model_version(version.name, version.version)
+    client.delete_run(run_id)
 
 
 def _last(config: Mapping[str, Any]) -> str:
@@ -96,9 +124,8 @@ def _log_round(client: Any, run: Path, config: Mapping[str, Any], number: int, s
         client.log_artifact(child, str(folder / "decision.json"))
         for gate in sorted(folder.glob("validate_*/gate.json")):
             client.log_artifact(child, str(gate), f"gates/{gate.parent.name}")
-    weights = folder / "align" / "model" if number else Path(config["policy"])
-    is_champion = number == 0 or metrics["promoted"] == 1.0
-    _register(client, config["name"], weights, child, number, is_champion)
+    weights = folder / "align" / "model" if number else open_checkpoint(config["policy"]).path
+    _register(client, config["name"], weights, child, number, metrics.get("promoted") == 1.0)
     for run_id in (child, state["run_id"]):
         _log_metrics(client, run_id, metrics, number)
     client.set_terminated(child)
@@ -107,7 +134,7 @@ def _log_round(client: Any, run: Path, config: Mapping[str, Any], number: int, s
 def _log_human_pairs(client: Any, run: Path, config: Mapping[str, Any], state: dict[str, Any]) -> None:
     run_id = state["run_id"]
     for step, name in enumerate(("rank_before", "rank_after")):
-        facts = _flat(open_dataset(run / name).facts, "ranking.")
+        facts = flatten(open_dataset(run / name).facts, "ranking.")
         _log_metrics(client, run_id, {k: v for k, v in facts.items() if isinstance(v, (int, float))}, step)
     _log_steps(client, run_id, open_dataset(run / "align"))
     _log_input(client, run_id, open_dataset(run / "validate_pairs"))
@@ -140,7 +167,8 @@ def _register(client: Any, name: str, weights: Path, run_id: str, number: int, i
             raise
     version = client.create_model_version(name, f"runs:/{run_id}/model", run_id, tags={"plumbline.round": str(number)}).version
     client.set_registered_model_alias(name, "candidate", version)
-    if is_champion:
+    first = "champion" not in client.get_registered_model(name).aliases  # on a shared server another run may hold it
+    if is_champion or (number == 0 and first):
         client.set_registered_model_alias(name, "champion", version)
 
 
@@ -185,21 +213,14 @@ def _scores(answers: Dataset) -> dict[str, float]:
 
 
 def _facts(prefix: str, folder: Path) -> dict[str, float]:
-    facts = _flat(open_dataset(folder).facts, f"{prefix}.")
+    facts = flatten(open_dataset(folder).facts, f"{prefix}.")
     return {k: v for k, v in facts.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
 
 
 def _params(config: Mapping[str, Any]) -> list[Any]:
     from mlflow.entities import Param
 
-    return [Param(_clean(k), str(v)[:_VALUE]) for k, v in _flat(config).items()]
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return flat
+    return [Param(_clean(k), str(v)[:_VALUE]) for k, v in flatten(config).items()]
 
 
 def _clean(name: str) -> str:

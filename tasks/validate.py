@@ -21,7 +21,7 @@ from data_contracts.gate import ContractResult, GateResult, gate
 from data_contracts.store import Dataset, build
 from data_contracts.suites import SUITES, VERSION, whole_suite
 from data_contracts.suites.contract import Limits
-from models.chat import control_tokens, encode_prompt
+from models.chat import control_tokens, encode_prompt, end_token
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -31,7 +31,7 @@ _EXAMPLES = 5
 
 def limits_of(tokenizer: "PreTrainedTokenizerFast", max_tokens: int, policy: str | None = None) -> Limits:
     """What the contracts must know: the tokenizer's control tokens, how its template begins, the context, the policy's hash."""
-    eos, bos = tokenizer.eos_token_id, tokenizer.bos_token_id
+    eos, bos = end_token(tokenizer), tokenizer.bos_token_id
     bos = None if bos == eos else bos
     probe = encode_prompt(tokenizer, [{"role": "user", "content": "hello"}])
     spelt = control_tokens(tokenizer)

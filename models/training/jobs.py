@@ -1,5 +1,6 @@
 """What the worker can be asked to do: each job loads its models, computes, and answers with plain numbers."""
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -11,15 +12,18 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from data_contracts.config import AlignConfig
+from data_contracts.store import digest
 from models.checkpoint import Checkpoint, load_model
 from models.objectives.batch import Need
 from models.objectives.wrappers import configured
 from models.training.checkpoints import save_checkpoint
-from models.training.data import Example, check_fit, mismatched, plan, read_pairs
+from models.training.data import Example, check_fit, content_digest, mismatched, plan, read_pairs
 from models.training.gradient import Given
 from models.training.logps import all_logps, all_tree_logps, verify_head
 from models.training.loop import TOLERANCE, Progress, train
+from models.training.methods import merge, set_up
 from models.training.reference import Stored, reference_key, stored_logps
+from models.training.snapshots import Snapshots
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -30,13 +34,16 @@ RANK_TOKENS = 8192  # tree tokens a micro batch, as AlignConfig's default
 def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Train `policy` on the dataset in folder `pairs`; writes model/ and reference*.parquet into the folder `out`.
 
+    The folder `resume` holds what a killed job leaves to its next attempt; who asks for the job removes it in the end.
+
     Returns {"steps": rows of records.STEPS, "figures": what the objective measured last, "tokens": trained on in all, "seconds":
     spent on that}.
     Raises PlumblineError before the first step for data that the objective or the model cannot take.
     """
     config = AlignConfig.model_validate(job["config"])
     policy, reference = (Checkpoint(Path(job[name]["path"]), job[name]["hash"]) for name in ("policy", "reference"))
-    out, same = Path(job["out"]), job["policy"] == job["reference"]
+    out, kept, same = Path(job["out"]), Path(job["resume"]), job["policy"] == job["reference"]
+    kept.mkdir(parents=True, exist_ok=True)
     objective = configured(config.objective, config.wrappers)
     examples = read_pairs(Path(job["pairs"]))
     torch.manual_seed(job["seed"])
@@ -48,7 +55,7 @@ def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
         key = reference_key(reference.hash, examples, config.micro_batch_tokens, config.dtype, accelerator.device.type)
         with accelerator.autocast():
             return stored_logps(
-                out / name, key, examples, lambda: all_tree_logps(model, examples, config.micro_batch_tokens), by_token
+                kept / name, key, examples, lambda: all_tree_logps(model, examples, config.micro_batch_tokens), by_token
             )
 
     given = Given(examples, *given_by_reference("reference.parquet", examples, Need.TOKENS in objective.needs))
@@ -58,10 +65,15 @@ def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     if not same:
         del model
         model = _load(policy, examples, accelerator, config.dtype)
+    set_up(model, config)
     started = time.monotonic()
     batches = plan(len(examples), config.batch_size, config.epochs, job["seed"])
-    rows, figures = train(model, given, objective, config, batches, accelerator, same, progress)
+    snapshots = Snapshots(kept, digest([job["config"], job["seed"], policy.hash, reference.hash, content_digest(examples)]))
+    rows, figures = train(model, given, objective, config, batches, accelerator, same, progress, snapshots)
     seconds = time.monotonic() - started
+    for name in kept.glob("reference*.parquet"):
+        shutil.copyfile(name, out / name.name)
+    merge(model)
     save_checkpoint(model, policy.path, out / "model", getattr(torch, config.dtype))
     tokens = config.epochs * sum(e.tokens for e in examples)
     return {"steps": rows, "figures": figures, "tokens": tokens, "seconds": seconds}

@@ -1,4 +1,4 @@
-"""The training loop: AdamW over shuffled batches, one record per optimiser step. One process, one device."""
+"""The training loop: shuffled batches, one record per optimiser step. One process, one device."""
 
 import logging
 import math
@@ -6,15 +6,16 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-import torch
 from accelerate import Accelerator
 from torch import Tensor
 
 from data_contracts.config import AlignConfig
 from data_contracts.errors import PlumblineError
-from models.objectives.batch import Objective, State
+from models.objectives.batch import Objective
 from models.training.data import Example
 from models.training.gradient import Given, accumulate, lengths
+from models.training.methods import build_optimizer, trainable
+from models.training.snapshots import Snapshots, Standing
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -33,25 +34,29 @@ def train(
     accelerator: Accelerator,
     starts_at_reference: bool,
     progress: Progress,
+    snapshots: Snapshots | None = None,
 ) -> tuple[list[dict[str, float]], dict[str, float]]:
-    """Train `model` in place, one step for each of the `batches` of example indices.
+    """Train `model` in place, one step for each of the `batches` of example indices, from the latest of `snapshots` on.
 
     Returns one row of records.STEPS per step, and what the objective itself measured in the last one.
     Raises PlumblineError when the loss or the gradient stops being a finite number, or if a policy that `starts_at_reference`
     does not give the reference's log-probabilities before the first step.
     """
-    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=config.weight_decay, fused=True)
+    optimizer = build_optimizer(model, config)
     model, optimizer = accelerator.prepare(model, optimizer)
-    rows: list[dict[str, float]] = []
-    figures: dict[str, float] = {}
-    state = State()
+    standing = snapshots.restore(model, optimizer) if snapshots else Standing()
+    rows, figures, state = list(standing.rows), standing.figures, standing.state
+    if standing.step:
+        log.info("goes on after step %d of %d", standing.step, len(batches))
     for step, indices in enumerate(batches):
+        if step < standing.step:
+            continue
         started = time.monotonic()
         rate = learning_rate(step, len(batches), config)
         for group in optimizer.param_groups:
             group["lr"] = rate
         losses, logp, figures, state = accumulate(model, given, indices, objective, state, config.micro_batch_tokens, accelerator)
-        norm = float(accelerator.clip_grad_norm_(model.parameters(), config.max_grad_norm))
+        norm = float(accelerator.clip_grad_norm_(trainable(model).values(), config.max_grad_norm))
         if not (losses.isfinite().all() and math.isfinite(norm)):
             broken = [given.examples[i].id for i, loss in zip(indices, losses.tolist(), strict=True) if not math.isfinite(loss)]
             where = f"the loss of pair {broken[0]!r}" if broken else "the gradient"
@@ -84,6 +89,8 @@ def train(
         )
         log.info("step %d of %d: loss %.4f, gradient norm %.3f", step + 1, len(batches), rows[-1]["loss"], norm)
         progress(step + 1, len(batches))
+        if snapshots and step + 1 < len(batches):
+            snapshots.save_if_due(Standing(step + 1, state, rows, figures), model, optimizer)
     return rows, figures
 
 

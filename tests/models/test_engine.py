@@ -45,9 +45,28 @@ def test_wrong_weights_are_noticed(engine: Engine, student: Checkpoint, teacher:
     engine._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(teacher.path)})
     engine._llm.reset_prefix_cache()
     with pytest.raises(PlumblineError, match="does not hold the weights"):
-        engine._prove()
-    engine.current = teacher
-    engine._prove()  # they are the teacher's, and for the teacher the same proof passes
+        engine._prove(student)
+    engine._prove(teacher)  # they are the teacher's, and for the teacher the same proof passes
+
+
+def test_a_stale_prefix_cache_is_noticed(
+    engine: Engine, student: Checkpoint, teacher: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.use(student)
+    with monkeypatch.context() as patch:
+        patch.setattr(engine._llm, "reset_prefix_cache", lambda: None)
+        with pytest.raises(PlumblineError, match="does not hold the weights"):
+            engine.use(teacher)
+    assert engine.current not in (student, teacher)  # and nobody may take them for granted afterwards
+    engine.use(teacher)
+    assert engine.current == teacher
+
+
+def test_seeded_prompts_that_do_not_fit_one_scheduler_step_are_answered(engine: Engine, student: Checkpoint) -> None:
+    engine.use(student)
+    asked = [prompt * 8 for prompt in prompts(engine)] * 10  # together far more than max_num_batched_tokens
+    assert sum(map(len, asked)) > 4096
+    assert len(engine.generate(asked, Sampling(1.0, 1.0, 3), list(range(len(asked))))) == len(asked)
 
 
 def test_a_sample_depends_on_its_seed_and_on_nothing_beside_it(engine: Engine, student: Checkpoint) -> None:

@@ -244,6 +244,7 @@ class ScriptedEngine:
 
     def __init__(self, checkpoint, breaks_on=0):
         self.tokenizer, self.current, self.calls, self.breaks_on = load_tokenizer(checkpoint.path), None, [], breaks_on
+        self.max_model_len = 512
 
     def use(self, checkpoint):
         self.current = checkpoint
@@ -292,3 +293,11 @@ def test_the_local_teacher_scores_the_right_answer_above_a_wrong_one(engine, tea
     question = chats("What is 12 plus 31?")[0]
     right, wrong = local_teacher(engine, teacher, journal).score([question, question], ["12 plus 31 is 43.", "12 plus 31 is 47."])
     assert wrong < right < 0
+
+
+def test_a_local_request_too_long_for_the_engine_is_a_named_reply(tiny, journal):
+    engine = ScriptedEngine(tiny)
+    short, long = ([{"role": "user", "content": text}] for text in ("Short?", "word " * 600))
+    replies = local_teacher(engine, tiny, journal).complete([short, long, short], SAMPLING, 0, quiet)
+    assert [reply.finish_reason for reply in replies] == ["stop", "too_long", "stop"]
+    assert replies[1].text == ""

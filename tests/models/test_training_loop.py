@@ -31,7 +31,8 @@ def run(pairs, out, policy, reference=None, seed=0, progress=lambda done, total:
     out.mkdir(exist_ok=True)
     models = {"policy": policy, "reference": reference or policy}
     job = {name: {"path": str(m.path), "hash": m.hash} for name, m in models.items()}
-    job |= {"pairs": str(pairs.folder), "config": config(**settings).model_dump(mode="json"), "seed": seed, "out": str(out)}
+    job |= {"pairs": str(pairs.folder), "config": config(**settings).model_dump(mode="json"), "seed": seed}
+    job |= {"out": str(out), "resume": str(out / "resume")}
     return align(job, progress)
 
 

@@ -17,6 +17,7 @@ def run(tmp_path: Path) -> Path:
     for path in weights:
         path.mkdir()
         (path / "config.json").write_text("{}")
+        (path / "model.safetensors").touch()
     config = yaml.safe_load((folder / "config.yaml").read_text())
     config["policy"], config["note"] = str(weights[0]), "x" * 3000
     (folder / "config.yaml").write_text(yaml.safe_dump(config))

@@ -1,0 +1,51 @@
+"""What is trained and how: all weights or low-rank adapters, the optimiser, and activations kept or computed again."""
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from data_contracts.config import AlignConfig
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def set_up(model: "PreTrainedModel", config: AlignConfig) -> None:
+    """Add the adapters that `config` asks for (their seed is torch's), and let layers compute their activations again.
+
+    A fresh adapter changes nothing (LoRA, arXiv 2106.09685, section 4.1): a policy that starts at its reference still does.
+    """
+    if config.lora is not None:
+        from peft import LoraConfig, inject_adapter_in_model
+
+        lora = LoraConfig(r=config.lora.rank, lora_alpha=config.lora.alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+        inject_adapter_in_model(lora, model)
+    if config.gradient_checkpointing:
+        from transformers.modeling_layers import GradientCheckpointingLayer
+
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        for module in model.modules():
+            if isinstance(module, GradientCheckpointingLayer):
+                module.training = True  # of this module alone: what lies inside stays without dropout
+
+
+def trainable(model: "PreTrainedModel") -> dict[str, torch.nn.Parameter]:
+    """By name, tied weights once."""
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def build_optimizer(model: "PreTrainedModel", config: AlignConfig) -> torch.optim.Optimizer:
+    """AdamW as in the papers since Llama, or RMSprop as in DPO's own code (one moment a weight where Adam keeps two)."""
+    parameters = list(trainable(model).values())
+    if config.optimizer == "rmsprop":
+        return torch.optim.RMSprop(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+    return torch.optim.AdamW(parameters, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=config.weight_decay, fused=True)
+
+
+def merge(model: "PreTrainedModel") -> None:
+    """Add the adapters to the weights they adapt and take them off; without effect where there are none."""
+    for name, module in list(model.named_modules()):
+        if hasattr(module, "base_layer") and hasattr(module, "merge"):
+            module.merge()
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, module.base_layer)

@@ -1,0 +1,94 @@
+"""Where training stands, kept so that a run killed at any moment goes on to bitwise the same weights.
+
+A snapshot is a folder that appears under its name only when it is complete: the trained parameters and the optimiser's moments as
+safetensors, and the step, the objective's state and the record of past steps as JSON. The order of the data is a function of the
+seed alone, and nothing in training is drawn at random, so that this is all there is.
+"""
+
+import json
+import os
+import shutil
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from models.objectives.batch import State
+from models.training.methods import trainable
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+EVERY = 60.0  # seconds between snapshots, and at least SHARE times what the last one took
+SHARE = 20.0
+KEPT = 2
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What has been reached after `step` steps."""
+
+    step: int = 0
+    state: State = field(default_factory=State)
+    rows: list[dict[str, float]] = field(default_factory=list)
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+class Snapshots:
+    """Snapshots in `folder` of the one training that `key` stands for; those of another key are removed."""
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self._folder, self._key = folder, key
+        self._due = time.monotonic() + EVERY
+
+    def save_if_due(self, standing: Standing, model: "PreTrainedModel", optimizer: torch.optim.Optimizer) -> None:
+        started = time.monotonic()
+        if started < self._due:
+            return
+        self._save(standing, model, optimizer)
+        ended = time.monotonic()
+        self._due = ended + max(EVERY, SHARE * (ended - started))
+
+    def _save(self, standing: Standing, model: "PreTrainedModel", optimizer: torch.optim.Optimizer) -> None:
+        from safetensors.torch import save_file
+
+        work = self._folder / f".step-{standing.step:08d}.partial"
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        save_file({name: p.detach().contiguous() for name, p in trainable(model).items()}, work / "parameters.safetensors")
+        moments = optimizer.state_dict()["state"]
+        flat = {f"{i}.{name}": value.contiguous() for i, of in moments.items() for name, value in of.items()}
+        save_file(flat, work / "optimizer.safetensors")
+        (work / "standing.json").write_text(json.dumps({"key": self._key} | asdict(standing)))
+        for path in work.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        work.rename(self._folder / work.name[1 : -len(".partial")])
+        for old in self._complete()[:-KEPT]:
+            shutil.rmtree(old)
+
+    def restore(self, model: "PreTrainedModel", optimizer: torch.optim.Optimizer) -> Standing:
+        """Put the latest snapshot into `model` and `optimizer`; the beginning, and nothing changed, where there is none."""
+        from safetensors.torch import load_file
+
+        for folder in reversed(self._complete()):
+            stored = json.loads((folder / "standing.json").read_text())
+            if stored.pop("key") != self._key:
+                shutil.rmtree(folder)
+                continue
+            parameters = load_file(folder / "parameters.safetensors")
+            with torch.no_grad():
+                for name, p in trainable(model).items():
+                    p.copy_(parameters[name])
+            moments: dict[int, dict[str, torch.Tensor]] = {}
+            for name, value in load_file(folder / "optimizer.safetensors").items():
+                index, _, kind = name.partition(".")
+                moments.setdefault(int(index), {})[kind] = value
+            optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+            return Standing(**(stored | {"state": State(**stored["state"])}))
+        return Standing()
+
+    def _complete(self) -> list[Path]:
+        return sorted(self._folder.glob("step-*"))

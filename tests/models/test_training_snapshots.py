@@ -1,0 +1,115 @@
+"""A training that is killed goes on to bitwise the same weights."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from models.training import snapshots
+from models.training.jobs import align
+from tests.models.test_training_loop import config
+from tests.pairs_dataset import pairs_dataset
+
+ROOT = Path(snapshots.__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def pairs(tiny, tmp_path_factory):
+    return pairs_dataset(tmp_path_factory.mktemp("data") / "pairs", tiny, 24)
+
+
+def job(pairs, policy, folder, **settings):
+    """bco carries a state and kto's reference has two files; out is wiped between attempts, as `build` does it."""
+    model = {"path": str(policy.path), "hash": policy.hash}
+    (folder / "out").mkdir(parents=True)
+    asked = {"pairs": str(pairs.folder), "config": config(**settings).model_dump(mode="json"), "seed": 3}
+    return asked | {"policy": model, "reference": model, "out": str(folder / "out"), "resume": str(folder / "resume")}
+
+
+def weights(folder):
+    return load_file(folder / "out" / "model" / "model.safetensors")
+
+
+def ignore(done, total):
+    pass
+
+
+class Stop(Exception):
+    pass
+
+
+def stop_after(step):
+    def progress(done, total):
+        if done > step:  # the snapshot of `step` has been written
+            raise Stop
+
+    return progress
+
+
+@pytest.mark.parametrize("name", ["dpo", "bco", "kto", "ld_dpo"])
+def test_going_on_from_any_snapshot_ends_in_the_same_weights_and_records(pairs, tiny, tmp_path, monkeypatch, name):
+    settings = {"name": name, "epochs": 2, "schedule": "cosine"}
+    whole = align(job(pairs, tiny, tmp_path / "whole", **settings), ignore)
+    monkeypatch.setattr(snapshots, "EVERY", 0.0)
+    monkeypatch.setattr(snapshots, "SHARE", 0.0)
+    for step in (1, 4):
+        cut = job(pairs, tiny, tmp_path / str(step), **settings)
+        with pytest.raises(Stop):
+            align(cut, stop_after(step))
+        seen = []
+        resumed = align(cut, lambda done, total, seen=seen: seen.append(done))
+        assert seen == list(range(step + 1, 7))  # not one step is done twice
+        first, second = weights(tmp_path / "whole"), weights(tmp_path / str(step))
+        assert all(torch.equal(first[k], second[k]) for k in first)
+        timeless = [[{k: v for k, v in r.items() if k != "tokens_per_second"} for r in x["steps"]] for x in (whole, resumed)]
+        assert timeless[0] == timeless[1] and resumed["figures"] == whole["figures"]
+
+
+def test_a_process_killed_in_the_middle_of_an_epoch_loses_nothing(pairs, tiny, tmp_path):
+    """SIGKILL at a moment nobody chose, possibly in the middle of writing a snapshot; three times over."""
+    whole, cut = (job(pairs, tiny, tmp_path / name, name="bco", epochs=30) for name in ("whole", "cut"))
+    align(whole, ignore)
+    code = (
+        "import json, sys, models.training.snapshots as s; from models.training.jobs import align\n"
+        "s.EVERY = s.SHARE = 0.0; align(json.loads(sys.argv[1]), lambda done, total: None)"
+    )
+    resume, reached = tmp_path / "cut" / "resume", []
+    for attempt in range(2):
+        process = subprocess.Popen([sys.executable, "-c", code, json.dumps(cut)], cwd=ROOT, stderr=subprocess.DEVNULL)
+        limit = time.monotonic() + 120
+        goal = (attempt + 1) * 15
+        while not any(int(p.name[5:]) >= goal for p in resume.glob("step-*")) and time.monotonic() < limit:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        reached.append(max(int(p.name[5:]) for p in resume.glob("step-*")))
+    assert 15 <= reached[0] < reached[1] < 90
+    assert len(list(resume.glob("step-*"))) <= snapshots.KEPT + 1
+    align(cut, ignore)
+    first, second = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert all(torch.equal(first[k], second[k]) for k in first)
+
+
+def test_snapshots_are_bounded_and_another_jobs_are_not_taken(pairs, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(snapshots, "EVERY", 0.0)
+    monkeypatch.setattr(snapshots, "SHARE", 0.0)
+    cut = job(pairs, tiny, tmp_path / "cut", name="dpo")
+    with pytest.raises(Stop):
+        align(cut, stop_after(4))
+    kept = sorted(p.name for p in (tmp_path / "cut" / "resume").glob("step-*"))
+    assert kept == ["step-00000003", "step-00000004"]
+    seen = []
+    align(cut | {"seed": 4}, lambda done, total: seen.append(done))
+    assert seen == [1, 2, 3, 4, 5, 6]
+    assert sorted(p.name for p in (tmp_path / "cut" / "resume").glob("step-*")) == ["step-00000004", "step-00000005"]
+
+
+def test_nothing_is_written_before_it_is_due(pairs, tiny, tmp_path):
+    align(job(pairs, tiny, tmp_path, name="dpo"), ignore)
+    assert list((tmp_path / "resume").glob("step-*")) == []
