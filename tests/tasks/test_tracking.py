@@ -62,7 +62,7 @@ def test_after_an_outage_only_what_was_missed_is_told(run: Path, monkeypatch: py
     monkeypatch.setattr(tracking, "_register", broken)
     with pytest.raises(ConnectionError):
         track(run)
-    assert json.loads((run / "tracking.json").read_text())["done"] == ["round-0", "round-1"]
+    assert json.loads((run / "tracking.json").read_text())["done"] == ["config", "round-0", "round-1"]
     monkeypatch.setattr(tracking, "_register", real)
     track(run)
     assert told(run)["runs"] == 4
