@@ -60,15 +60,21 @@ def prepare(folder: Path, order: str) -> dict[str, Any]:
     return described
 
 
-def measure(side: str, kind: str, folder: Path) -> dict[str, Any]:
-    cores = os.sched_getaffinity(0)
-    load = os.getloadavg()[0]
-    command = [sys.executable, "-m", "benchmarks.trainer.run", side, kind, str(folder)]
-    done = subprocess.run(command, cwd=ROOT, env=_environment(len(cores)), capture_output=True, text=True)
+def child(*words: str) -> dict[str, Any]:
+    """What `python -m benchmarks.trainer.WORDS` reports, run in the surroundings of a training process."""
+    command = [sys.executable, "-m", f"benchmarks.trainer.{words[0]}", *words[1:]]
+    surroundings = _environment(len(os.sched_getaffinity(0)))
+    done = subprocess.run(command, cwd=ROOT, env=surroundings, capture_output=True, text=True)
     lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
     if not lines:
-        sys.exit(f"the {side} run on {kind} pairs failed:\n{done.stderr[-2000:]}")
-    result: dict[str, Any] = json.loads(lines[0].removeprefix("RESULT "))
+        sys.exit(f"{' '.join(words)} failed:\n{done.stderr[-2000:]}")
+    found: dict[str, Any] = json.loads(lines[0].removeprefix("RESULT "))
+    return found
+
+
+def measure(side: str, kind: str, folder: Path) -> dict[str, Any]:
+    load = os.getloadavg()[0]
+    result = child("run", side, kind, str(folder))
     result |= {"pairs_per_second": COUNTS[kind] / result["seconds"], "load_before": load}
     print(
         f"{kind:6} {side:9} {result['seconds']:7.1f} s  {result['pairs_per_second']:6.2f} pairs/s  {result['peak']:6.0f} MB",
@@ -118,6 +124,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         result["data"] = prepare(folder, arguments.order)
+        result["profile"] = {kind: child("profile", kind, str(folder)) for kind in COUNTS}
         result["runs"] = {kind: {side: [] for side in SIDES} for kind in COUNTS}
         for _ in range(arguments.runs):
             for kind in COUNTS:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 import models.training.logps as module
 from data_contracts.errors import PlumblineError
@@ -91,6 +92,30 @@ def test_chunks_with_recomputed_logits_give_the_same_values_and_gradients(model,
     torch.testing.assert_close(whole, parts, rtol=0, atol=1e-5)
     for a, b in zip(whole_gradients, part_gradients, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_memory_beyond_one_chunk_does_not_grow_with_the_vocabulary(monkeypatch):
+    """Logits at once stay within the chunk, forward and backward, and what is kept for the backward pass is the same."""
+    monkeypatch.setattr(module, "LOGITS_AT_ONCE", 1 << 15)
+    examples = [Example("a", [1, 2], (list(range(3, 90)), list(range(5, 60))))]
+    kept, seen = [], []
+    for vocabulary in (1 << 10, 1 << 13):
+        shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
+        llama = LlamaForCausalLM(LlamaConfig(vocab_size=vocabulary, **shape)).eval()
+        llama.lm_head.register_forward_hook(lambda m, inputs, output: seen.append(output.numel()))
+        weights, held = {p.data_ptr() for p in llama.parameters()}, []
+
+        def pack(value, weights=weights, held=held):
+            if value.data_ptr() not in weights:
+                held.append(value.numel())
+            return value
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
+            total = completion_logps(llama, examples)
+        total.sum().backward()
+        kept.append(sum(held))
+    assert kept[0] == pytest.approx(kept[1], rel=0.02)
+    assert max(seen) <= 1 << 15 and len(seen) > 2 * 142 * (1 << 13) / (1 << 15)  # every chunk twice
 
 
 def test_the_head_runs_once_for_each_distinct_answer_position_and_for_no_other(model, data):
