@@ -103,8 +103,8 @@ def _environment(cores: int) -> dict[str, str]:
         env["LD_PRELOAD"] = ":".join(preloaded)
     root = str(Path(__file__).parents[2])
     paths = [root, *filter(None, [env.get("PYTHONPATH")])]
-    # Idle threads wait a moment and then sleep. Measured on two cores: sleeping at once (OMP_WAIT_POLICY=PASSIVE) takes up to 1.7
-    # times as long, and waiting as long as is the default 30 times when another process wants a core.
+    # Idle threads wait a moment and then sleep. Measured on two cores: sleeping at once (OMP_WAIT_POLICY=PASSIVE) took up to 1.7
+    # times as long, and waiting long (a spin count of 100,000) some 30 times, in one run, when another process wanted a core.
     env.pop("OMP_WAIT_POLICY", None)
     fixed = {"OMP_NUM_THREADS": str(cores), "GOMP_SPINCOUNT": "1000", "TOKENIZERS_PARALLELISM": "false"}
     return env | _ALLOCATOR | fixed | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}

@@ -10,18 +10,22 @@ from tasks.tracking import track, tracking_uri
 from tests.tasks.run_folder import make_run
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    folder = make_run(tmp_path / "run")
-    weights = [tmp_path / "student", *(folder / f"round-{k}" / "align" / "model" for k in (1, 2))]
+def trackable(folder: Path) -> Path:
+    """What `track` also reads of a real run: weights to register, and a parameter longer than MLflow takes."""
+    weights = [folder.parent / "student", *(p.parent / "model" for p in folder.glob("round-*/align/manifest.json"))]
     for path in weights:
-        path.mkdir()
+        path.mkdir(exist_ok=True)
         (path / "config.json").write_text("{}")
         (path / "model.safetensors").touch()
     config = yaml.safe_load((folder / "config.yaml").read_text())
     config["policy"], config["note"] = str(weights[0]), "x" * 3000
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     return folder
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return trackable(make_run(tmp_path / "run"))
 
 
 def told(run: Path) -> dict[str, int]:
@@ -73,3 +77,14 @@ def test_the_default_is_sqlite_inside_the_run(run: Path, monkeypatch: pytest.Mon
     assert tracking_uri(run) == f"sqlite:///{run}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     assert tracking_uri(run) == "http://127.0.0.1:1"
+
+
+def test_the_champion_moves_only_to_a_promoted_round(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decision = run / "round-2" / "decision.json"
+    decision.write_text(json.dumps(json.loads(decision.read_text()) | {"promoted": False}))
+    monkeypatch.chdir(tmp_path)  # where a bare SQLite server keeps its artifacts
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/shared.db")
+    track(run)
+    assert told(run)["champion"] == 1
+    track(trackable(make_run(tmp_path / "second", 1, until="pair")))  # another run of that name, and only its start is there
+    assert told(run)["champion"] == 1
