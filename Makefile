@@ -21,8 +21,8 @@ lint: $(READY) ## ruff and mypy only
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 lock: $(UV) ## resolve requirements/*.txt anew
-	@$(UV) pip compile pyproject.toml --extra cpu --extra scale --extra dev $(FIND_TORCH) $(CUDA_ONLY) $(LOCK) -o requirements/cpu.txt
-	@$(UV) pip compile pyproject.toml --extra cuda --extra scale --extra dev $(LOCK) -o requirements/cuda.txt
+	@$(UV) pip compile pyproject.toml --extra cpu --extra scale --extra harness --extra dev $(FIND_TORCH) $(CUDA_ONLY) $(LOCK) -o requirements/cpu.txt
+	@$(UV) pip compile pyproject.toml --extra cuda --extra scale --extra harness --extra dev $(LOCK) -o requirements/cuda.txt
 LOCK := -q --upgrade --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-emit-index-url --no-emit-find-links --no-annotate \
 	--custom-compile-command "make lock"
 

@@ -79,10 +79,42 @@ PAIRS = pa.schema(  # one row per (chosen, rejected)
         ("rejected_ids", IDS),
         ("chosen_stopped", pa.bool_()),
         ("rejected_stopped", pa.bool_()),
-        ("method", pa.string()),  # "clair", "on_policy_judge" or "human"
+        ("method", pa.string()),  # the pair method's name, or "human"
         ("margin", pa.float64()),  # judge score of chosen minus rejected; null where nobody scored
         ("reasoning", pa.string()),  # the teacher's reason, or empty
         ("policy", pa.string()),  # hash of the checkpoint that wrote the rejected answer; "" for human data
+        # What only some methods know; null elsewhere. The gate of the objectives reads these columns.
+        ("chosen_policy", pa.string()),  # hash of the checkpoint that wrote the chosen answer
+        ("on_policy", pa.bool_()),  # both answers were sampled from the checkpoint that is aligned on them
+        ("chosen_score", pa.float64()),  # a judge's score of each answer, on the judge's own scale
+        ("rejected_score", pa.float64()),
+        ("win_probability", pa.float64()),  # P(chosen beats rejected) according to the judge
+        ("uncertainty", pa.float64()),  # mutual information of judge and label, nats (BALD)
+        ("gold_ids", IDS),  # a reference answer of its own beside the pair
+        ("base_ids", IDS),  # the base model's answer
+        ("rejected_prompt_ids", IDS),  # where the rejected answer answers another prompt
+        ("reprompt_ids", IDS),  # the prompt's instruction, changed
+        ("round", pa.int32()),  # the round that made the pair (replay)
+    ]
+)
+
+LISTS = pa.schema(  # one row per prompt: K >= 2 answers, the best first
+    [
+        ("list_id", pa.string()),
+        ("prompt_id", pa.string()),
+        ("prompt", MESSAGES),
+        ("prompt_ids", IDS),
+        ("answers", pa.list_(pa.string())),
+        ("answer_ids", pa.list_(IDS)),
+        ("stopped", pa.list_(pa.bool_())),
+        ("scores", pa.list_(pa.float64())),  # one a answer, not increasing; null where nobody scored
+        ("wins", pa.list_(pa.list_(pa.float64()))),  # P(answer i beats answer j), 0.5 on the diagonal; or null
+        ("old_logps", pa.list_(pa.list_(pa.float32()))),  # the sampling policy's log-probability by token; or null
+        ("sources", pa.list_(pa.string())),  # who wrote each answer: a checkpoint's hash or a teacher's name
+        ("method", pa.string()),
+        ("on_policy", pa.bool_()),  # all answers were sampled from the checkpoint that is aligned on them
+        ("policy", pa.string()),  # hash of that checkpoint
+        ("round", pa.int32()),
     ]
 )
 
@@ -135,6 +167,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     "revisions": REVISIONS,
     "verdicts": VERDICTS,
     "pairs": PAIRS,
+    "lists": LISTS,
     "answers": ANSWERS,
     "rankings": RANKINGS,
     "steps": STEPS,

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from data_contracts.config import OpenAITeacher
+from data_contracts.config_teacher import OpenAITeacher
 from data_contracts.errors import PassingError, PlumblineError
 from models.chat import Message, encode_answer, encode_prompt
 from models.checkpoint import Checkpoint

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from data_contracts.config import AlignConfig
+from data_contracts.config_align import AlignConfig
 from data_contracts.store import Dataset, Rows, build
 from models.checkpoint import Checkpoint, open_checkpoint
 from models.objectives.wrappers import configured

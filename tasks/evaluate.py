@@ -4,7 +4,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_contracts.config import EvaluateConfig
+from data_contracts.config_evaluate import EvaluateConfig
 from data_contracts.store import Dataset, Rows, build, digest
 from models.benchmark import PROMPTS, SPLITS, benchmark_name, load_benchmark
 from models.chat import encode_prompt

@@ -10,7 +10,7 @@ from itertools import combinations, groupby
 from pathlib import Path
 from typing import Any
 
-from data_contracts.config import JudgeConfig
+from data_contracts.config_judge import JudgeConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.store import Dataset, Rows, build, digest
 from models.chat import Message

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from data_contracts.config import PromoteConfig
+from data_contracts.config_evaluate import PromoteConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.store import Dataset
 from models.statistics import paired_gain

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from data_contracts.config import PromptsConfig
+from data_contracts.config_pairs import PromptsConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.store import Dataset, build, file_digest
 from models.chat import Message

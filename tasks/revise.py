@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from data_contracts.config import ReviseConfig
+from data_contracts.config_pairs import ReviseConfig
 from data_contracts.store import Dataset, Rows, build
 from models.chat import Message, encode_answer
 from models.checkpoint import Checkpoint, load_tokenizer

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from data_contracts.config import SampleConfig
+from data_contracts.config_pairs import SampleConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.store import Dataset, build
 from models.chat import encode_prompt

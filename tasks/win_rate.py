@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from data_contracts.config import JudgeConfig
+from data_contracts.config_judge import JudgeConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.store import Dataset, Rows, build
 from models.engine import Progress, quiet

@@ -13,7 +13,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from data_contracts.config import AlignConfig, RoundsConfig
+from data_contracts.config import RoundsConfig
+from data_contracts.config_align import AlignConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.load_config import load_config
 from data_contracts.objective_config import CONFIGS

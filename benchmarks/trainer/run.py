@@ -21,7 +21,7 @@ def read(folder: Path, kind: str) -> tuple[list[Example], list[list[int]]]:
 
 
 def plumbline(folder: Path, examples: list[Example], batches: list[list[int]]) -> dict[str, Any]:
-    from data_contracts.config import AlignConfig
+    from data_contracts.config_align import AlignConfig
     from models.checkpoint import load_model
     from models.objectives import build_objective
     from models.training.gradient import Given

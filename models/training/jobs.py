@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from data_contracts.config import AlignConfig
+from data_contracts.config_align import AlignConfig
 from data_contracts.store import digest
 from models.checkpoint import Checkpoint, load_model
 from models.objectives.batch import Need

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from accelerate import Accelerator
 from torch import Tensor
 
-from data_contracts.config import AlignConfig
+from data_contracts.config_align import AlignConfig
 from data_contracts.errors import PlumblineError
 from models.objectives.batch import Objective
 from models.training.data import Example

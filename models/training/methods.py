@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from data_contracts.config import AlignConfig
+from data_contracts.config_align import AlignConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

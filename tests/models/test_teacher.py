@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from data_contracts.config import OpenAITeacher
+from data_contracts.config_teacher import OpenAITeacher
 from data_contracts.errors import PlumblineError
 from models.chat import decode_answer, encode_prompt
 from models.checkpoint import load_tokenizer

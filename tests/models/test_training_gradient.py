@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from data_contracts.config import AlignConfig
+from data_contracts.config_align import AlignConfig
 from models.checkpoint import load_model
 from models.objectives import PAIRS_SERVE, REGISTRY, build_objective
 from models.objectives.batch import Batch, Need, State

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from data_contracts.config import AlignConfig
+from data_contracts.config_align import AlignConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.records import STEPS
 from models.checkpoint import load_tokenizer, open_checkpoint

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from data_contracts.config import AlignConfig
+from data_contracts.config_align import AlignConfig
 from models.checkpoint import load_model, open_checkpoint
 from models.training.data import read_pairs
 from models.training.jobs import rank

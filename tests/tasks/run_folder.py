@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from data_contracts.config import PromoteConfig
+from data_contracts.config_evaluate import PromoteConfig
 from data_contracts.store import Dataset, Rows, build
 from tasks.evaluate import summarise
 from tasks.promote import decide, write_decision

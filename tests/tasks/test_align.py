@@ -2,7 +2,7 @@
 
 import pytest
 
-from data_contracts.config import AlignConfig
+from data_contracts.config_align import AlignConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.store import open_dataset
 from models.checkpoint import load_tokenizer, open_checkpoint

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from data_contracts.config import EvaluateConfig
+from data_contracts.config_evaluate import EvaluateConfig
 from models.checkpoint import load_model, load_tokenizer
 from models.embedded.world import check, parse_task
 from models.engine import Completion

@@ -2,7 +2,7 @@
 
 import pytest
 
-from data_contracts.config import JudgeConfig
+from data_contracts.config_judge import JudgeConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.store import build
 from models.engine import quiet

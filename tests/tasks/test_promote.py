@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data_contracts.config import PromoteConfig
+from data_contracts.config_evaluate import PromoteConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.store import Dataset, build
 from tasks.promote import Decision, decide, read_decision, write_decision

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from data_contracts.config import PromptsConfig
+from data_contracts.config_pairs import PromptsConfig
 from data_contracts.errors import PlumblineError
 from tasks.prompts import check_enough, read_prompts, take_prompts
 

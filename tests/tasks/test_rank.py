@@ -16,7 +16,7 @@ def row(chosen, rejected, n=(10, 10), name="a"):
 
 
 def test_ranked_by_the_model_itself_and_better_after_training(tiny, trainer, tmp_path):
-    from data_contracts.config import AlignConfig
+    from data_contracts.config_align import AlignConfig
     from tasks.align import align
 
     pairs = pairs_dataset(tmp_path / "pairs", tiny, 24)

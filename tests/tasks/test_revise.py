@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data_contracts.config import ReviseConfig
+from data_contracts.config_pairs import ReviseConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.store import build
 from models.chat import encode_answer, encode_prompt

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from data_contracts.config import JudgeConfig
+from data_contracts.config_judge import JudgeConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.store import Dataset, build
 from models.journal import Reply
