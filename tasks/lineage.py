@@ -56,6 +56,14 @@ def champions(run: Path, before_round: int | None = None) -> list[int]:
     return found
 
 
+def round_number(name: str) -> int:
+    """2 for "round-2". Raises PlumblineError for anything else."""
+    digits = name.removeprefix("round-")
+    if name == digits or not digits.isdecimal():
+        raise PlumblineError(f"{name!r} names no round: write round-1, or round-0 for the start")
+    return int(digits)
+
+
 def last_decided(run: Path) -> int:
     """The number of the latest round with a decision, 0 if there is none."""
     return max((int(p.parent.name.removeprefix("round-")) for p in run.glob("round-*/decision.json")), default=0)
