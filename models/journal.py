@@ -207,3 +207,26 @@ class Journal:
 
 def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def find_journal(run: Path) -> tuple[Path, str]:
+    """Where the teacher calls of the run in the folder `run` are, and the name that it pays under ("": it has not asked yet)."""
+    note = run / "teacher.json"
+    said = json.loads(note.read_text()) if note.exists() else {"journal": "journal.db", "run": ""}
+    return run / said["journal"], said["run"]
+
+
+def sample_calls(run: Path, after: str, until: str, limit: int) -> list[dict[str, Any]]:
+    """At most `limit` calls that the run paid for after the time `after` and not later than `until`: by key, so at random.
+
+    Times are the journal's own, ISO 8601 in UTC. Opened for reading only; a missing journal holds nothing.
+    """
+    path, payer = find_journal(run)
+    if not path.exists():
+        return []
+    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=60)
+    connection.row_factory = sqlite3.Row
+    query = "SELECT * FROM calls WHERE created > ? AND created <= ? AND payer = ? ORDER BY key LIMIT ?"
+    rows = [dict(row) for row in connection.execute(query, (after, until, payer, limit))]
+    connection.close()
+    return rows

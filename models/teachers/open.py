@@ -1,5 +1,7 @@
 """From a run's configuration to its teacher and its journal."""
 
+import json
+import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from data_contracts.config_teacher import BatchTeacher, LocalTeacher, OpenAITeacher, TeacherConfig, VllmTeacher
 from models.checkpoint import Checkpoint
-from models.journal import Journal
+from models.journal import Journal, find_journal
 from models.teacher import Teacher, local_teacher
 
 if TYPE_CHECKING:
@@ -35,11 +37,10 @@ def open_teacher(
 
 
 def open_journal(config: TeacherConfig, run: Path) -> Journal:
-    """The run's journal. Calls from here on are paid by this run, which is known by a random name in its folder."""
-    name = run / "run_id"
-    if not name.exists():
-        name.write_text(secrets.token_hex(8))
-    return Journal(journal_path(config, run), name.read_text(), getattr(config, "price", None))
+    """The journal of the run in the folder `run`; new calls are paid by this run, which is known there by a random name."""
+    path, name = journal_path(config, run), find_journal(run)[1] or secrets.token_hex(8)
+    (run / "teacher.json").write_text(json.dumps({"run": name, "journal": os.path.relpath(path, run)}))
+    return Journal(path, name, getattr(config, "price", None))
 
 
 def journal_path(config: TeacherConfig, run: Path) -> Path:
