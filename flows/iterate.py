@@ -12,7 +12,7 @@ from data_contracts.load_config import dump_config, load_config
 from flows.display import console, quiet_libraries, working
 from flows.server import PrefectServer
 from models.benchmark import load_benchmark
-from models.objectives.wrappers import configured
+from models.objectives.serving import refuse_config
 from tasks.prompts import check_enough
 from tasks.summary import is_finished
 
@@ -32,7 +32,7 @@ def check(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
     That includes a folder that holds a run with another configuration; more rounds than before are the same run.
     """
     try:
-        configured(config.align.objective, config.align.wrappers)
+        refuse_config(config)
     except PlumblineError as error:
         raise PlumblineError(f"align: {error}") from None
     if isinstance(config, RoundsConfig):
