@@ -115,8 +115,7 @@ STRUCTURE = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 VALUES = {
-    "pairwise-1": ("task", "answer_a", "answer_b"),
-    "rationale-1": "6bdfcbbfd445348c",
+    **dict.fromkeys(("pairwise-1", "rationale-1"), ("task", "answer_a", "answer_b")),
     "rubric-1": ("task", "student_solution", "rubric"),
     **dict.fromkeys(("brief-1", "minimal-1", "length_controlled-1", "worsen-1", "self-1"), ("task", "student_solution")),
 }
