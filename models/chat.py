@@ -32,6 +32,12 @@ def encode_prompt(tokenizer: "PreTrainedTokenizerFast", messages: Sequence[Messa
     return _encode(tokenizer, _render(tokenizer, list(messages)))
 
 
+def encode_text(tokenizer: "PreTrainedTokenizerFast", text: str) -> list[int]:
+    """Ids of a text for a base model to continue: plain characters after what the tokenizer begins every text with."""
+    ids: list[int] = tokenizer(text, split_special_tokens=True)["input_ids"]
+    return ids
+
+
 def encode_answer(tokenizer: "PreTrainedTokenizerFast", text: str) -> list[int]:
     """Ids of a complete answer that somebody else wrote: its text as plain characters, then one end token."""
     ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]

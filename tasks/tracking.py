@@ -15,7 +15,7 @@ from data_contracts.flatten import flatten
 from data_contracts.records import STEPS
 from data_contracts.store import Dataset, digest, open_dataset
 from models.checkpoint import open_checkpoint
-from tasks.evaluate import metric_name
+from tasks.score import metric_name
 from tasks.promote import read_decision
 from tasks.summary import read_config
 
