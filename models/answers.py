@@ -1,7 +1,7 @@
 """Greedy answers of a model to many prompts: each distinct prompt once, and nothing that is already known.
 
-Answers are kept beside the runs, under a key of everything that decides them, so that whoever measures the same weights on the same
-questions again (another run from the same start, another parser) waits for nothing.
+Answers are kept beside the runs, under a key of everything that decides them, so that whoever measures the same weights on the
+same questions again (another run from the same start, another parser) waits for nothing.
 """
 
 import os
@@ -17,6 +17,8 @@ from models.checkpoint import Checkpoint
 from models.engine import Completion, Progress, Sampling, quiet
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
     from models.engine import Engine
 
 
@@ -48,10 +50,7 @@ def answer(
     known = _read(path) if path is not None and path.exists() else None
     if known is None:
         engine.use(policy)
-        ids = [
-            encode_prompt(engine.tokenizer, [{"role": "user", "content": text}]) if chat else encode_text(engine.tokenizer, text)
-            for text in distinct
-        ]
+        ids = encode(engine.tokenizer, distinct, chat)
         made = engine.generate(ids, sampling, [0] * len(ids), progress)
         if path is not None:
             _write(path, ids, made)
@@ -61,9 +60,12 @@ def answer(
     return Answered([ids[at[p]] for p in prompts], [made[at[p]] for p in prompts], 0 if known is None else len(distinct))
 
 
-def _path(
-    kept: Path, engine: "Engine", policy: Checkpoint, prompts: Sequence[str], sampling: Sampling, chat: bool
-) -> Path:
+def encode(tokenizer: "PreTrainedTokenizerFast", prompts: Sequence[str], chat: bool) -> list[list[int]]:
+    """Token ids of each prompt as a user's message, or as a text to continue."""
+    return [encode_prompt(tokenizer, [{"role": "user", "content": p}]) if chat else encode_text(tokenizer, p) for p in prompts]
+
+
+def _path(kept: Path, engine: "Engine", policy: Checkpoint, prompts: Sequence[str], sampling: Sampling, chat: bool) -> Path:
     how = [asdict(sampling), chat, engine.dtype, engine.on_gpu, version("vllm")]
     return kept / f"{digest([policy.hash, how, prompts])}.parquet"
 

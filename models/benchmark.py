@@ -1,4 +1,4 @@
-"""Benchmarks in MixEval's data format (arXiv 2406.06565, `mix_eval/data`): `free-form.json` and `multiple-choice.json` in a folder.
+"""Benchmarks in MixEval's data format (arXiv 2406.06565): a folder with `free-form.json` and `multiple-choice.json`.
 
 Either file may be absent; each is a JSON object from id to question. The hub's copies hold the same rows as Parquet or JSON lines
 (`free_form-00000-of-00001.parquet`), which are read as well; models/benchmark_hub.py fetches them.

@@ -20,14 +20,16 @@ def open_benchmark(reference: str) -> Path:
         return Path(reference)
     named = _NAME.fullmatch(reference)
     if named is None:
-        raise PlumblineError(f"{reference!r} names no benchmark on the hub: write hub:org/name/folder or hub:org/name/folder@revision")
+        raise PlumblineError(
+            f"{reference!r} names no benchmark on the hub: write hub:org/name/folder or hub:org/name/folder@revision"
+        )
     repository, inside, revision = named[1], named[2].strip("/"), named[3]
     copy = _fetch(reference, repository, revision)
     if (folder := copy / inside).resolve().is_relative_to(copy.resolve()) and split_files(folder):
         return folder
     there = sorted({p.parent.relative_to(copy).as_posix() for p in copy.rglob("*") if p.is_file() and split_files(p.parent)})
     raise PlumblineError(
-        f"the dataset {repository} holds no benchmark in {inside or 'its top folder'!r}: it has {', '.join(there) or 'none at all'}"
+        f"the dataset {repository} holds no benchmark in {inside or 'its top folder'!r}: it has {', '.join(there) or 'none'}"
     )
 
 
@@ -40,7 +42,7 @@ def _fetch(reference: str, repository: str, revision: str | None) -> Path:
         return Path(snapshot_download(repository, repo_type="dataset", revision=revision, allow_patterns=patterns))
     except LocalEntryNotFoundError:
         raise PlumblineError(
-            f"{reference} is not on this machine and the hub cannot be reached: connect once, or name a folder with MixEval's files"
+            f"{reference} is not on this machine and the hub cannot be reached: connect once, or name a folder"
         ) from None
     except (HfHubHTTPError, OSError, ValueError) as error:
         said = " ".join(str(error).split())[:120]

@@ -1,4 +1,4 @@
-"""What a model is asked: MixEval's prompts to the character (`mix_eval/prompts/evaluation_prompts.py`), or the question as it stands.
+"""What a model is asked: MixEval's prompts to the character (its `evaluation_prompts.py`), or the question as it stands.
 
 Chat models are asked zero-shot in a user message. Base models continue a text: five answered examples, then the question and a
 line break. Upstream's own examples can be given as files; ours stand in models/shots/.
@@ -45,7 +45,7 @@ def read_shots(folder: Path) -> dict[str, str]:
 
     Raises PlumblineError if a file is missing or is not UTF-8 text.
     """
-    shots = {}
+    shots: dict[str, str] = {}
     for split in SPLITS:
         path = folder / f"{split}.txt"
         try:
@@ -65,7 +65,9 @@ def prompt_builder(style: str, shots: Path | None = None) -> Callable[[Question]
 def heard(questions: Sequence[Question], prompts: Sequence[str], responses: Sequence[str]) -> list[str]:
     """The part of each response that answers: base models, known by their prompts, go on with questions of their own."""
     return [
-        _first_answer(question, response) if prompt != (asked := mixeval_prompt(question)) and prompt.endswith(f"{asked}\n") else response
+        _first_answer(question, response)
+        if prompt != (asked := mixeval_prompt(question)) and prompt.endswith(f"{asked}\n")
+        else response
         for question, prompt, response in zip(questions, prompts, responses, strict=True)
     ]
 

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypedDict
 
+from data_contracts.errors import PlumblineError
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
@@ -49,6 +51,8 @@ def end_token(tokenizer: "PreTrainedTokenizerFast") -> int:
 
     Gemma's turns end with `<end_of_turn>` and Phi-3's with `<|end|>`, while their `eos_token` ends a document.
     """
+    if not tokenizer.chat_template:  # a base model
+        return int(tokenizer.eos_token_id)
     mark = "\ue000answer\ue001"
     turns = [Message(role="user", content="question"), Message(role="assistant", content=mark)]
     rendered: str = tokenizer.apply_chat_template(turns, add_generation_prompt=False, tokenize=False)
@@ -68,6 +72,10 @@ def control_tokens(tokenizer: "PreTrainedTokenizerFast") -> list[str]:
 
 
 def _render(tokenizer: "PreTrainedTokenizerFast", messages: list[Message]) -> str:
+    if not tokenizer.chat_template:
+        raise PlumblineError(
+            f"the tokenizer of {tokenizer.name_or_path} has no chat template: add chat_template.jinja to the checkpoint"
+        )
     text: str = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     return text
 

@@ -107,7 +107,7 @@ def write_responses(folder: Path, answered: Responses) -> None:
 
 def entry(question: Question) -> dict[str, Any]:
     """The question as the benchmark's files spell it."""
-    start = {"problem_type": question.split, "context": question.context, "prompt": question.prompt}
+    start: dict[str, Any] = {"problem_type": question.split, "context": question.context, "prompt": question.prompt}
     if question.right is not None:
         start |= {"options": list(question.options), "target": [question.right]}
     else:

@@ -13,7 +13,7 @@ from models.benchmark_hub import open_benchmark
 from models.benchmark_prompts import heard, prompt_builder
 from models.checkpoint import Checkpoint
 from models.engine import Progress, quiet
-from models.parsers import parser_label, read_answers
+from models.parsers import asks_teacher, parser_label, read_answers
 from models.teacher import Teacher
 from tasks.score import metrics, scored_rows
 
@@ -88,7 +88,7 @@ def finished(folder: Path, config: EvaluateConfig, policy: Checkpoint, teacher: 
 
 
 def _models(config: EvaluateConfig, policy: Checkpoint, teacher: Teacher | None) -> dict[str, str]:
-    return {"policy": policy.hash} | ({"judge": teacher.name} if teacher and "model" in config.parser else {})
+    return {"policy": policy.hash} | ({"judge": teacher.name} if teacher and asks_teacher(config.parser) else {})
 
 
 def summarise(rows: Rows) -> dict[str, Any]:

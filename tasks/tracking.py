@@ -15,8 +15,8 @@ from data_contracts.flatten import flatten
 from data_contracts.records import STEPS
 from data_contracts.store import Dataset, digest, open_dataset
 from models.checkpoint import open_checkpoint
-from tasks.score import metric_name
 from tasks.promote import read_decision
+from tasks.score import metric_name
 from tasks.summary import read_config
 
 _BATCH = 1000  # MLflow's limit of metrics in one call
