@@ -50,6 +50,7 @@ def load_config(path: Path, sets: Sequence[str] = ()) -> RoundsConfig | HumanPai
             _make_absolute(tree, key, Path.cwd())
     for key in PATH_KEYS:
         _make_absolute(tree, key, path.parent)
+    _place_journal(tree, sets, path.parent)
     try:
         config = _ADAPTER.validate_python(tree)
     except ValidationError as error:
@@ -86,12 +87,27 @@ def _make_absolute(tree: dict[str, Any], key: str, base: Path) -> None:
     node: Any = tree
     for name in parents:
         node = node.get(name) if isinstance(node, dict) else None
-    is_remote = isinstance(node, dict) and node.get("kind") == "openai"
+    is_remote = isinstance(node, dict) and node.get("kind") in ("openai", "batch")
     if isinstance(node, dict) and isinstance(node.get(last), str) and not is_remote:
         node[last] = resolve_path(node[last], base)
 
 
-_UNIONS = ("rounds", "human_pairs", "local", "openai")  # discriminator values pydantic puts into an error's location
+def _place_journal(tree: dict[str, Any], sets: Sequence[str], base: Path) -> None:
+    """The one path that need not be there yet."""
+    teacher = tree.get("teacher")
+    if isinstance(teacher, dict) and isinstance(teacher.get("journal"), str):
+        told = any(assignment.partition("=")[0].strip() == "teacher.journal" for assignment in sets)
+        teacher["journal"] = str(((Path.cwd() if told else base) / Path(teacher["journal"]).expanduser()).resolve())
+
+
+_UNIONS = (
+    "rounds",
+    "human_pairs",
+    "local",
+    "vllm",
+    "openai",
+    "batch",
+)  # discriminator values pydantic puts into an error's location
 
 
 def _sentence(error: ValidationError, where: str) -> str:
@@ -133,6 +149,8 @@ def _check_together(config: RoundsConfig | HumanPairsConfig, where: str) -> None
         return
     if config.teacher.kind == "openai" and "@" in config.teacher.base_url:
         raise PlumblineError(f"{where}: teacher.base_url holds a user name or password: keep the key in teacher.api_key_env")
+    if config.teacher.kind == "openai" and config.teacher.budget and config.teacher.budget.money and not config.teacher.price:
+        raise PlumblineError(f"{where}: teacher.budget.money needs teacher.price: {{input: …, output: …}}, per million tokens")
     if config.judge.kind == "likelihood" and config.teacher.kind != "local":
         raise PlumblineError(
             f"{where}: judge.kind likelihood needs a local teacher (teacher.kind is {config.teacher.kind}): use generation"
@@ -159,6 +177,6 @@ def _files(config: RoundsConfig | HumanPairsConfig) -> list[tuple[str, str]]:
 
 def _checkpoints(config: RoundsConfig | HumanPairsConfig) -> list[tuple[str, str]]:
     found = [("policy", config.policy)]
-    if isinstance(config, RoundsConfig) and config.teacher.kind == "local":
+    if isinstance(config, RoundsConfig) and config.teacher.kind in ("local", "vllm"):
         found.append(("teacher.model", config.teacher.model))
     return found

@@ -72,20 +72,22 @@ def open_reader(parser: str, config: Path | None, folder: Path, watched: bool) -
     run = load_config(config)
     if not isinstance(run, RoundsConfig):
         raise PlumblineError(f"{config} names no teacher: give the configuration of rounds")
-    from models.journal import Journal
-    from models.teacher import local_teacher, openai_teacher
+    from models.teachers.open import open_journal, open_teacher
 
-    journal = Journal(folder / "journal.db")
-    if run.teacher.kind == "openai":
-        yield openai_teacher(run.teacher, journal)
-        return
-    teacher = open_checkpoint(run.teacher.model)
-    with _engine(teacher, run.engine, folder / "evaluate.log", watched) as get:
-        yield local_teacher(get(), teacher, journal)
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = open_checkpoint(run.teacher.model) if run.teacher.kind in ("local", "vllm") else None
+    journal = open_journal(run.teacher, folder)
+    with _engine(checkpoint, run.engine, folder / "evaluate.log", watched) as get:
+        teacher = open_teacher(run.teacher, folder, journal, checkpoint, get)
+        try:
+            yield teacher
+        finally:
+            teacher.close()
+            journal.close()
 
 
 @contextmanager
-def _engine(checkpoint: Checkpoint, config: EngineConfig, log: Path, watched: bool) -> Iterator[Callable[[], "Engine"]]:
+def _engine(checkpoint: Checkpoint | None, config: EngineConfig, log: Path, watched: bool) -> Iterator[Callable[[], "Engine"]]:
     """A function that gives the engine, started when first called; what it prints goes to `log`."""
     started: list[Engine] = []
 
@@ -93,6 +95,7 @@ def _engine(checkpoint: Checkpoint, config: EngineConfig, log: Path, watched: bo
         if not started:
             from models.engine import Engine
 
+            assert checkpoint is not None
             with watch("starting engine", watched):
                 started.append(Engine(checkpoint, config))
         return started[0]
