@@ -170,7 +170,9 @@ def _check_together(config: RoundsConfig | HumanPairsConfig, where: str) -> None
 def _files(config: RoundsConfig | HumanPairsConfig) -> list[tuple[str, str]]:
     if isinstance(config, HumanPairsConfig):
         return [("pairs.file", config.pairs.file)]
-    return [("prompts.file", config.prompts.file), ("evaluate.benchmark", config.evaluate.benchmark)]
+    measured = [("evaluate.benchmark", config.evaluate.benchmark), ("evaluate.shots", config.evaluate.shots)]
+    named = [(key, value) for key, value in measured if value is not None and not value.startswith("hub:")]
+    return [("prompts.file", config.prompts.file), *named]
 
 
 def _checkpoints(config: RoundsConfig | HumanPairsConfig) -> list[tuple[str, str]]:

@@ -12,8 +12,8 @@ from data_contracts.flatten import flatten
 from data_contracts.load_config import dump_config, load_config
 from flows.display import console, quiet_libraries, working
 from flows.server import PrefectServer
-from models.benchmark import load_benchmark
 from models.objectives.serving import refuse_config
+from tasks.evaluate import prepare
 from tasks.prompts import check_enough
 from tasks.revise import revision_prompt
 from tasks.summary import is_finished
@@ -39,7 +39,7 @@ def check(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
     except PlumblineError as error:
         raise PlumblineError(f"align: {error}") from None
     if isinstance(config, RoundsConfig):
-        load_benchmark(Path(config.evaluate.benchmark))
+        prepare(config.evaluate)
         check_enough(Path(config.prompts.file), config.prompts.per_round, config.rounds)
         _check_templates(config)
         if config.teacher.kind == "openai" and not os.environ.get(config.teacher.api_key_env):

@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING
 from data_contracts.config import HumanPairsConfig, RoundsConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.store import digest, file_digest
-from models.checkpoint import Checkpoint, open_checkpoint
+from models.benchmark import split_files
+from models.benchmark_hub import open_benchmark
+from models.checkpoint import Checkpoint, open_checkpoint, positions
+from models.parsers import asks_teacher
 from models.training.process import Trainer
 
 if TYPE_CHECKING:
@@ -63,6 +66,11 @@ class Session:
 
             self._teacher = open_teacher(self.rounds.teacher, self.folder, self.journal(), self.teacher_model, self.engine)
         return self._teacher
+
+    def measures(self) -> tuple["Engine", "Teacher | None", Path]:
+        """What evaluating takes: the engine, who reads if a model does, and where runs side by side keep their answers."""
+        reader = self.teacher() if asks_teacher(self.rounds.evaluate.parser) else None
+        return self.engine(), reader, self.folder.parent / ".answers"
 
     def policy_as_teacher(self, policy: Checkpoint) -> "Teacher":
         """`policy` as its own teacher: self-revision."""
@@ -118,10 +126,9 @@ def open_session(folder: Path, config: RoundsConfig | HumanPairsConfig) -> Itera
 
 def _check_lengths(config: RoundsConfig | HumanPairsConfig, policy: Checkpoint) -> None:
     """Raises PlumblineError for budgets of tokens that cannot all be kept."""
-    model = json.loads((policy.path / "config.json").read_text())
-    positions = model.get("text_config", model).get("max_position_embeddings")
-    if positions and config.validate_.max_tokens > positions:
-        raise PlumblineError(f"validate.max_tokens is {config.validate_.max_tokens}, but the policy takes {positions}: lower it")
+    limit = positions(policy.path)
+    if limit and config.validate_.max_tokens > limit:
+        raise PlumblineError(f"validate.max_tokens is {config.validate_.max_tokens}, but the policy takes {limit}: lower it")
     if isinstance(config, RoundsConfig) and config.sample.max_tokens >= config.engine.max_model_len:
         raise PlumblineError(
             f"sample.max_tokens {config.sample.max_tokens} leaves no room for a prompt in engine.max_model_len "
@@ -134,7 +141,7 @@ def _check_inputs(folder: Path, config: RoundsConfig | HumanPairsConfig, policy:
     names = {"policy": policy.hash} | ({"teacher.model": teacher.hash} if teacher else {})
     if isinstance(config, RoundsConfig):
         names["prompts.file"] = file_digest(Path(config.prompts.file))
-        names["evaluate.benchmark"] = digest([file_digest(p) for p in sorted(Path(config.evaluate.benchmark).glob("*.json"))])
+        names["evaluate.benchmark"] = digest([file_digest(p) for p in _benchmark_files(config.evaluate.benchmark)])
     else:
         names["pairs.file"] = file_digest(Path(config.pairs.file))
     path = folder / "inputs.json"
@@ -146,6 +153,10 @@ def _check_inputs(folder: Path, config: RoundsConfig | HumanPairsConfig, policy:
             )
     else:
         path.write_text(json.dumps(names, indent=2))
+
+
+def _benchmark_files(reference: str) -> list[Path]:
+    return sorted(p for paths in split_files(open_benchmark(reference)).values() for p in paths)
 
 
 @contextmanager

@@ -31,7 +31,8 @@ def revise(
     """The "revisions" dataset: one row a sample, in the order of the samples, encoded for `policy`, which will learn from them.
 
     Facts: `parsed` = `changed` + `unchanged`, `failures` by reason, and over the changed ones the mean `token_jaccard` and
-    `levenshtein` (characters) between answer and revision; `teacher` as models.teacher.metered says it. Raises PlumblineError if the template does not fit.
+    `levenshtein` (characters) between answer and revision; `teacher` as models.teacher.metered says it. Raises PlumblineError
+    if the template does not fit.
     """
 
     def make(_workdir: Path) -> tuple[Rows, dict[str, Any]]:
