@@ -9,6 +9,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from data_contracts.config import PATH_KEYS, HumanPairsConfig, RoundsConfig, RunConfig, resolve_path
+from data_contracts.config_pairs import Delta, OffPolicyJudge, Rso, Source
 from data_contracts.errors import PlumblineError
 
 _ADAPTER: TypeAdapter[RoundsConfig | HumanPairsConfig] = TypeAdapter(RunConfig)
@@ -50,6 +51,9 @@ def load_config(path: Path, sets: Sequence[str] = ()) -> RoundsConfig | HumanPai
             _make_absolute(tree, key, Path.cwd())
     for key in PATH_KEYS:
         _make_absolute(tree, key, path.parent)
+    for source in _sources(tree):
+        for key in ("model", "file"):
+            _make_absolute(source, key, path.parent)
     try:
         config = _ADAPTER.validate_python(tree)
     except ValidationError as error:
@@ -91,13 +95,27 @@ def _make_absolute(tree: dict[str, Any], key: str, base: Path) -> None:
         node[last] = resolve_path(node[last], base)
 
 
-_UNIONS = ("rounds", "human_pairs", "local", "openai")  # discriminator values pydantic puts into an error's location
+def _sources(tree: dict[str, Any]) -> list[dict[str, Any]]:
+    """The groups inside `method` that may name a checkpoint or a file."""
+    method = tree.get("method")
+    if not isinstance(method, dict):
+        return []
+    sources = method.get("sources")
+    several = sources if isinstance(sources, list) else []
+    return [s for s in (*several, method.get("stronger"), method.get("weaker")) if isinstance(s, dict)]
+
+
+_TAGGED = ("flow", "teacher", "method", "stronger", "weaker", "sources")  # after these pydantic names the member of a union, too
 
 
 def _sentence(error: ValidationError, where: str) -> str:
     first = error.errors()[0]
     parts = [str(p) for p in first["loc"]]
-    names = [p for i, p in enumerate(parts) if not (p in _UNIONS and (i == 0 or parts[i - 1] == "teacher"))]
+    names, owner = [], "flow"
+    for part in parts:
+        is_tag = owner in _TAGGED and not part.isdigit()
+        names += [] if is_tag else [part]
+        owner = owner if part.isdigit() else "" if is_tag else part
     if len(names) > 2 and names[-3:-2] == ["objective"]:
         del names[-2]
     key = ".".join(names)
@@ -133,30 +151,53 @@ def _check_together(config: RoundsConfig | HumanPairsConfig, where: str) -> None
         return
     if config.teacher.kind == "openai" and "@" in config.teacher.base_url:
         raise PlumblineError(f"{where}: teacher.base_url holds a user name or password: keep the key in teacher.api_key_env")
-    if config.judge.kind == "likelihood" and config.teacher.kind != "local":
-        raise PlumblineError(
-            f"{where}: judge.kind likelihood needs a local teacher (teacher.kind is {config.teacher.kind}): use generation"
-        )
-    if config.method == "on_policy_judge" and config.sample.n < 2:
-        raise PlumblineError(f"{where}: method on_policy_judge compares answers to one prompt, so sample.n must be at least 2")
-    if config.method == "clair" and config.sample.n > 1:
-        raise PlumblineError(
-            f"{where}: method clair revises one answer a prompt, so sample.n must be 1 (it is {config.sample.n})"
-        )
+    for key, judge in (("judge", config.judge), ("pairs.second_view", config.pairs.second_view)):
+        if judge and judge.kind == "likelihood" and config.teacher.kind != "local":
+            raise PlumblineError(
+                f"{where}: {key}.kind likelihood needs a local teacher (teacher.kind is {config.teacher.kind}): use generation"
+            )
+    _check_method(config, where)
     if config.sample.n > 1 and config.sample.temperature == 0:
         raise PlumblineError(
             f"{where}: sample.temperature 0 gives {config.sample.n} equal answers: raise it or set sample.n to 1"
         )
 
 
+def _check_method(config: RoundsConfig, where: str) -> None:
+    method, n = config.method, config.sample.n
+    if method.own == "several" and n < 2:
+        raise PlumblineError(f"{where}: method {method.name} compares answers to one prompt, so sample.n must be at least 2")
+    if method.own != "several" and n > 1:
+        raise PlumblineError(f"{where}: method {method.name} takes one answer a prompt, so sample.n must be 1 (it is {n})")
+    if isinstance(method, Rso) and n <= method.keep:
+        raise PlumblineError(
+            f"{where}: method rso keeps {method.keep} of sample.n answers, so sample.n must be larger (it is {n})"
+        )
+    if isinstance(method, OffPolicyJudge) and all(source == method.sources[0] for source in method.sources):
+        raise PlumblineError(f"{where}: method off_policy_judge compares different answers, but all its sources are the same")
+    if isinstance(method, Delta) and _who(method.stronger) == _who(method.weaker):
+        raise PlumblineError(f"{where}: method delta prefers one model to another, but stronger and weaker are the same")
+    if method.name == "stronger_preferred" and config.teacher.kind == "local" and config.teacher.model == config.policy:
+        raise PlumblineError(f"{where}: method stronger_preferred needs a teacher that is not the policy itself")
+    if method.judged and config.pairs.second_view == config.judge:
+        raise PlumblineError(f"{where}: pairs.second_view is the same as judge, so it would agree with itself: change one of them")
+
+
+def _who(source: Source) -> tuple[str, ...]:
+    return (source.kind, *(str(v) for k, v in source.model_dump().items() if k in ("model", "file", "answer")))
+
+
 def _files(config: RoundsConfig | HumanPairsConfig) -> list[tuple[str, str]]:
     if isinstance(config, HumanPairsConfig):
         return [("pairs.file", config.pairs.file)]
-    return [("prompts.file", config.prompts.file), ("evaluate.benchmark", config.evaluate.benchmark)]
+    recorded = [("method: file", w.file) for w in config.method.writers if w.kind == "file"]
+    return [("prompts.file", config.prompts.file), ("evaluate.benchmark", config.evaluate.benchmark), *recorded]
 
 
 def _checkpoints(config: RoundsConfig | HumanPairsConfig) -> list[tuple[str, str]]:
     found = [("policy", config.policy)]
     if isinstance(config, RoundsConfig) and config.teacher.kind == "local":
         found.append(("teacher.model", config.teacher.model))
+    if isinstance(config, RoundsConfig):
+        found += [("method: model", w.model) for w in config.method.writers if w.kind == "checkpoint"]
     return found
