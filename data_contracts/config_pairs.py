@@ -25,7 +25,7 @@ class SampleConfig(Strict):
 class ReviseConfig(Strict):
     """`rubric` is the text that the template rubric-1 is filled with, and no other."""
 
-    template: str = "minimal-1"
+    template: str | None = None  # minimal-1, or what the pair method is made for: self-1, worsen-1
     rubric: str | None = None
     temperature: Annotated[float, Field(ge=0)] = 0.7
     max_tokens: PositiveInt = 4096
@@ -50,7 +50,7 @@ class CheckpointSource(Strict):
 
 
 class FileSource(Strict):
-    """Answers that are there already: JSON lines found by their prompt; `prompt` and `answer` are keys (a dot goes one deeper)."""
+    """Answers that are there already: JSON lines, found by their prompt. A dot in the keys `prompt` and `answer` goes deeper."""
 
     kind: Literal["file"]
     file: str
@@ -67,10 +67,11 @@ Source = Annotated[NamedSource | CheckpointSource | FileSource, Field(discrimina
 
 
 class MethodBase(Strict):
-    """`own` says how many answers of the policy to a prompt the method takes, `judged` whether the judge decides."""
+    """`own` says how many answers of the policy to a prompt the method takes; some answers are judged, some revised."""
 
     own: ClassVar[Literal["none", "one", "several"]] = "one"
     judged: ClassVar[bool] = False
+    revised: ClassVar[bool] = False
 
     @property
     def writers(self) -> "list[NamedSource | CheckpointSource | FileSource]":
@@ -82,18 +83,21 @@ class Clair(MethodBase):
     """CLAIR (arXiv 2408.06266, equation 1): the teacher's revision over the policy's own answer."""
 
     name: Literal["clair"]
+    revised = True
 
 
 class SelfRevision(MethodBase):
     """CLAIR with the policy as its own reviser."""
 
     name: Literal["self_revision"]
+    revised = True
 
 
 class WorstRevision(MethodBase):
     """The policy's own answer over the teacher's worsened copy of it."""
 
     name: Literal["worst_revision"]
+    revised = True
 
 
 class OnPolicyJudge(MethodBase):
@@ -183,16 +187,7 @@ class Recorded(MethodBase):
 
 
 Method = (
-    Clair
-    | SelfRevision
-    | WorstRevision
-    | OnPolicyJudge
-    | OffPolicyJudge
-    | StrongerPreferred
-    | Delta
-    | BestOfN
-    | Rso
-    | Recorded
+    Clair | SelfRevision | WorstRevision | OnPolicyJudge | OffPolicyJudge | StrongerPreferred | Delta | BestOfN | Rso | Recorded
 )
 
 
@@ -209,4 +204,5 @@ class PairsConfig(Strict):
     """What happens to a round's pairs before they are validated, whatever method made them."""
 
     second_view: JudgeConfig | None = None  # another judge that has to agree (UnifiedReward, arXiv 2503.05236)
-    replay: list[Share] = []  # share of the clean pairs of the round before, of the one before that, … (DNO, arXiv 2404.03715)
+    # share of the clean pairs of the round before, of the one before that, … (DNO, arXiv 2404.03715, takes 0.3 and 0.15)
+    replay: Annotated[tuple[Share, ...], Field(strict=False)] = ()

@@ -177,10 +177,18 @@ def _check_method(config: RoundsConfig, where: str) -> None:
         raise PlumblineError(f"{where}: method off_policy_judge compares different answers, but all its sources are the same")
     if isinstance(method, Delta) and _who(method.stronger) == _who(method.weaker):
         raise PlumblineError(f"{where}: method delta prefers one model to another, but stronger and weaker are the same")
+    worsens = (config.revise.template or "").startswith("worsen")
+    if config.revise.template and worsens != (method.name == "worst_revision") and method.revised:
+        raise PlumblineError(
+            f"{where}: revise.template {config.revise.template} makes answers {'worse' if worsens else 'better'}, which method "
+            f"{method.name} would take the wrong way round: leave it out for the method's own"
+        )
     if method.name == "stronger_preferred" and config.teacher.kind == "local" and config.teacher.model == config.policy:
         raise PlumblineError(f"{where}: method stronger_preferred needs a teacher that is not the policy itself")
     if method.judged and config.pairs.second_view == config.judge:
-        raise PlumblineError(f"{where}: pairs.second_view is the same as judge, so it would agree with itself: change one of them")
+        raise PlumblineError(
+            f"{where}: pairs.second_view is the same as judge, so it would agree with itself: change one of them"
+        )
 
 
 def _who(source: Source) -> tuple[str, ...]:

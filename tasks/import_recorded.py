@@ -50,10 +50,8 @@ def import_recorded(
             else:
                 rows.append(row)
         if not rows:
-            raise PlumblineError(
-                f"{path}: no line of the round could be read as a pair (the first: {failures[0]['meaning'] if failures else 'none'}): "
-                "check the keys in method"
-            )
+            why = failures[0]["meaning"] if failures else "there is none"
+            raise PlumblineError(f"{path}: no line of round {number} could be read as a pair ({why}): check the keys in method")
         with (work / "unreadable.jsonl").open("w", encoding="utf-8") as stream:
             stream.writelines(json.dumps(failure) + "\n" for failure in failures)
         counts = Counter(str(failure["reason"]) for failure in failures)

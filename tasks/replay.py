@@ -9,7 +9,9 @@ from data_contracts.store import Dataset, Rows, build
 from tasks.pair.rows import is_on_policy
 
 
-def replay(folder: Path, pairs: Dataset, earlier: Mapping[int, Dataset], shares: Sequence[float], policy: str, seed: int) -> Dataset:
+def replay(
+    folder: Path, pairs: Dataset, earlier: Mapping[int, Dataset], shares: Sequence[float], policy: str, seed: int
+) -> Dataset:
     """`pairs`, then of each earlier round's own clean pairs the share that is meant for its distance, drawn by lot.
 
     `earlier` maps a round's number to its clean pairs, the latest first; `shares` are for one round back, two back, … What those

@@ -70,7 +70,7 @@ def _jaccard(one: list[int], other: list[int]) -> float:
 def revision_prompt(config: ReviseConfig, task: str, student_solution: str) -> str:
     """Raises PlumblineError if the template is filled from other things, or wants a rubric and there is none."""
     rubric = {} if config.rubric is None else {"rubric": config.rubric}
-    return render(config.template, task=task, student_solution=student_solution, **rubric)
+    return render(config.template or "minimal-1", task=task, student_solution=student_solution, **rubric)
 
 
 def _conversation(config: ReviseConfig, row: dict[str, Any]) -> list[Message]:

@@ -29,7 +29,7 @@ Answer = tuple[str, str, list[int] | None]  # text, finish reason, the sampler's
 
 @dataclass(frozen=True)
 class Writer:
-    """Somebody who answers. `name` goes into each row's column `policy`: a checkpoint's hash, a teacher's name, a file's digest."""
+    """Who answers; `name` goes into each row's column `policy`: a checkpoint's hash, a teacher's name, a file's digest."""
 
     name: str
     temperature: float
@@ -68,8 +68,8 @@ def sample_others(
                     rows.append(row | _columns(answer, tokenizer) | {"policy": writer.name})
         return rows, {"samples": len(rows), "missing": dict(missing)}
 
-    slice_ = {"top_p": config.top_p, "max_tokens": config.max_tokens, "seed": seed}
-    slice_ |= {"writers": [[w.name, w.temperature] for w in writers]}
+    names = [[w.name, w.temperature] for w in writers]
+    slice_ = {"top_p": config.top_p, "max_tokens": config.max_tokens, "seed": seed, "writers": names}
     return build(folder, "samples", slice_, make, [prompts], {"policy": policy.hash})
 
 

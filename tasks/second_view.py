@@ -1,4 +1,4 @@
-"""Second view: another judge looks at each pair, and only pairs on which both views agree go on (UnifiedReward, arXiv 2503.05236)."""
+"""Second view: another judge looks at each pair, and only where both agree it goes on (UnifiedReward, arXiv 2503.05236)."""
 
 from collections import Counter
 from pathlib import Path

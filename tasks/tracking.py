@@ -114,12 +114,11 @@ def _log_round(client: Any, run: Path, config: Mapping[str, Any], number: int, s
         decision = read_decision(folder / "decision.json")
         assert decision is not None
         metrics |= {"win_rate": wins.facts["win_rate"], "pairs_kept": pairs.rows, "promoted": float(decision.promoted)}
-        metrics |= (
-            _facts("sample", folder / "sample") | _facts("pairs", folder / "validate_pairs") | _facts("align", folder / "align")
-        )
+        for prefix, place in (("sample", "sample"), ("pairs", "validate_pairs"), ("align", "align")):
+            metrics |= _facts(prefix, folder / place) if (folder / place).exists() else {}  # not every method samples
         _log_steps(client, child, steps)
         client.set_tag(child, "mlflow.note.content", decision.reason)
-        for data in (open_dataset(folder / "prompts"), pairs):
+        for data in (*(open_dataset(p) for p in [folder / "prompts"] if p.exists()), pairs):
             _log_input(client, child, data)
         client.log_artifact(child, str(folder / "decision.json"))
         for gate in sorted(folder.glob("validate_*/gate.json")):

@@ -6,8 +6,10 @@ To add one: its keys in data_contracts/config_pairs.py, its function beside its 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from data_contracts.config_pairs import ReviseConfig
 from tasks.pair.judged import best_of_n, judged, rso
 from tasks.pair.ranked import delta, recorded, stronger_preferred
 from tasks.pair.revised import clair, worst_revision
@@ -28,21 +30,26 @@ class Method:
     draws: bool = False  # by lot, so that the run's seed decides with
 
 
-_REVISED = {"stages": (*_SAMPLE, "revise", "validate_revisions"), "reads": ("validate_revisions",)}
-_JUDGED = {"stages": (*_SAMPLE, "judge"), "reads": ("validate_samples", "judge")}
+_REVISED = partial(Method, (*_SAMPLE, "revise", "validate_revisions"), ("validate_revisions",))
+_JUDGED = partial(Method, (*_SAMPLE, "judge"), ("validate_samples", "judge"))
 
 METHODS: dict[str, Method] = {
-    "clair": Method(**_REVISED, make=clair),
-    "self_revision": Method(**_REVISED, make=clair),
-    "worst_revision": Method(**_REVISED, make=worst_revision, template="worsen-1"),
-    "on_policy_judge": Method(**_JUDGED, make=judged),
-    "best_of_n": Method(**_JUDGED, make=best_of_n, draws=True),
-    "rso": Method(**_JUDGED, make=rso, draws=True),
+    "clair": _REVISED(clair),
+    "self_revision": _REVISED(clair, template="self-1"),
+    "worst_revision": _REVISED(worst_revision, template="worsen-1"),
+    "on_policy_judge": _JUDGED(judged),
+    "best_of_n": _JUDGED(best_of_n, draws=True),
+    "rso": _JUDGED(rso, draws=True),
     "off_policy_judge": Method(("prompts", *_OTHERS, "judge"), ("validate_others", "judge"), judged),
     "stronger_preferred": Method((*_SAMPLE, *_OTHERS), ("validate_samples", "validate_others"), stronger_preferred),
     "delta": Method(("prompts", *_OTHERS), ("validate_others",), delta),
     "recorded": Method(("import",), ("import",), recorded),
 }
+
+
+def revise_config(config: ReviseConfig, method: str) -> ReviseConfig:
+    """With the method's own template where the config names none."""
+    return config.model_copy(update={"template": config.template or METHODS[method].template})
 
 
 def method_name(method: str | Mapping[str, Any]) -> str:

@@ -63,4 +63,3 @@ def by_prompt(rows: Sequence[Row]) -> list[list[Row]]:
     """Rows of one prompt together, prompts by id, a prompt's rows in their order."""
     ordered = sorted(rows, key=lambda r: r["prompt_id"])
     return [list(group) for _, group in groupby(ordered, key=lambda r: r["prompt_id"])]
-
