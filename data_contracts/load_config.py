@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from data_contracts.check_method import check_method
 from data_contracts.config import PATH_KEYS, HumanPairsConfig, RoundsConfig, RunConfig, resolve_path
-from data_contracts.config_pairs import Delta, OffPolicyJudge, Rso, Source
 from data_contracts.errors import PlumblineError
 
 _ADAPTER: TypeAdapter[RoundsConfig | HumanPairsConfig] = TypeAdapter(RunConfig)
@@ -54,6 +54,7 @@ def load_config(path: Path, sets: Sequence[str] = ()) -> RoundsConfig | HumanPai
     for source in _sources(tree):
         for key in ("model", "file"):
             _make_absolute(source, key, path.parent)
+    _place_journal(tree, sets, path.parent)
     try:
         config = _ADAPTER.validate_python(tree)
     except ValidationError as error:
@@ -90,7 +91,7 @@ def _make_absolute(tree: dict[str, Any], key: str, base: Path) -> None:
     node: Any = tree
     for name in parents:
         node = node.get(name) if isinstance(node, dict) else None
-    is_remote = isinstance(node, dict) and node.get("kind") == "openai"
+    is_remote = isinstance(node, dict) and node.get("kind") in ("openai", "batch")
     if isinstance(node, dict) and isinstance(node.get(last), str) and not is_remote:
         node[last] = resolve_path(node[last], base)
 
@@ -103,6 +104,14 @@ def _sources(tree: dict[str, Any]) -> list[dict[str, Any]]:
     sources = method.get("sources")
     several = sources if isinstance(sources, list) else []
     return [s for s in (*several, method.get("stronger"), method.get("weaker")) if isinstance(s, dict)]
+
+
+def _place_journal(tree: dict[str, Any], sets: Sequence[str], base: Path) -> None:
+    """The one path that need not be there yet."""
+    teacher = tree.get("teacher")
+    if isinstance(teacher, dict) and isinstance(teacher.get("journal"), str):
+        told = any(assignment.partition("=")[0].strip() == "teacher.journal" for assignment in sets)
+        teacher["journal"] = str(((Path.cwd() if told else base) / Path(teacher["journal"]).expanduser()).resolve())
 
 
 _TAGGED = ("flow", "teacher", "method", "stronger", "weaker", "sources")  # after these pydantic names the member of a union, too
@@ -151,48 +160,21 @@ def _check_together(config: RoundsConfig | HumanPairsConfig, where: str) -> None
         return
     if config.teacher.kind == "openai" and "@" in config.teacher.base_url:
         raise PlumblineError(f"{where}: teacher.base_url holds a user name or password: keep the key in teacher.api_key_env")
+    if config.teacher.kind == "openai" and config.teacher.budget and config.teacher.budget.money and not config.teacher.price:
+        raise PlumblineError(f"{where}: teacher.budget.money needs teacher.price: {{input: …, output: …}}, per million tokens")
     for key, judge in (("judge", config.judge), ("pairs.second_view", config.pairs.second_view)):
         if judge and judge.kind == "likelihood" and config.teacher.kind != "local":
             raise PlumblineError(
                 f"{where}: {key}.kind likelihood needs a local teacher (teacher.kind is {config.teacher.kind}): use generation"
             )
-    _check_method(config, where)
+    try:
+        check_method(config)
+    except PlumblineError as error:
+        raise PlumblineError(f"{where}: {error}") from None
     if config.sample.n > 1 and config.sample.temperature == 0:
         raise PlumblineError(
             f"{where}: sample.temperature 0 gives {config.sample.n} equal answers: raise it or set sample.n to 1"
         )
-
-
-def _check_method(config: RoundsConfig, where: str) -> None:
-    method, n = config.method, config.sample.n
-    if method.own == "several" and n < 2:
-        raise PlumblineError(f"{where}: method {method.name} compares answers to one prompt, so sample.n must be at least 2")
-    if method.own != "several" and n > 1:
-        raise PlumblineError(f"{where}: method {method.name} takes one answer a prompt, so sample.n must be 1 (it is {n})")
-    if isinstance(method, Rso) and n <= method.keep:
-        raise PlumblineError(
-            f"{where}: method rso keeps {method.keep} of sample.n answers, so sample.n must be larger (it is {n})"
-        )
-    if isinstance(method, OffPolicyJudge) and all(source == method.sources[0] for source in method.sources):
-        raise PlumblineError(f"{where}: method off_policy_judge compares different answers, but all its sources are the same")
-    if isinstance(method, Delta) and _who(method.stronger) == _who(method.weaker):
-        raise PlumblineError(f"{where}: method delta prefers one model to another, but stronger and weaker are the same")
-    worsens = (config.revise.template or "").startswith("worsen")
-    if config.revise.template and worsens != (method.name == "worst_revision") and method.revised:
-        raise PlumblineError(
-            f"{where}: revise.template {config.revise.template} makes answers {'worse' if worsens else 'better'}, which method "
-            f"{method.name} would take the wrong way round: leave it out for the method's own"
-        )
-    if method.name == "stronger_preferred" and config.teacher.kind == "local" and config.teacher.model == config.policy:
-        raise PlumblineError(f"{where}: method stronger_preferred needs a teacher that is not the policy itself")
-    if method.judged and config.pairs.second_view == config.judge:
-        raise PlumblineError(
-            f"{where}: pairs.second_view is the same as judge, so it would agree with itself: change one of them"
-        )
-
-
-def _who(source: Source) -> tuple[str, ...]:
-    return (source.kind, *(str(v) for k, v in source.model_dump().items() if k in ("model", "file", "answer")))
 
 
 def _files(config: RoundsConfig | HumanPairsConfig) -> list[tuple[str, str]]:
@@ -204,7 +186,7 @@ def _files(config: RoundsConfig | HumanPairsConfig) -> list[tuple[str, str]]:
 
 def _checkpoints(config: RoundsConfig | HumanPairsConfig) -> list[tuple[str, str]]:
     found = [("policy", config.policy)]
-    if isinstance(config, RoundsConfig) and config.teacher.kind == "local":
+    if isinstance(config, RoundsConfig) and config.teacher.kind in ("local", "vllm"):
         found.append(("teacher.model", config.teacher.model))
     if isinstance(config, RoundsConfig):
         found += [("method: model", w.model) for w in config.method.writers if w.kind == "checkpoint"]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from data_contracts.config import HumanPairsConfig, RoundsConfig
+from data_contracts.config_teacher import FREE_TO_CHANGE
 from data_contracts.errors import PlumblineError
 from data_contracts.flatten import flatten
 from data_contracts.load_config import dump_config, load_config
@@ -32,7 +33,8 @@ _PRIVATE = {  # no phoning home, no pools of threads beside the engine's own
 def check(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
     """Raises PlumblineError for whatever can be known to be impossible before anything is started.
 
-    That includes a folder that holds a run with another configuration; more rounds than before are the same run.
+    That includes a folder that holds a run with another configuration; more rounds, or another budget for the teacher, are the
+    same run.
     """
     try:
         configured(config.align.objective, config.align.wrappers)
@@ -50,10 +52,14 @@ def check(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
     saved = folder / "config.yaml"
     if saved.exists():
         old, new = (flatten(c.model_dump(mode="json", by_alias=True)) for c in (load_config(saved), config))
-        changed = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k) and k != "rounds")
+        changed = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k) and not _is_free(k))
         if changed:
             differences = ", ".join(f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in changed[:3])
             raise PlumblineError(f"{folder} holds a run with another configuration ({differences}): use another --run-dir")
+
+
+def _is_free(key: str) -> bool:
+    return key == "rounds" or (key.startswith("teacher.") and key.split(".")[1] in FREE_TO_CHANGE)
 
 
 def _check_templates(config: RoundsConfig) -> None:

@@ -73,7 +73,7 @@ def make_pairs(s: Session, folder: Path, name: str, champion: Standing, number: 
         others = run("sample_others", sample_others, made["prompts"], c.sample, writers, model, seed, retries=retries)
         gate(others, "validate_others", policy=None)
     if "revise" in method.stages:
-        reviser = s.local(model) if c.method.name == "self_revision" else teacher
+        reviser = s.policy_as_teacher(model) if c.method.name == "self_revision" else teacher
         settings = revise_config(c.revise, c.method.name)
         revised = run("revise", revise, made["validate_samples"], settings, reviser, model, seed, retries=retries)
         gate(revised, "validate_revisions")

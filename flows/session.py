@@ -24,6 +24,7 @@ from tasks.sample_others import Writer, checkpoint_writer, file_writer, teacher_
 
 if TYPE_CHECKING:
     from models.engine import Engine
+    from models.journal import Journal
     from models.teacher import Teacher
 
 
@@ -37,6 +38,7 @@ class Session:
     others: dict[str, Checkpoint] = field(default_factory=dict)  # what the pair method samples besides, by its name in the config
     _engine: "Engine | None" = field(default=None, repr=False)
     _teacher: "Teacher | None" = field(default=None, repr=False)
+    _journal: "Journal | None" = field(default=None, repr=False)
 
     @property
     def rounds(self) -> RoundsConfig:
@@ -51,26 +53,26 @@ class Session:
             self._engine = Engine(self.policy, self.rounds.engine)
         return self._engine
 
+    def journal(self) -> "Journal":
+        """Every teacher call of the run."""
+        if self._journal is None:
+            from models.teachers.open import open_journal
+
+            self._journal = open_journal(self.rounds.teacher, self.folder)
+        return self._journal
+
     def teacher(self) -> "Teacher":
         if self._teacher is None:
-            from models.journal import Journal
-            from models.teacher import local_teacher, openai_teacher
+            from models.teachers.open import open_teacher
 
-            journal = Journal(self.folder / "journal.db")
-            config = self.rounds.teacher
-            if config.kind == "openai":
-                self._teacher = openai_teacher(config, journal)
-            else:
-                assert self.teacher_model is not None
-                self._teacher = local_teacher(self.engine(), self.teacher_model, journal)
+            self._teacher = open_teacher(self.rounds.teacher, self.folder, self.journal(), self.teacher_model, self.engine)
         return self._teacher
 
-    def local(self, checkpoint: Checkpoint) -> "Teacher":
-        """`checkpoint` as a teacher on the run's own engine: a policy may be its own."""
-        from models.journal import Journal
+    def policy_as_teacher(self, policy: Checkpoint) -> "Teacher":
+        """`policy` as its own teacher: self-revision."""
         from models.teacher import local_teacher
 
-        return local_teacher(self.engine(), checkpoint, Journal(self.folder / "journal.db"))
+        return local_teacher(self.engine(), policy, self.journal())
 
     def writer(self, source: Source, champion: Standing, number: int, seed: int) -> Writer:
         """Who answers the prompts of round `number`, besides the policy or in its place."""
@@ -90,9 +92,15 @@ class Session:
         """Before training: the engine gives back the GPU."""
         if self._engine is not None:
             self._engine.rest()
+            if self._teacher is not None and self._engine.on_gpu and getattr(self.rounds.teacher, "gpus", "") is None:
+                self._teacher.close()  # a server beside the engine has memory, too
 
     def close(self) -> None:
         self.trainer.close()
+        if self._teacher is not None:
+            self._teacher.close()
+        if self._journal is not None:
+            self._journal.close()
         if self._engine is not None:
             self._engine.close()
 
@@ -112,7 +120,7 @@ def open_session(folder: Path, config: RoundsConfig | HumanPairsConfig) -> Itera
     """
     with _locked(folder):
         policy = open_checkpoint(config.policy)
-        local = isinstance(config, RoundsConfig) and config.teacher.kind == "local"
+        local = isinstance(config, RoundsConfig) and config.teacher.kind in ("local", "vllm")
         teacher = open_checkpoint(config.teacher.model) if local else None  # type: ignore[union-attr]
         others = _open_others(config)
         _check_lengths(config, policy)

@@ -14,7 +14,7 @@ from models.checkpoint import Checkpoint, load_tokenizer
 from models.engine import Progress, Sampling, quiet
 from models.parse_revision import parse_revision
 from models.prompts import render, render_task
-from models.teacher import Teacher
+from models.teacher import Teacher, metered
 
 _KEPT = ("sample_id", "prompt_id", "prompt", "prompt_ids", "text", "token_ids", "stopped", "policy")
 
@@ -31,13 +31,14 @@ def revise(
     """The "revisions" dataset: one row a sample, in the order of the samples, encoded for `policy`, which will learn from them.
 
     Facts: `parsed` = `changed` + `unchanged`, `failures` by reason, and over the changed ones the mean `token_jaccard` and
-    `levenshtein` (characters) between answer and revision. Raises PlumblineError if the template does not fit.
+    `levenshtein` (characters) between answer and revision; `teacher` as models.teacher.metered says it. Raises PlumblineError if the template does not fit.
     """
 
     def make(_workdir: Path) -> tuple[Rows, dict[str, Any]]:
         rows, tokenizer = samples.records(), load_tokenizer(policy.path)
+        asked, usage = metered(teacher)
         conversations = [_conversation(config, row) for row in rows]
-        replies = teacher.complete(conversations, Sampling(config.temperature, 1.0, config.max_tokens), seed, progress)
+        replies = asked.complete(conversations, Sampling(config.temperature, 1.0, config.max_tokens), seed, progress)
         revisions = []
         for row, reply in zip(rows, replies, strict=True):
             revision = parse_revision(reply.text, reply.finish_reason, keep_fence=row["text"].lstrip().startswith(("```", "~~~")))
@@ -50,7 +51,7 @@ def revise(
                 "teacher": teacher.name,
             }
             revisions.append({name: row[name] for name in _KEPT} | made)
-        return revisions, _facts(revisions)
+        return revisions, _facts(revisions) | {"teacher": usage()}
 
     slice_ = {**config.model_dump(mode="json", exclude_none=True), "seed": seed}
     return build(folder, "revisions", slice_, make, [samples], {"teacher": teacher.name})
