@@ -16,7 +16,7 @@ from data_contracts.store import Dataset, Rows, build
 from models.chat import encode_answer, encode_prompt, end_token
 from models.checkpoint import Checkpoint, load_tokenizer
 from models.engine import Engine, Progress, Sampling, quiet
-from models.teacher import Teacher
+from models.teacher import Teacher, metered
 from tasks.prompts import read_conversation
 from tasks.sample import request_seed
 
@@ -34,6 +34,7 @@ class Writer:
     name: str
     temperature: float
     answer: "Callable[[Rows, Sampling, PreTrainedTokenizerFast, Progress], list[Answer | None]]"
+    usage: Callable[[], Row] | None = None  # of a teacher, since it was made: models.teacher.metered
 
 
 def sample_others(
@@ -47,7 +48,7 @@ def sample_others(
 ) -> Dataset:
     """The "samples" of `writers`, one a prompt and writer; `index` is the writer's place. `prompt_ids` are the policy's.
 
-    Facts: `samples`, and `missing` answers by writer's place and reason.
+    Facts: `samples`, `missing` answers by writer's place and reason, and what a teacher among them cost (`teacher_<place>`).
     """
 
     def make(_work: Path) -> tuple[Rows, dict[str, Any]]:
@@ -66,7 +67,8 @@ def sample_others(
                     missing[f"{place}: {answer[1] if answer else 'no answer'}"] += 1
                 else:
                     rows.append(row | _columns(answer, tokenizer) | {"policy": writer.name})
-        return rows, {"samples": len(rows), "missing": dict(missing)}
+        used = {f"teacher_{place}": writer.usage() for place, writer in enumerate(writers) if writer.usage}
+        return rows, {"samples": len(rows), "missing": dict(missing)} | used
 
     names = [[w.name, w.temperature] for w in writers]
     slice_ = {"top_p": config.top_p, "max_tokens": config.max_tokens, "seed": seed, "writers": names}
@@ -98,11 +100,13 @@ def checkpoint_writer(checkpoint: Checkpoint, temperature: float, engine: Engine
 def teacher_writer(teacher: Teacher, temperature: float, seed: int) -> Writer:
     """The teacher answers as itself; its replies are in the journal like all others."""
 
+    asked, usage = metered(teacher)
+
     def answer(rows: Rows, sampling: Sampling, _tokenizer: "PreTrainedTokenizerFast", progress: Progress) -> list[Answer | None]:
-        replies = teacher.complete([row["prompt"] for row in rows], sampling, seed, progress)
+        replies = asked.complete([row["prompt"] for row in rows], sampling, seed, progress)
         return [(r.text, r.finish_reason, None) for r in replies]
 
-    return Writer(teacher.name, temperature, answer)
+    return Writer(teacher.name, temperature, answer, usage)
 
 
 def file_writer(path: Path, prompt: str, answer: str, digest: str) -> Writer:

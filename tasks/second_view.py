@@ -11,7 +11,7 @@ from data_contracts.config_judge import JudgeConfig
 from data_contracts.records import PAIRS
 from data_contracts.store import Dataset, Rows, build
 from models.engine import Progress, quiet
-from models.teacher import Teacher
+from models.teacher import Teacher, metered
 from tasks.judge import Comparison, compare
 
 _MEANING = {"first": "agreed", "tie": "undecided", "second": "disagreed"}
@@ -27,13 +27,14 @@ def second_view(
 
     def make(work: Path) -> tuple[Rows, dict[str, Any]]:
         rows = pairs.records()
-        verdicts = compare([Comparison(r["prompt"], r["chosen"], r["rejected"]) for r in rows], config, teacher, seed, progress)
+        asked, usage = metered(teacher)
+        verdicts = compare([Comparison(r["prompt"], r["chosen"], r["rejected"]) for r in rows], config, asked, seed, progress)
         outcomes = [_MEANING[v.outcome] for v in verdicts]
         judged = [row | _scores(row, v.first_score, v.second_score) for row, v in zip(rows, verdicts, strict=True)]
         others = [row for row, outcome in zip(judged, outcomes, strict=True) if outcome != "agreed"]
         pq.write_table(pa.Table.from_pylist(others, schema=PAIRS), work / "disagreed.parquet")
         agreed = [row for row, outcome in zip(judged, outcomes, strict=True) if outcome == "agreed"]
-        return agreed, {"agreed": 0, "disagreed": 0, "undecided": 0} | Counter(outcomes)
+        return agreed, {"agreed": 0, "disagreed": 0, "undecided": 0} | Counter(outcomes) | {"teacher": usage()}
 
     slice_ = {**config.model_dump(mode="json"), "seed": seed}
     return build(folder, "pairs", slice_, make, [pairs], {"teacher": teacher.name})
