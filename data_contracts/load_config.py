@@ -181,7 +181,9 @@ def _files(config: RoundsConfig | HumanPairsConfig) -> list[tuple[str, str]]:
     if isinstance(config, HumanPairsConfig):
         return [("pairs.file", config.pairs.file)]
     recorded = [("method: file", w.file) for w in config.method.writers if w.kind == "file"]
-    return [("prompts.file", config.prompts.file), ("evaluate.benchmark", config.evaluate.benchmark), *recorded]
+    measured = [("evaluate.benchmark", config.evaluate.benchmark), ("evaluate.shots", config.evaluate.shots)]
+    named = [(key, value) for key, value in measured if value is not None and not value.startswith("hub:")]
+    return [("prompts.file", config.prompts.file), *named, *recorded]
 
 
 def _checkpoints(config: RoundsConfig | HumanPairsConfig) -> list[tuple[str, str]]:

@@ -12,8 +12,8 @@ from data_contracts.flatten import flatten
 from data_contracts.load_config import dump_config, load_config
 from flows.display import console, quiet_libraries, working
 from flows.server import PrefectServer
-from models.benchmark import load_benchmark
 from models.objectives.wrappers import configured
+from tasks.evaluate import prepare
 from tasks.import_recorded import check_recorded
 from tasks.pair import METHODS, revise_config
 from tasks.prompts import check_enough
@@ -41,7 +41,7 @@ def check(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
     except PlumblineError as error:
         raise PlumblineError(f"align: {error}") from None
     if isinstance(config, RoundsConfig):
-        load_benchmark(Path(config.evaluate.benchmark))
+        prepare(config.evaluate)
         if config.method.name == "recorded":
             check_recorded(config.prompts, config.rounds)
         else:

@@ -41,7 +41,7 @@ def round_flow(number: int) -> None:
     reference = s.policy if c.align.reference == "initial" else champion.model
     trained = step(f"{name}: align", align, folder / "align", pairs, c.align, champion.model, reference, seed, s.trainer)
     candidate = open_checkpoint(trained.folder / "model")
-    answers = step(f"{name}: evaluate", evaluate, folder / "evaluate", c.evaluate, candidate, s.engine())
+    answers = step(f"{name}: evaluate", evaluate, folder / "evaluate", c.evaluate, candidate, *s.measures())
     wins = step(f"{name}: win rate", win_rate, folder / "win_rate", answers, champion.answers, c.judge, s.teacher(), seed)
     decision = decide(answers, champion.answers, wins, c.promote)
     write_decision(folder / "decision.json", decision)

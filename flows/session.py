@@ -17,7 +17,10 @@ from data_contracts.config import HumanPairsConfig, RoundsConfig
 from data_contracts.config_pairs import Source
 from data_contracts.errors import PlumblineError
 from data_contracts.store import digest, file_digest
-from models.checkpoint import Checkpoint, load_tokenizer, open_checkpoint
+from models.benchmark import split_files
+from models.benchmark_hub import open_benchmark
+from models.checkpoint import Checkpoint, load_tokenizer, open_checkpoint, positions
+from models.parsers import asks_teacher
 from models.training.process import Trainer
 from tasks.lineage import Standing, standing
 from tasks.sample_others import Writer, checkpoint_writer, file_writer, teacher_writer
@@ -67,6 +70,11 @@ class Session:
 
             self._teacher = open_teacher(self.rounds.teacher, self.folder, self.journal(), self.teacher_model, self.engine)
         return self._teacher
+
+    def measures(self) -> tuple["Engine", "Teacher | None", Path]:
+        """What evaluating takes: the engine, who reads if a model does, and where runs side by side keep their answers."""
+        reader = self.teacher() if asks_teacher(self.rounds.evaluate.parser) else None
+        return self.engine(), reader, self.folder.parent / ".answers"
 
     def policy_as_teacher(self, policy: Checkpoint) -> "Teacher":
         """`policy` as its own teacher: self-revision."""
@@ -142,27 +150,20 @@ def _open_others(config: RoundsConfig | HumanPairsConfig) -> dict[str, Checkpoin
     others = {w.model: open_checkpoint(w.model) for w in config.method.writers if w.kind == "checkpoint"}
     for name, checkpoint in others.items():
         load_tokenizer(checkpoint.path)  # it must have a chat template
-        positions = _positions(checkpoint)
-        if positions and positions < config.engine.max_model_len:
+        limit = positions(checkpoint.path)
+        if limit and limit < config.engine.max_model_len:
             raise PlumblineError(
-                f"the model {name}, named by method {config.method.name}, takes {positions} tokens and engine.max_model_len is "
+                f"the model {name}, named by method {config.method.name}, takes {limit} tokens and engine.max_model_len is "
                 f"{config.engine.max_model_len}: lower it or name another model"
             )
     return others
 
 
-def _positions(checkpoint: Checkpoint) -> int | None:
-    """How many tokens the model takes, if its configuration says so."""
-    model = json.loads((checkpoint.path / "config.json").read_text())
-    positions: int | None = model.get("text_config", model).get("max_position_embeddings")
-    return positions
-
-
 def _check_lengths(config: RoundsConfig | HumanPairsConfig, policy: Checkpoint) -> None:
     """Raises PlumblineError for budgets of tokens that cannot all be kept."""
-    positions = _positions(policy)
-    if positions and config.validate_.max_tokens > positions:
-        raise PlumblineError(f"validate.max_tokens is {config.validate_.max_tokens}, but the policy takes {positions}: lower it")
+    limit = positions(policy.path)
+    if limit and config.validate_.max_tokens > limit:
+        raise PlumblineError(f"validate.max_tokens is {config.validate_.max_tokens}, but the policy takes {limit}: lower it")
     if isinstance(config, RoundsConfig) and config.sample.max_tokens >= config.engine.max_model_len:
         raise PlumblineError(
             f"sample.max_tokens {config.sample.max_tokens} leaves no room for a prompt in engine.max_model_len "
@@ -176,7 +177,7 @@ def _check_inputs(folder: Path, config: RoundsConfig | HumanPairsConfig, models:
     if isinstance(config, RoundsConfig):
         names["prompts.file"] = file_digest(Path(config.prompts.file))
         names |= {w.file: file_digest(Path(w.file)) for w in config.method.writers if w.kind == "file"}
-        names["evaluate.benchmark"] = digest([file_digest(p) for p in sorted(Path(config.evaluate.benchmark).glob("*.json"))])
+        names["evaluate.benchmark"] = digest([file_digest(p) for p in _benchmark_files(config.evaluate.benchmark)])
     else:
         names["pairs.file"] = file_digest(Path(config.pairs.file))
     path = folder / "inputs.json"
@@ -188,6 +189,10 @@ def _check_inputs(folder: Path, config: RoundsConfig | HumanPairsConfig, models:
             )
     else:
         path.write_text(json.dumps(names, indent=2))
+
+
+def _benchmark_files(reference: str) -> list[Path]:
+    return sorted(p for paths in split_files(open_benchmark(reference)).values() for p in paths)
 
 
 @contextmanager

@@ -28,13 +28,6 @@ CONFIG = {
 }
 CONTRAST = {"token_jaccard": 0.67, "character_edits": 3.2, "character_similarity": 0.9, "shared_prefix": 0.4}
 CONTRAST |= {"length_ratio": 1.02, "chosen_longer": 0.4, "near_identical": 0.01}
-    "token_jaccard": 0.67,
-    "character_edits": 3.2,
-    "shared_prefix": 0.4,
-    "length_ratio": 1.02,
-    "chosen_longer": 0.4,
-    "near_identical": 0.01,
-}
 
 
 def make_run(run: Path, rounds: int = 2, until: str = "promote") -> Path:
