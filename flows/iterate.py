@@ -14,6 +14,8 @@ from flows.display import console, quiet_libraries, working
 from flows.server import PrefectServer
 from models.objectives.serving import refuse_config
 from tasks.evaluate import prepare
+from tasks.import_recorded import check_recorded
+from tasks.pair import METHODS, revise_config
 from tasks.prompts import check_enough
 from tasks.revise import revision_prompt
 from tasks.summary import is_finished
@@ -40,7 +42,10 @@ def check(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
         raise PlumblineError(f"align: {error}") from None
     if isinstance(config, RoundsConfig):
         prepare(config.evaluate)
-        check_enough(Path(config.prompts.file), config.prompts.per_round, config.rounds)
+        if config.method.name == "recorded":
+            check_recorded(config.prompts, config.rounds)
+        else:
+            check_enough(Path(config.prompts.file), config.prompts.per_round, config.rounds)
         _check_templates(config)
         if config.teacher.kind == "openai" and not os.environ.get(config.teacher.api_key_env):
             raise PlumblineError(f"teacher.api_key_env names {config.teacher.api_key_env}, which is not set in the environment")
@@ -61,8 +66,8 @@ def _check_templates(config: RoundsConfig) -> None:
     """Fill each prompt template that the run will use once, with nothing of interest."""
     from models.prompts import render
 
-    if config.method == "clair":
-        revision_prompt(config.revise, "", "")
+    if "revise" in METHODS[config.method.name].stages:
+        revision_prompt(revise_config(config.revise, config.method.name), "", "")
     if config.judge.kind == "generation":
         render(config.judge.template, task="", answer_a="", answer_b="")
 
