@@ -45,12 +45,12 @@ def config_serves(config: RoundsConfig | HumanPairsConfig, lists: bool) -> Need:
     served = Need.REFERENCES if config.align.second_reference else Need(0)
     if isinstance(config, HumanPairsConfig):
         return served | (TRAINER if lists else PAIRS | _file_serves(Path(config.pairs.file)))
-    if config.method != "clair":
+    if config.method.own == "several":
         served |= Need.ON_POLICY
     if lists:
         return served | LISTS | Need.WIN_PROBABILITIES
     served |= PAIRS | Need.GOLD | Need.BASE | Need.REPROMPT | Need.CONFIDENCE | Need.WIN_PROBABILITIES | Need.UNCERTAINTY
-    if config.method == "clair":
+    if config.method.revised:
         served |= Need.RATIONALE
     if config.judge.kind == "likelihood":
         served |= Need.SCORES | Need.TWO_PROMPTS
