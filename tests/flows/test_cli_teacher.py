@@ -18,7 +18,7 @@ from models.teachers.open import open_journal, open_teacher
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "configs" / "demo.yaml"
-BATCH = ["teacher={kind: batch, model: big, price: {input: 5.0, output: 10.0}}", "judge={kind: generation}"]
+BATCH = ["teacher={kind: batch, model: big, price: {input: 5000.0, output: 10000.0}}", "judge={kind: generation}"]
 OPENAI = ["teacher={kind: openai, base_url: 'http://127.0.0.1:1/v1', model: big}", "judge={kind: generation}"]
 
 
@@ -70,7 +70,7 @@ def test_the_loop_of_a_batch(tmp_path: Path) -> None:
     assert ask(run) == [Reply("ok", "stop")] * 2
     shared = tmp_path / "runs" / "journal.db"
     listed = call("list", shared)
-    assert all(word in listed for word in ("big", "stop", "2", "6", "0.0000"))  # 2 calls, 6 tokens in, 50e-6 in money
+    assert all(word in listed for word in ("big", "stop", "2", "6", "0.0500"))  # calls, tokens read, money
     another = run_in(tmp_path / "runs" / "two", BATCH)
     assert ask(another) == [Reply("ok", "stop")] * 2  # paid for once, for all runs beside each other
 
