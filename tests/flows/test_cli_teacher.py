@@ -1,10 +1,12 @@
 """`plumbline teacher`: the loop of a batch as a user walks it, and a budget that is raised."""
 
+import io
 import json
 from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 from typer.testing import CliRunner
 
 from data_contracts.errors import PlumblineError
@@ -34,6 +36,13 @@ def call(*arguments: str | Path) -> str:
     return done.output
 
 
+def table(monkeypatch: pytest.MonkeyPatch, *journals: Path) -> str:
+    out = io.StringIO()
+    monkeypatch.setattr("flows.display._console", Console(file=out, width=120))
+    call("list", *journals)
+    return out.getvalue()
+
+
 def teacher_of(run: Path) -> Teacher:
     config = load_config(run / "config.yaml").teacher  # type: ignore[union-attr]
 
@@ -48,7 +57,7 @@ def ask(run: Path) -> list[Reply]:
     return teacher_of(run).complete(chats, Sampling(0.0, 1.0, 9), 0, quiet)  # type: ignore[arg-type]
 
 
-def test_the_loop_of_a_batch(tmp_path: Path) -> None:
+def test_the_loop_of_a_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = run_in(tmp_path / "runs" / "one", BATCH)
     with pytest.raises(PlumblineError, match="2 requests wait for a batch"):
         ask(run)
@@ -69,13 +78,13 @@ def test_the_loop_of_a_batch(tmp_path: Path) -> None:
     assert "2 added, 0 known; 0 requests still wait" in said
     assert ask(run) == [Reply("ok", "stop")] * 2
     shared = tmp_path / "runs" / "journal.db"
-    listed = call("list", shared)
+    listed = table(monkeypatch, shared)
     assert all(word in listed for word in ("big", "stop", "2", "6", "0.0500"))  # calls, tokens read, money
     another = run_in(tmp_path / "runs" / "two", BATCH)
     assert ask(another) == [Reply("ok", "stop")] * 2  # paid for once, for all runs beside each other
 
 
-def test_an_export_is_lines_of_json_without_control_characters(tmp_path: Path) -> None:
+def test_an_export_is_lines_of_json_without_control_characters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     journal = Journal(tmp_path / "j.db")
     asked = requests_of("m\x1b[2J", [[{"role": "user", "content": "\x1b[2J[bold]x"}]], {}, 0)
     journal.store([(asked[0], Reply("\x07 fine ’", "stop"))])
@@ -83,7 +92,7 @@ def test_an_export_is_lines_of_json_without_control_characters(tmp_path: Path) -
     assert json.loads(out)["reply"] == "\x07 fine ’" and out.rstrip("\n").isprintable()
     (tmp_path / "e.jsonl").write_text(out)
     assert "1 added" in call("import", tmp_path / "new.db", tmp_path / "e.jsonl")
-    assert "\x1b" not in call("list", tmp_path / "j.db")
+    assert "m?[2J" in table(monkeypatch, tmp_path / "j.db", tmp_path / "new.db")
 
 
 def test_a_place_without_a_journal_is_one_sentence(tmp_path: Path) -> None:
