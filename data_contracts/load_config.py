@@ -9,6 +9,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from data_contracts.config import PATH_KEYS, HumanPairsConfig, RoundsConfig, RunConfig, resolve_path
+from data_contracts.config_judge import check_judge
 from data_contracts.errors import PlumblineError
 
 _ADAPTER: TypeAdapter[RoundsConfig | HumanPairsConfig] = TypeAdapter(RunConfig)
@@ -133,10 +134,10 @@ def _check_together(config: RoundsConfig | HumanPairsConfig, where: str) -> None
         return
     if config.teacher.kind == "openai" and "@" in config.teacher.base_url:
         raise PlumblineError(f"{where}: teacher.base_url holds a user name or password: keep the key in teacher.api_key_env")
-    if config.judge.kind == "likelihood" and config.teacher.kind != "local":
-        raise PlumblineError(
-            f"{where}: judge.kind likelihood needs a local teacher (teacher.kind is {config.teacher.kind}): use generation"
-        )
+    try:
+        check_judge(config.judge, teacher_writes_only=config.teacher.kind == "openai")
+    except PlumblineError as error:
+        raise PlumblineError(f"{where}: {error}") from None
     if config.method == "on_policy_judge" and config.sample.n < 2:
         raise PlumblineError(f"{where}: method on_policy_judge compares answers to one prompt, so sample.n must be at least 2")
     if config.method == "clair" and config.sample.n > 1:

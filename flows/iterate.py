@@ -53,11 +53,11 @@ def check(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
 def _check_templates(config: RoundsConfig) -> None:
     """Fill each prompt template that the run will use once, with nothing of interest."""
     from models.prompts import render
+    from tasks.criteria import check_templates
 
     if config.method == "clair":
         render(config.revise.template, task="", student_solution="")
-    if config.judge.kind == "generation":
-        render(config.judge.template, task="", answer_a="", answer_b="")
+    check_templates(config.judge)
 
 
 def execute(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:

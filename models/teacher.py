@@ -31,19 +31,28 @@ class Teacher:
     """`complete(conversations, sampling, seed, progress)` gives one reply each, in order.
 
     `score(conversations, answers)` gives each answer's log-probability in nats, its end-of-sequence token included; servers
-    cannot, so theirs is None.
+    cannot, so theirs is None. `choose(conversations, choices, sampling, seed, progress)` is `complete` with every reply one of
+    `choices`, and `weigh(conversations, choices, progress)` gives the log-probability in nats of each of them as the reply.
     """
 
     name: str  # the server's model id, or the checkpoint's hash
     complete: Callable[[Sequence[Conversation], Sampling, int, Progress], list[Reply]]
     score: Callable[[Sequence[Conversation], Sequence[str]], list[float]] | None = None
+    choose: Callable[[Sequence[Conversation], Sequence[str], Sampling, int, Progress], list[Reply]] | None = None
+    weigh: Callable[[Sequence[Conversation], Sequence[str], Progress], list[list[float]]] | None = None
 
 
 def local_teacher(engine: Engine, checkpoint: Checkpoint, journal: Journal) -> Teacher:
     """The teacher whose weights are `checkpoint`, swapped into the engine only when something has to be asked."""
 
     def complete(conversations: Sequence[Conversation], sampling: Sampling, seed: int, progress: Progress) -> list[Reply]:
-        requests = requests_of(checkpoint.hash, conversations, asdict(sampling), seed)
+        return choose(conversations, (), sampling, seed, progress)
+
+    def choose(
+        conversations: Sequence[Conversation], choices: Sequence[str], sampling: Sampling, seed: int, progress: Progress
+    ) -> list[Reply]:
+        settings = asdict(sampling) | ({"choices": list(choices)} if choices else {})
+        requests = requests_of(checkpoint.hash, conversations, settings, seed)
         replies = journal.lookup([r.key for r in requests])
         missing = [r for r in requests if r.key not in replies]
         progress(len(replies), len(requests))
@@ -57,6 +66,7 @@ def local_teacher(engine: Engine, checkpoint: Checkpoint, journal: Journal) -> T
                 sampling,
                 [_seed(some[i]) for i in fits],
                 _after(len(replies), len(requests), progress),
+                choices,
             )
             answered = {i: Reply(c.text, c.finish_reason) for i, c in zip(fits, made, strict=True)}
             fresh = [(r, answered.get(i, Reply("", "too_long"))) for i, r in enumerate(some)]
@@ -69,7 +79,12 @@ def local_teacher(engine: Engine, checkpoint: Checkpoint, journal: Journal) -> T
         prompts = [encode_prompt(engine.tokenizer, c) for c in conversations]
         return engine.score(prompts, [encode_answer(engine.tokenizer, a) for a in answers])
 
-    return Teacher(checkpoint.hash, complete, score)
+    def weigh(conversations: Sequence[Conversation], choices: Sequence[str], progress: Progress) -> list[list[float]]:
+        values = score([c for c in conversations for _ in choices], [*choices] * len(conversations))
+        progress(len(conversations), len(conversations))
+        return [values[i : i + len(choices)] for i in range(0, len(values), len(choices))]
+
+    return Teacher(checkpoint.hash, complete, score, choose, weigh)
 
 
 def openai_teacher(config: OpenAITeacher, journal: Journal) -> Teacher:

@@ -5,7 +5,11 @@ One pattern serves both sides: whatever a parser would take for an identifier is
 
 import re
 
-IDENTIFIERS = ("task", "student_solution", "teacher_reasoning", "corrected_student_solution", "answer_a", "answer_b", "preferred")
+IDENTIFIERS = (
+    *("task", "student_solution", "teacher_reasoning", "corrected_student_solution", "answer_a", "answer_b", "preferred"),
+    *("judging_criteria", "given_answer", "final_score", "list_of_points", "point_to_check", "point_[0-9]{1,3}"),
+    *("answer_[0-9]{1,3}", "final_ranking", "chosen_criterion", "new_principle"),
+)
 FLAGS = re.IGNORECASE | re.ASCII  # ASCII: no look-alike letter folds into one of ours
 
 

@@ -11,7 +11,21 @@ from models.prompts import render, render_task, templates
 from models.prompts.identifiers import disarm
 
 # A template that was used is never edited: give the new text a new name, or old datasets pass for new ones.
-PINNED = {"brief-1": "d53ffece25577888", "minimal-1": "574b7fb515008763", "pairwise-1": "c313ace4462ff002"}
+PINNED = {
+    "brief-1": "d53ffece25577888",
+    "checklist-1": "0a5cb535b7573635",
+    "criterion-1": "4652dbc417c5f51d",
+    "minimal-1": "574b7fb515008763",
+    "pairwise-1": "c313ace4462ff002",
+    "pairwise-bare-1": "187d33f79e88c312",
+    "pairwise-by-1": "56a4016c7d0f23d4",
+    "point-bare-1": "08ff911763da8019",
+    "ranking-1": "4b08603c787ad5ad",
+    "reasons-1": "927931b2e7342d54",
+    "score-1": "e39e3f5116c97418",
+    "score-bare-1": "e868ef4f3281dbf5",
+    "verdict-1": "8d19e4945b1c4022",
+}
 
 
 def test_templates_are_the_pinned_versions():
