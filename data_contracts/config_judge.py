@@ -34,37 +34,37 @@ class JudgeConfig(Strict):
     max_tokens: PositiveInt = 1024
 
 
-def check_judge(config: JudgeConfig, teacher_writes_only: bool = False) -> None:
-    """Raises PlumblineError for settings that do not go together, or that a teacher which only writes cannot serve."""
+def check_judge(config: JudgeConfig, key: str = "judge", teacher_writes_only: bool = False) -> None:
+    """Raises PlumblineError for settings that do not go together, or that a teacher which only writes cannot serve; `key` is theirs in the config."""
     kind, asked = config.kind, config.kind in WRITING
     if kind == "likelihood" and teacher_writes_only:
-        raise PlumblineError("judge.kind likelihood needs a local teacher (this one only writes): use generation")
+        raise PlumblineError(f"{key}.kind likelihood needs a local teacher (this one only writes): use generation")
     if config.verdict == "choice" and teacher_writes_only:
         raise PlumblineError(
-            "judge.verdict choice needs a local teacher, whose engine constrains replies: use text or probability"
+            f"{key}.verdict choice needs a local teacher, whose engine constrains replies: use text or probability"
         )
     if (kind == "preference_model") != (config.model is not None):
         raise PlumblineError(
-            f"judge.kind is {kind}: judge.model, the folder of a preference model, goes with preference_model only"
+            f"{key}.kind is {kind}: {key}.model, the folder of a preference model, goes with preference_model only"
         )
     unasked = {"verdict": config.verdict != "text", "template": config.template is not None, "rubric": config.rubric is not None}
     unasked |= {"reasoning": config.reasoning, "criterion_first": config.criterion_first, "votes": config.votes > 1}
     wrong = [] if asked else [name for name, given in unasked.items() if given]
     if wrong:
-        raise PlumblineError(f"judge.kind {kind} asks no question, so judge.{wrong[0]} means nothing: remove it")
+        raise PlumblineError(f"{key}.kind {kind} asks no question, so {key}.{wrong[0]} means nothing: remove it")
     if kind == "listwise" and config.verdict != "text":
-        raise PlumblineError(f"judge.kind listwise is read from text: judge.verdict {config.verdict} is for the other kinds")
+        raise PlumblineError(f"{key}.kind listwise is read from text: {key}.verdict {config.verdict} is for the other kinds")
     if config.reasoning and config.verdict == "text":
         raise PlumblineError(
-            "judge.reasoning goes with the verdicts choice and probability: a text verdict has its reasons in it"
+            f"{key}.reasoning goes with the verdicts choice and probability: a text verdict has its reasons in it"
         )
     if config.criterion_first and (config.rubric is not None or kind == "checklist"):
         raise PlumblineError(
-            "judge.criterion_first chooses the criterion anew for each prompt: take away the rubric or checklist"
+            f"{key}.criterion_first chooses the criterion anew for each prompt: take away the rubric or checklist"
         )
     if config.votes > 1 and config.temperature == 0:
-        raise PlumblineError(f"judge.temperature 0 gives {config.votes} equal votes: raise it or set judge.votes to 1")
+        raise PlumblineError(f"{key}.temperature 0 gives {config.votes} equal votes: raise it or set {key}.votes to 1")
     if config.votes > 1 and config.verdict == "probability" and not config.reasoning:
         raise PlumblineError(
-            "the probability of a bare verdict is the same at every vote: set judge.reasoning or judge.votes to 1"
+            f"the probability of a bare verdict is the same at every vote: set {key}.reasoning or {key}.votes to 1"
         )

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows import cli_objectives
+from flows import cli_compare, cli_evaluate, cli_objectives
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -19,6 +19,9 @@ app = typer.Typer(
 embedded = typer.Typer(help="The small student and teacher that make the demo run anywhere.", no_args_is_help=True)
 app.add_typer(embedded, name="embedded")
 app.add_typer(cli_objectives.app, name="objectives")
+app.command()(cli_evaluate.evaluate)
+app.command()(cli_evaluate.score)
+cli_compare.register(app)
 
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key, for example align.epochs=2.")]
 RunDir = Annotated[Path | None, typer.Option(help="Where the run lives; runs/<name> if not given.")]
@@ -56,23 +59,6 @@ def status(folder: Folder) -> None:
 
     console().print(summary.render_status(summary.status(folder)))
     console().print(summary.render(summary.collect(folder)))
-
-
-@app.command()
-def sync(folder: Folder) -> None:
-    """Tell MLflow what it has missed of the run in FOLDER."""
-    from data_contracts.errors import PlumblineError
-    from tasks.summary import read_config
-    from tasks.tracking import mask, track, tracking_uri
-
-    read_config(folder)
-    try:
-        track(folder)
-    except Exception as error:  # whatever a server can do wrong
-        raise PlumblineError(
-            f"MLflow could not be told: {' '.join(str(error).split())[:300]}; try again when it answers"
-        ) from None
-    typer.echo(f"{mask(tracking_uri(folder))} knows everything in {folder}")
 
 
 @embedded.command()

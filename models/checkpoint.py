@@ -3,6 +3,7 @@
 Weights are safetensors only and remote code is never run: a folder that needs either is refused.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-_PARTS = ["*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "*.model", "*.jinja"]
-_PARTS += ["tokenizer*", "special_tokens_map.json", "vocab.json", "merges.txt"]
+PARTS = ["*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "*.model", "*.jinja"]
+PARTS += ["tokenizer*", "special_tokens_map.json", "vocab.json", "merges.txt"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def open_checkpoint(reference: str | Path) -> Checkpoint:
         raise PlumblineError(f"{path} holds no model: config.json is missing")
     if not any(path.glob("*.safetensors")):
         raise PlumblineError(f"{path} holds no safetensors weights, and no other format is loaded: convert the checkpoint first")
-    files = sorted({f for pattern in _PARTS for f in path.glob(pattern)})
+    files = sorted({f for pattern in PARTS for f in path.glob(pattern)})
     return Checkpoint(path.resolve(), digest([[f.name, file_digest(f)] for f in files]))
 
 
@@ -44,7 +45,7 @@ def _fetch(reference: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(reference, allow_patterns=_PARTS))
+        return Path(snapshot_download(reference, allow_patterns=PARTS))
     except (OSError, ValueError) as error:  # the hub's own errors are either of these
         said = " ".join(str(error).split())[:120]
         raise PlumblineError(
@@ -52,12 +53,19 @@ def _fetch(reference: str) -> Path:
         ) from None
 
 
-def load_tokenizer(path: Path) -> "PreTrainedTokenizerFast":
-    """Raises PlumblineError if the tokenizer has no chat template: prompts are conversations."""
+def positions(path: Path) -> int | None:
+    """How many tokens the model takes, if its configuration says so."""
+    config = json.loads((path / "config.json").read_text())
+    limit: int | None = config.get("text_config", config).get("max_position_embeddings")
+    return limit
+
+
+def load_tokenizer(path: Path, chat: bool = True) -> "PreTrainedTokenizerFast":
+    """Raises PlumblineError if `chat` and the tokenizer has no chat template, or if it names no end of sequence."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-    if not tokenizer.chat_template:
+    if chat and not tokenizer.chat_template:
         raise PlumblineError(f"the tokenizer in {path} has no chat template: add chat_template.jinja to the checkpoint")
     if tokenizer.eos_token_id is None:
         raise PlumblineError(f"the tokenizer in {path} names no end-of-sequence token: set eos_token in tokenizer_config.json")

@@ -42,6 +42,7 @@ REASONS = {
     "no_assistant_turn": "a conversation does not end with an answer",
     "empty_conversation": "there is no turn before the answers",
     "prompts_differ": "chosen and rejected answer different conversations",
+    "no_probability": "the probability that is asked for is no number from 0 to 1",
     "refused_by_template": "the policy's chat template does not accept the conversation",
 }
 

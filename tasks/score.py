@@ -1,88 +1,81 @@
-"""Score: every answer's place among the answers to its prompt, from any judge.
+"""Scores of parsed answers: means with clustered intervals, upstream's own aggregation, and what distinguishes two models."""
 
-A judge that scores answers by themselves gives its scores. One that compares gives the full win matrix of a prompt's K answers,
-K (K - 1) / 2 pairs in both orders: the score is the win rate, and the ranks are the order that agrees most with all comparisons,
-found exactly for K <= 8 (TSPRank's idea, arXiv 2411.12064; see models.objectives.aggregate.best_order) and by win rate beyond.
-"""
-
-import math
+from collections import defaultdict
 from collections.abc import Sequence
-from itertools import combinations
-from pathlib import Path
 from typing import Any
 
-from data_contracts.config_judge import JudgeConfig
-from data_contracts.store import Dataset, Rows, build
-from models.engine import Progress, quiet
-from models.objectives.aggregate import best_order, win_rates
-from models.teacher import Teacher
-from tasks.comparison import Verdict, mean_of
-from tasks.judge import by_prompt, judge_groups, judge_name, judge_slice, score_answers, scores_answers
+from data_contracts.store import Rows
+from models.benchmark import SPLITS, Question
+from models.parsers import Parsed
+from models.statistics import mean_interval
 
 
-def score(
-    folder: Path, samples: Dataset, config: JudgeConfig, teacher: Teacher, seed: int, progress: Progress = quiet
-) -> Dataset:
-    """The "scores" dataset: one row per answer. facts: `answers`, `unscored`, and the `mean` score.
+def metric_name(benchmark: str, parser: str, split: str) -> str:
+    """`embedded-1.strict-1.overall`: a score means nothing without the benchmark and the parser that gave it."""
+    return f"{benchmark}.{parser}.{split}"
 
-    Raises PlumblineError as tasks.judge.compare does.
-    """
 
-    def make(_workdir: Path) -> tuple[Rows, dict[str, Any]]:
-        groups = by_prompt(samples.records())
-        rows = (_scored if scores_answers(config) else _compared)(groups, config, teacher, seed, progress)
-        known = [row["score"] for row in rows if row["score"] is not None]
-        facts = {
-            "answers": len(rows),
-            "unscored": len(rows) - len(known),
-            "mean": sum(known) / len(known) if known else None,
+def scored_rows(
+    questions: Sequence[Question], prompts: Sequence[str], responses: Sequence[str], parsed: Sequence[Parsed]
+) -> Rows:
+    """The columns of an answers dataset that scoring knows, one row a question."""
+    return [
+        {
+            "question_id": question.id,
+            "split": question.split,
+            "benchmark": question.benchmark,
+            "question": question.content,
+            "prompt": prompt,
+            "response": response,
+            "parsed": read.value,
+            "score": read.score,
         }
-        return rows, facts
-
-    return build(folder, "scores", judge_slice(config, seed), make, [samples], {"teacher": teacher.name})
-
-
-def win_matrix(count: int, verdicts: Sequence[Verdict]) -> list[list[float]]:
-    """P(answer i beats answer j) of `count` answers from the verdicts on all their pairs, in the order of combinations."""
-    wins = [[math.nan] * count for _ in range(count)]
-    for (i, j), verdict in zip(combinations(range(count), 2), verdicts, strict=True):
-        wins[i][j], wins[j][i] = verdict.win_probability, 1 - verdict.win_probability
-    return wins
+        for question, prompt, response, read in zip(questions, prompts, responses, parsed, strict=True)
+    ]
 
 
-def ranks(scores: Sequence[float | None]) -> list[int | None]:
-    """1 for the highest; equal scores share the better rank; None where there is no score."""
-    return [None if s is None else 1 + sum(other is not None and other > s for other in scores) for s in scores]
+def metrics(rows: Rows) -> dict[str, Any]:
+    """By split and "overall" (`metrics`), by source benchmark (`benchmarks`), and as upstream adds up (`official`).
 
-
-def _scored(groups: list[Rows], config: JudgeConfig, teacher: Teacher, seed: int, progress: Progress) -> Rows:
-    answers = [(row["prompt"], row["text"]) for group in groups for row in group]
-    votes = iter(score_answers(answers, config, teacher, seed, progress))
-    name, made = judge_name(config, teacher), []
-    for group in groups:
-        given = [next(votes) for _ in group]
-        scores = [mean_of(v) for v in given]
-        for row, value, rank, vote in zip(group, scores, ranks(scores), given, strict=True):
-            made.append(_row(row, value, rank, vote, name))
-    return made
-
-
-def _compared(groups: list[Rows], config: JudgeConfig, teacher: Teacher, seed: int, progress: Progress) -> Rows:
-    name, made = judge_name(config, teacher), []
-    for group, verdicts in zip(groups, judge_groups(groups, config, teacher, seed, progress), strict=True):
-        wins = win_matrix(len(group), verdicts)
-        order = best_order(wins)
-        for i, (row, rate) in enumerate(zip(group, win_rates(wins), strict=True)):
-            made.append(_row(row, rate, order.index(i) + 1, None, name))
-    return made
-
-
-def _row(sample: dict[str, Any], value: float | None, rank: int | None, votes: Any, judge_: str) -> dict[str, Any]:
+    Each of the first two maps to mean, low, high, rows, distinct and unparsed; the interval is for 95 %, clustered by distinct
+    question, and the mean is over all rows.
+    """
+    by_split, by_benchmark = defaultdict(list), defaultdict(list)
+    for row in rows:
+        by_split[row["split"]].append(row)
+        by_benchmark[row["benchmark"]].append(row)
+    present = [split for split in SPLITS if split in by_split]
     return {
-        "sample_id": sample["sample_id"],
-        "prompt_id": sample["prompt_id"],
-        "score": value,
-        "rank": rank,
-        "votes": votes,
-        "judge": judge_,
+        "metrics": {split: _metric(by_split[split]) for split in present} | {"overall": _metric(rows)},
+        "benchmarks": {name: _metric(group) for name, group in sorted(by_benchmark.items())},
+        "official": official_scores(rows),
     }
+
+
+def official_scores(rows: Rows) -> dict[str, float]:
+    """MixEval's `score.json`: "overall" and each source benchmark, as fractions.
+
+    Upstream rounds the mean of each split to three decimals, by source benchmark too, and then averages the two splits' rounded
+    values by their numbers of rows (`compute_metrics.py`).
+    """
+    means: dict[str, dict[str, tuple[float, int]]] = {}
+    for split in SPLITS:
+        groups = defaultdict(list)
+        for row in rows:
+            if row["split"] == split:
+                groups["overall"].append(row["score"])
+                groups[row["benchmark"]].append(row["score"])
+        means[split] = {name: (round(sum(scores) / len(scores), 3), len(scores)) for name, scores in groups.items()}
+    free, choice = (means[split] for split in SPLITS)
+    official = {}
+    for name in sorted(free.keys() | choice.keys(), key=lambda name: (name != "overall", name)):
+        (f, n), (c, m) = free.get(name, (0.0, 0)), choice.get(name, (0.0, 0))
+        official[name] = f * (n / (n + m)) + c * (m / (n + m))
+    return official
+
+
+def _metric(rows: Rows) -> dict[str, float]:
+    clusters = [row["question"] for row in rows]
+    interval = mean_interval([row["score"] for row in rows], clusters)
+    counts = {"rows": len(rows), "distinct": len(set(clusters)), "unparsed": sum(row["parsed"] is None for row in rows)}
+    return interval.as_dict() | counts

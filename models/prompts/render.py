@@ -20,6 +20,11 @@ def templates() -> list[str]:
     return sorted(path.stem for path in _FOLDER.glob("*.jinja"))
 
 
+def template_source(template: str) -> str:
+    """The text of a template as it lies on disk."""
+    return (_FOLDER / f"{template}.jinja").read_text(encoding="utf-8")
+
+
 def slots(template: str) -> set[str]:
     """The names of the values that `template` is filled from. Raises PlumblineError if there is no such template."""
     if template not in templates():
@@ -36,7 +41,7 @@ def render(template: str, **values: str | Sequence[str]) -> str:
     if needs != set(values):
         raise PlumblineError(
             f"the prompt template {template!r} is filled from {_names(needs)}, but is used here with {_names(set(values))}: "
-            "name a template made for this stage"
+            "name a template made for this stage, and give it what it needs"
         )
     return _load(template)[0].render(
         {name: disarm(v) if isinstance(v, str) else [disarm(item) for item in v] for name, v in values.items()}
@@ -58,7 +63,7 @@ def _load(template: str) -> tuple["Template", set[str]]:
     from jinja2 import Environment, StrictUndefined, meta
 
     environment = Environment(undefined=StrictUndefined, autoescape=False)  # plain text, not markup
-    source = (_FOLDER / f"{template}.jinja").read_text(encoding="utf-8")
+    source = template_source(template)
     return environment.from_string(source), meta.find_undeclared_variables(environment.parse(source))
 
 

@@ -14,7 +14,7 @@ from models.teacher import Teacher
 from tasks.comparison import mutual_information
 from tasks.criteria import check_templates
 from tasks.judge import Comparison, agreement, compare, judge, judge_name, judge_slice
-from tasks.score import score
+from tasks.rate import rate
 from tests.tasks.test_judge import QUESTION, sample
 
 COMPARISONS = [Comparison(QUESTION, "short", "a longer one"), Comparison(QUESTION, "the longest of all", "tiny")]
@@ -195,7 +195,7 @@ def test_a_listwise_judge_sees_each_list_whole_in_both_orders(tmp_path):
 @pytest.mark.parametrize("kind", ["generation", "listwise", "pointwise", "likelihood"])
 def test_scores_rank_the_answers_of_each_prompt(tmp_path, kind):
     samples = dataset(tmp_path, ["bb", "a", "cccc", "ddd", "bb"])
-    made = score(tmp_path / "score", samples, JudgeConfig(kind=kind), by_length(), 0)
+    made = rate(tmp_path / "score", samples, JudgeConfig(kind=kind), by_length(), 0)
     got = {r["sample_id"]: (r["score"], r["rank"]) for r in made.records()}
     assert [got[f"p/{i}"][1] for i in (1, 3, 2)] == [5, 2, 1] and got["q/0"][1] == 1
     if kind in ("generation", "listwise"):
@@ -215,7 +215,7 @@ def test_the_win_matrix_resolves_a_circle_by_the_best_order(tmp_path):
     teacher = replace(by_length(), weigh=weigh)
     rows = [sample("p", i, text) for i, text in enumerate("cab")]
     samples = build(tmp_path / "sample", "samples", {}, lambda _: (rows, {}))
-    made = score(tmp_path / "score", samples, JudgeConfig(verdict="probability"), teacher, 0)
+    made = rate(tmp_path / "score", samples, JudgeConfig(verdict="probability"), teacher, 0)
     ranks = {row["sample_id"]: row["rank"] for row in made.records()}
     assert [ranks[f"p/{i}"] for i in range(3)] == [3, 1, 2]  # a > b > c agrees by .9 + .8 + .4, more than any other order
 

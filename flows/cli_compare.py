@@ -1,0 +1,80 @@
+"""`plumbline compare`, `plumbline rollback`, `plumbline sync`: rounds beside each other, and a step back."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Folder = Annotated[Path, typer.Argument(help="A run's folder, for example runs/demo.")]
+
+
+def compare(
+    a: Annotated[str, typer.Argument(help="A run's folder (its champion), or FOLDER#round-k.")],
+    b: Annotated[str, typer.Argument(help="The same, to compare with A.")],
+    as_json: Annotated[bool, typer.Option("--json", help="The same for programs.")] = False,
+) -> None:
+    """Show what changed from A to B: configuration, data, scores with significance, and answers."""
+    from tasks.compare import compare as beside
+    from tasks.compare import open_side
+
+    found = beside(open_side(a), open_side(b))
+    if as_json:
+        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    from flows.display import console
+    from tasks.compare_text import render
+
+    for part in render(found):
+        console().print(part)
+
+
+def rollback(
+    folder: Folder,
+    reason: Annotated[str, typer.Option(help="Why; kept in the run folder and in MLflow.")],
+    to: Annotated[str | None, typer.Option(help="round-k, or round-0 for the start; the previous champion if not given.")] = None,
+) -> None:
+    """Make an earlier model champion again: the next round starts from it."""
+    from tasks.lineage import champions, roll_back, round_number
+    from tasks.summary import read_config
+
+    read_config(folder)
+    made = roll_back(folder, None if to is None else round_number(to), reason)
+    now = champions(folder)[-1]
+    typer.echo(
+        f"round-{now} is champion already: nothing changed"
+        if made is None
+        else f"round-{made.to} is champion again (it was round-{made.source}); the next round starts from it"
+    )
+    problem = _tell(folder)
+    if problem:
+        typer.echo(f"{problem}; plumbline sync {folder} tells it when it answers", err=True)
+
+
+def sync(folder: Folder) -> None:
+    """Tell MLflow what it has missed of the run in FOLDER."""
+    from data_contracts.errors import PlumblineError
+    from tasks.summary import read_config
+
+    read_config(folder)
+    problem = _tell(folder)
+    if problem:
+        raise PlumblineError(f"{problem}; try again when it answers")
+
+
+def _tell(folder: Path) -> str | None:
+    """Bring MLflow up to date, or say in a sentence why that is not possible."""
+    from tasks.tracking import mask, track, tracking_uri
+
+    try:
+        track(folder)
+    except Exception as error:  # whatever a server can do wrong
+        return f"MLflow could not be told: {' '.join(str(error).split())[:300]}"
+    typer.echo(f"{mask(tracking_uri(folder))} knows everything in {folder}")
+    return None
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(compare)
+    app.command()(rollback)
+    app.command()(sync)
