@@ -35,7 +35,10 @@ class JudgeConfig(Strict):
 
 
 def check_judge(config: JudgeConfig, key: str = "judge", teacher_writes_only: bool = False) -> None:
-    """Raises PlumblineError for settings that do not go together, or that a teacher which only writes cannot serve; `key` is theirs in the config."""
+    """Raises PlumblineError for settings that do not go together, or that a teacher which only writes cannot serve.
+
+    `key` is their place in the configuration.
+    """
     kind, asked = config.kind, config.kind in WRITING
     if kind == "likelihood" and teacher_writes_only:
         raise PlumblineError(f"{key}.kind likelihood needs a local teacher (this one only writes): use generation")

@@ -12,7 +12,7 @@ from data_contracts.flatten import flatten
 from data_contracts.load_config import dump_config, load_config
 from flows.display import console, quiet_libraries, working
 from flows.server import PrefectServer
-from models.objectives.wrappers import configured
+from models.objectives.serving import refuse_config
 from tasks.evaluate import prepare
 from tasks.import_recorded import check_recorded
 from tasks.pair import METHODS, revise_config
@@ -37,7 +37,7 @@ def check(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
     same run.
     """
     try:
-        configured(config.align.objective, config.align.wrappers)
+        refuse_config(config)
     except PlumblineError as error:
         raise PlumblineError(f"align: {error}") from None
     if isinstance(config, RoundsConfig):
