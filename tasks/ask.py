@@ -21,7 +21,10 @@ def ask_text(prompts: Sequence[str], config: JudgeConfig, teacher: Teacher, seed
 def ask_bare(
     prompts: Sequence[str], choices: Sequence[str], config: JudgeConfig, teacher: Teacher, seed: int, progress: Progress
 ) -> list[str]:
-    """Replies that are one of `choices`, by constrained decoding. Raises PlumblineError for a teacher that cannot constrain."""
+    """Replies that are one of `choices`, by constrained decoding; empty where the prompt was too long.
+
+    Raises PlumblineError for a teacher that cannot constrain.
+    """
     if teacher.choose is None:
         raise PlumblineError(f"judge.verdict choice needs a local teacher, and {teacher.name} is none: use text or probability")
     conversations = _reasoned(prompts, choices, config, teacher, seed, progress)

@@ -31,7 +31,9 @@ def by_generation(
         said = ["tie" if a == b else "first" if a > b else "second" for a, b in weights]
     else:
         if config.verdict == "choice":
-            said = [_LETTERS[reply] for reply in ask_bare(prompts, tuple(_LETTERS), config, teacher, seed, progress)]
+            said = [
+                _LETTERS.get(reply, "unparsed") for reply in ask_bare(prompts, tuple(_LETTERS), config, teacher, seed, progress)
+            ]
         else:
             said = [parse_verdict(reply) for reply in ask_text(prompts, config, teacher, seed, progress)]
         shares = [POINTS[verdict] for verdict in said]

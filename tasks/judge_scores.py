@@ -32,7 +32,7 @@ def by_score(
         weights = weigh_bare(prompts, _SCALE, config, teacher, seed, progress)
         scores = [sum(p * n for p, n in zip(row, range(LOWEST, HIGHEST + 1), strict=True)) for row in weights]
     elif config.verdict == "choice":
-        scores = [float(reply) for reply in ask_bare(prompts, _SCALE, config, teacher, seed, progress)]
+        scores = [float(reply) if reply else None for reply in ask_bare(prompts, _SCALE, config, teacher, seed, progress)]
     else:
         read = [parse_score(reply) for reply in ask_text(prompts, config, teacher, seed, progress)]
         scores = [None if score is None else float(score) for score in read]
@@ -59,11 +59,15 @@ def by_checklist(
         prompts = [
             render(criteria.template, task=render_task(p), answer=text, point=point) for p, text in repeated for point in points
         ]
+        each: Votes
         if config.verdict == "probability":
             each = [yes for yes, _ in weigh_bare(prompts, _YES_NO, config, teacher, seed, progress)]
         else:
-            each = [float(said == "yes") for said in ask_bare(prompts, _YES_NO, config, teacher, seed, progress)]
-        met = [each[i : i + len(points)] for i in range(0, len(each), len(points))]
+            each = [
+                float(said == "yes") if said else None for said in ask_bare(prompts, _YES_NO, config, teacher, seed, progress)
+            ]
+        rows = [[v for v in each[i : i + len(points)] if v is not None] for i in range(0, len(each), len(points))]
+        met = [row if len(row) == len(points) else None for row in rows]
     shares = [None if row is None else sum(w * m for w, m in zip(weights, row, strict=True)) / sum(weights) for row in met]
     return _grouped(shares, config.votes)
 

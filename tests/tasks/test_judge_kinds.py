@@ -66,7 +66,7 @@ def by_length(asked: list[str] | None = None, first_bonus: float = 0.0) -> Teach
         rows = weigh(conversations, [c for c in choices if c != "tie"], progress)
         return [Reply(choices[max(range(len(row)), key=row.__getitem__)], "stop") for row in rows]
 
-    return Teacher("length", complete, lambda _, texts: [float(len(t)) for t in texts], choose, weigh)
+    return Teacher("length", complete, lambda _, texts: [float(len(t)) for t in texts], choose=choose, weigh=weigh)
 
 
 ALL = [
