@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_contracts.config import HumanPairsConfig, RoundsConfig
+from data_contracts.config_pairs import Source
 from data_contracts.errors import PlumblineError
 from data_contracts.store import digest, file_digest
 from models.benchmark import split_files
 from models.benchmark_hub import open_benchmark
-from models.checkpoint import Checkpoint, open_checkpoint, positions
+from models.checkpoint import Checkpoint, load_tokenizer, open_checkpoint, positions
 from models.parsers import asks_teacher
 from models.training.process import Trainer
+from tasks.lineage import Standing, standing
+from tasks.sample_others import Writer, checkpoint_writer, file_writer, teacher_writer
 
 if TYPE_CHECKING:
     from models.engine import Engine
@@ -35,6 +38,7 @@ class Session:
     trainer: Trainer
     policy: Checkpoint
     teacher_model: Checkpoint | None = None
+    others: dict[str, Checkpoint] = field(default_factory=dict)  # what the pair method samples besides, by its name in the config
     _engine: "Engine | None" = field(default=None, repr=False)
     _teacher: "Teacher | None" = field(default=None, repr=False)
     _journal: "Journal | None" = field(default=None, repr=False)
@@ -78,6 +82,20 @@ class Session:
 
         return local_teacher(self.engine(), policy, self.journal())
 
+    def writer(self, source: Source, champion: Standing, number: int, seed: int) -> Writer:
+        """Who answers the prompts of round `number`, besides the policy or in its place."""
+        if source.kind == "file":
+            path = Path(source.file)
+            return file_writer(path, source.prompt, source.answer, file_digest(path))
+        temperature = self.rounds.sample.temperature if source.temperature is None else source.temperature
+        if source.kind == "teacher":
+            return teacher_writer(self.teacher(), temperature, seed)
+        if source.kind == "checkpoint":
+            return checkpoint_writer(self.others[source.model], temperature, self.engine())
+        before = standing(self.folder, self.policy, number - 1).model
+        model = {"policy": champion.model, "initial": self.policy, "previous": before}[source.kind]
+        return checkpoint_writer(model, temperature, self.engine())
+
     def align_alone(self) -> None:
         """Before training: the engine gives back the GPU."""
         if self._engine is not None:
@@ -112,9 +130,10 @@ def open_session(folder: Path, config: RoundsConfig | HumanPairsConfig) -> Itera
         policy = open_checkpoint(config.policy)
         local = isinstance(config, RoundsConfig) and config.teacher.kind in ("local", "vllm")
         teacher = open_checkpoint(config.teacher.model) if local else None  # type: ignore[union-attr]
+        others = _open_others(config)
         _check_lengths(config, policy)
-        _check_inputs(folder, config, policy, teacher)
-        session = Session(folder, config, Trainer(folder / "logs" / "trainer.log"), policy, teacher)
+        _check_inputs(folder, config, {"policy": policy} | ({"teacher.model": teacher} if teacher else {}) | others)
+        session = Session(folder, config, Trainer(folder / "logs" / "trainer.log"), policy, teacher, others)
         _current.append(session)
         try:
             session.trainer.warm()
@@ -122,6 +141,22 @@ def open_session(folder: Path, config: RoundsConfig | HumanPairsConfig) -> Itera
         finally:
             _current.pop()
             session.close()
+
+
+def _open_others(config: RoundsConfig | HumanPairsConfig) -> dict[str, Checkpoint]:
+    """The checkpoints that the pair method names. Raises PlumblineError for one that cannot answer the run's prompts."""
+    if not isinstance(config, RoundsConfig):
+        return {}
+    others = {w.model: open_checkpoint(w.model) for w in config.method.writers if w.kind == "checkpoint"}
+    for name, checkpoint in others.items():
+        load_tokenizer(checkpoint.path)  # it must have a chat template
+        limit = positions(checkpoint.path)
+        if limit and limit < config.engine.max_model_len:
+            raise PlumblineError(
+                f"the model {name}, named by method {config.method.name}, takes {limit} tokens and engine.max_model_len is "
+                f"{config.engine.max_model_len}: lower it or name another model"
+            )
+    return others
 
 
 def _check_lengths(config: RoundsConfig | HumanPairsConfig, policy: Checkpoint) -> None:
@@ -136,11 +171,12 @@ def _check_lengths(config: RoundsConfig | HumanPairsConfig, policy: Checkpoint) 
         )
 
 
-def _check_inputs(folder: Path, config: RoundsConfig | HumanPairsConfig, policy: Checkpoint, teacher: Checkpoint | None) -> None:
+def _check_inputs(folder: Path, config: RoundsConfig | HumanPairsConfig, models: dict[str, Checkpoint]) -> None:
     """Raises PlumblineError if a file or model that the run began with has another content by now."""
-    names = {"policy": policy.hash} | ({"teacher.model": teacher.hash} if teacher else {})
+    names = {name: model.hash for name, model in models.items()}
     if isinstance(config, RoundsConfig):
         names["prompts.file"] = file_digest(Path(config.prompts.file))
+        names |= {w.file: file_digest(Path(w.file)) for w in config.method.writers if w.kind == "file"}
         names["evaluate.benchmark"] = digest([file_digest(p) for p in _benchmark_files(config.evaluate.benchmark)])
     else:
         names["pairs.file"] = file_digest(Path(config.pairs.file))
