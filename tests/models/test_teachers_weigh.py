@@ -40,14 +40,9 @@ def test_the_older_interface_says_the_same():
 @pytest.mark.parametrize(
     "choice",
     [
-        {},
-        {"logprobs": None},
-        {"logprobs": []},
-        {"logprobs": {"content": None}},
-        {"logprobs": {"content": [3]}},
-        chat([("A", 0)], 2),
-    ]
-    + [chat([("A", "x"), (4, 0.0)]), {"logprobs": {"content": [{"top_logprobs": "A"}]}}],
+        *({}, {"logprobs": None}, {"logprobs": []}, {"logprobs": {"content": None}}, {"logprobs": {"content": [3]}}),
+        *(chat([("A", 0)], 2), chat([("A", "x"), (4, 0.0)]), {"logprobs": {"content": [{"top_logprobs": "A"}]}}),
+    ],
 )
 def test_what_is_no_single_token_with_candidates_is_a_reply_like_any_other(choice):
     assert reply_in(body(choice)).text == "A"

@@ -66,9 +66,8 @@ def by_length(asked: list[str] | None = None, first_bonus: float = 0.0) -> Teach
         return [Reply(choices[max(range(len(row)), key=row.__getitem__)], "stop") for row in rows]
 
     def score(conversations, texts):
-        return [
-            logp(c, t) if "Reply with the verdict alone" in c[-1]["content"] else len(t) for c, t in zip(conversations, texts)
-        ]
+        asked = zip(conversations, texts, strict=True)
+        return [logp(c, t) if "Reply with the verdict alone" in c[-1]["content"] else len(t) for c, t in asked]
 
     def logp(conversation, text):
         choices = conversation[-1]["content"].split("one of: ")[1].strip().split(" / ")
