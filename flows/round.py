@@ -35,6 +35,15 @@ def round_flow(number: int) -> None:
     trained = step(f"{name}: align", align, folder / "align", pairs, c.align, champion.model, reference, seed, s.trainer)
     candidate = open_checkpoint(trained.folder / "model")
     answers = step(f"{name}: evaluate", evaluate, folder / "evaluate", c.evaluate, candidate, s.engine())
+    for kept in sorted((trained.folder / "epochs").glob("epoch-*")):
+        step(
+            f"{name}: evaluate {kept.name}",
+            evaluate,
+            folder / f"evaluate_{kept.name}",
+            c.evaluate,
+            open_checkpoint(kept),
+            s.engine(),
+        )
     wins = step(f"{name}: win rate", win_rate, folder / "win_rate", answers, champion.answers, c.judge, s.teacher(), seed)
     decision = decide(answers, champion.answers, wins, c.promote)
     write_decision(folder / "decision.json", decision)

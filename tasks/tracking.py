@@ -7,7 +7,6 @@ Tracking is a projection of the folder. `track` logs what is finished there and 
 import json
 import re
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ from data_contracts.store import Dataset, open_dataset
 from models.checkpoint import open_checkpoint
 from tasks import summary, tracking_models
 from tasks.evaluate import metric_name
+from tasks.failure import clear_failure as clear_failure
+from tasks.failure import read_failure, write_failure
 from tasks.figures import scores_figure, training_figure
 from tasks.lineage import champions, read_rollbacks
 from tasks.promote import read_decision
@@ -62,20 +63,12 @@ def track(run: Path) -> None:
 
 
 def mark_failed(run: Path, sentence: str) -> None:
-    """Keep in the run folder why a run stopped, and tell MLflow: the run is FAILED until `clear_failure` and the next `track`.
+    """Keep in the run folder why a run stopped, and tell MLflow: the run is FAILED until `clear_failure` and `track`.
 
     Raises whatever the tracking server raises; what was kept is told by the next `track`.
     """
-    partial = run / ".failed.json.partial"
-    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    partial.write_text(json.dumps({"sentence": sentence, "when": when}, ensure_ascii=False), encoding="utf-8")
-    partial.replace(run / "failed.json")
+    write_failure(run, sentence)
     track(run)
-
-
-def clear_failure(run: Path) -> None:
-    """The run goes on."""
-    (run / "failed.json").unlink(missing_ok=True)
 
 
 def is_told(run: Path) -> bool:
@@ -103,9 +96,8 @@ def _finished(run: Path) -> list[str]:
 
 def _log_status(client: Any, run: Path, config: Mapping[str, Any], state: Mapping[str, Any]) -> None:
     """RUNNING, FAILED with its sentence, or FINISHED."""
-    run_id, failed = state["run_id"], run / "failed.json"
-    if failed.exists():
-        sentence = json.loads(failed.read_text(encoding="utf-8"))["sentence"]
+    run_id, sentence = state["run_id"], read_failure(run)
+    if sentence is not None:
         client.set_tag(run_id, "plumbline.failure", sentence[:5000])
         for gate in sorted(run.glob("**/validate_*.failed/gate.json")):
             client.log_artifact(run_id, str(gate), f"gates/{gate.parent.relative_to(run).as_posix()}")
