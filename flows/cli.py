@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows import cli_compare, cli_objectives, cli_sweep
+from flows import cli_compare, cli_evaluate, cli_objectives, cli_sweep
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -19,6 +19,8 @@ app = typer.Typer(
 embedded = typer.Typer(help="The small student and teacher that make the demo run anywhere.", no_args_is_help=True)
 app.add_typer(embedded, name="embedded")
 app.add_typer(cli_objectives.app, name="objectives")
+app.command()(cli_evaluate.evaluate)
+app.command()(cli_evaluate.score)
 cli_compare.register(app)
 app.command()(cli_sweep.sweep)
 

@@ -13,8 +13,8 @@ from data_contracts.errors import PlumblineError
 from data_contracts.flatten import flatten
 from data_contracts.store import Rows, open_dataset
 from models.statistics import mean_interval, paired_gain
-from tasks.evaluate import metric_name
 from tasks.lineage import champions, round_number
+from tasks.score import metric_name
 from tasks.summary import manifest, read_config
 
 EXAMPLES = 4  # answers shown of each kind

@@ -14,12 +14,12 @@ from typing import Any
 from data_contracts.store import Dataset, open_dataset
 from models.checkpoint import open_checkpoint
 from tasks import summary, tracking_models
-from tasks.evaluate import metric_name
 from tasks.failure import clear_failure as clear_failure
 from tasks.failure import read_failure, write_failure
 from tasks.figures import scores_figure, training_figure
 from tasks.lineage import champions, read_rollbacks
 from tasks.promote import read_decision
+from tasks.score import metric_name
 from tasks.sweep import is_cell
 from tasks.tracking_calls import forget_calls, log_calls, log_prompts
 from tasks.tracking_client import at, create_run, curves, log_inputs, log_metrics, log_params, numbers, open_client, server, span
