@@ -96,6 +96,11 @@ def sharing(folder: Path) -> Iterator[None]:
         _shared.pop()
 
 
+def shared(name: str) -> Path | None:
+    """A folder beside the shared datasets for what a stage wants to use again; None where nothing is shared."""
+    return _shared[-1] / name if _shared else None
+
+
 def build(
     folder: Path,
     kind: str,

@@ -20,7 +20,7 @@ from flows.server import PrefectServer
 from flows.session import Session, open_lender, open_session
 from tasks.failure import clear_failure, write_failure
 from tasks.summary import is_finished
-from tasks.sweep import Result, cell_folder
+from tasks.sweep import Result, cell_folder, collect
 from tasks.sweep_tables import write_tables
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def _run(sweep: Sweep, folder: Path, left: list[Cell]) -> None:
                 for place, cell in enumerate(left, 1):
                     console().print(f"[bold]cell {place} of {len(left)}: {cell.label}[/]")
                     _run_cell(lender, folder, cell, flows[cell.config.flow])
-                    _tell(folder, sweep, write_tables(folder, sweep), is_over=False)
+                    _tell(folder, sweep, collect(folder, sweep), is_over=False)
 
             sweep_flow()
     finally:

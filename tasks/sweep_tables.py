@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
@@ -64,8 +65,13 @@ def markdown(sweep: Sweep, results: Sequence[Result]) -> str:
         "",
         *(f"| {' | '.join(row)} |" for row in table),
     ]
-    failed = [f"- `{r.label}`: {r.failure}" for r in results if r.state == "failed"]
+    failed = [f"- `{r.label}`: {_literal(r.failure)}" for r in results if r.state == "failed"]
     return "\n".join([*text, *(["", "Failed:", "", *failed] if failed else [])]) + "\n"
+
+
+def _literal(text: str) -> str:
+    """Text that no Markdown reader takes for markup."""
+    return re.sub(r"([\\`*_\[\]<>|&#])", r"\\\1", " ".join(text.split()))
 
 
 def _spread(group: Group, name: str) -> str:
