@@ -7,7 +7,8 @@ same questions again (another run from the same start, another parser) waits for
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from functools import cache
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,8 +67,14 @@ def encode(tokenizer: "PreTrainedTokenizerFast", prompts: Sequence[str], chat: b
 
 
 def _path(kept: Path, engine: "Engine", policy: Checkpoint, prompts: Sequence[str], sampling: Sampling, chat: bool) -> Path:
-    how = [asdict(sampling), chat, engine.dtype, engine.on_gpu, version("vllm")]
+    how = [asdict(sampling), chat, engine.dtype, engine.on_gpu, _engine_version()]
     return kept / f"{digest([policy.hash, how, prompts])}.parquet"
+
+
+@cache
+def _engine_version() -> str:
+    """vLLM's, by whichever distribution it came: the one for CPUs has a name of its own."""
+    return version(packages_distributions()["vllm"][0])
 
 
 def _is_ours(folder: Path) -> bool:
