@@ -7,8 +7,6 @@ same questions again (another run from the same start, another parser) waits for
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
-from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,14 +65,8 @@ def encode(tokenizer: "PreTrainedTokenizerFast", prompts: Sequence[str], chat: b
 
 
 def _path(kept: Path, engine: "Engine", policy: Checkpoint, prompts: Sequence[str], sampling: Sampling, chat: bool) -> Path:
-    how = [asdict(sampling), chat, engine.dtype, engine.on_gpu, _engine_version()]
+    how = [asdict(sampling), chat, engine.dtype, engine.on_gpu, engine.version]
     return kept / f"{digest([policy.hash, how, prompts])}.parquet"
-
-
-@cache
-def _engine_version() -> str:
-    """vLLM's, by whichever distribution it came: the one for CPUs has a name of its own."""
-    return version(packages_distributions()["vllm"][0])
 
 
 def _is_ours(folder: Path) -> bool:
