@@ -9,7 +9,7 @@ from itertools import combinations, groupby
 from pathlib import Path
 from typing import Any
 
-from data_contracts.config_judge import JudgeConfig, check_judge
+from data_contracts.config_judge import WRITING, JudgeConfig, check_judge
 from data_contracts.store import Dataset, Rows, build, digest
 from models.engine import Progress, quiet
 from models.teacher import Teacher, metered
@@ -129,9 +129,11 @@ def by_prompt(rows: Rows) -> list[Rows]:
 
 def judge_slice(config: JudgeConfig, seed: int) -> dict[str, Any]:
     """What decides a judge's verdicts, for the key of a dataset that holds them: files by their content, not their name."""
-    rubric = rubric_of(config) if config.kind in ("generation", "pointwise", "checklist", "listwise") else None
+    rubric = rubric_of(config) if config.kind in WRITING else None
     content = {"rubric_content": digest(rubric.model_dump(mode="json"))} if rubric else {}
-    return {**config.model_dump(mode="json"), "seed": seed, **content}
+    settings = config.model_dump(mode="json", exclude={"template"})
+    template = {"template": template_of(config)} if config.kind in WRITING else {}
+    return {**settings, **template, **content, "seed": seed}
 
 
 def judge_name(config: JudgeConfig, teacher: Teacher) -> str:

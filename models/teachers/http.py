@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from data_contracts.errors import PassingError, PlumblineError
 from models.journal import Reply, Request
 from models.teachers.asking import Again
+from models.teachers.weigh import candidates_in
 
 if TYPE_CHECKING:
     from openai import APIError
@@ -101,7 +102,7 @@ def reply_in(body: Any) -> Reply | None:
     message = choices[0].get("message", {"content": choices[0].get("text")})
     message = message if isinstance(message, dict) else {}
     content = message.get("content")
-    text = content if isinstance(content, str) else ""
+    text = candidates_in(choices[0]) or (content if isinstance(content, str) else "")
     text = text.encode("utf-8", "replace").decode()  # JSON can spell what no text file can hold
     return Reply(text, "refusal" if message.get("refusal") else str(choices[0].get("finish_reason"))[:40], *counts)
 
