@@ -37,6 +37,8 @@ def load_config(path: Path, sets: Sequence[str] = ()) -> RoundsConfig | HumanPai
     Raises PlumblineError naming the key for anything that is unknown, missing, of the wrong type or impossible together.
     """
     tree = read_yaml(path)
+    if "grid" in tree:
+        raise PlumblineError(f"{path} describes a sweep and not a run: plumbline sweep {path}")
     for assignment in sets:
         _assign(tree, assignment)
         key = assignment.partition("=")[0].strip()

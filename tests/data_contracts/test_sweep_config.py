@@ -7,6 +7,7 @@ import yaml
 
 from data_contracts.config_sweep import load_sweep
 from data_contracts.errors import PlumblineError
+from data_contracts.load_config import load_config
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
@@ -27,6 +28,11 @@ def test_the_papers_grid_is_sixty_cells() -> None:
         assert cell.config.align.objective.name == cell.point["objective"]
         assert cell.config.method.name == cell.point["pairs"]  # type: ignore[union-attr]
         assert str(cell.config.seed) == cell.point["seed"] and cell.config.align.checkpoints == "epochs"
+
+
+def test_a_sweep_is_no_run() -> None:
+    with pytest.raises(PlumblineError, match=r"describes a sweep and not a run: plumbline sweep .*paper_grid\.yaml"):
+        load_config(CONFIGS / "paper_grid.yaml")
 
 
 def test_an_axis_is_a_key_with_values_or_names_that_set_keys(tmp_path: Path) -> None:
