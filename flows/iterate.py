@@ -9,6 +9,7 @@ from data_contracts.config import HumanPairsConfig, RoundsConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.flatten import flatten
 from data_contracts.load_config import dump_config, load_config
+from data_contracts.suites import check_settings
 from flows.display import console, quiet_libraries, working
 from flows.server import PrefectServer
 from models.benchmark import load_benchmark
@@ -32,6 +33,7 @@ def check(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
 
     That includes a folder that holds a run with another configuration; more rounds than before are the same run.
     """
+    check_settings(config.validate_)
     try:
         configured(config.align.objective, config.align.wrappers)
     except PlumblineError as error:

@@ -1,4 +1,4 @@
-"""What the run folder holds, told to a tracking server: one parent run, one child a round. tracking*.py are the only door to MLflow.
+"""What the run folder holds, told to a tracking server: one parent run, one child a round. tracking*.py alone know MLflow.
 
 Tracking is a projection of the folder. `track` logs what is finished there and has not been logged yet, remembers it in
 `tracking.json`, and can be repeated at any time: after an outage `plumbline sync` is the same call. No stage waits for it.
