@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows import cli_compare, cli_objectives
+from flows import cli_compare, cli_evaluate, cli_objectives, cli_validate
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -19,6 +19,9 @@ app = typer.Typer(
 embedded = typer.Typer(help="The small student and teacher that make the demo run anywhere.", no_args_is_help=True)
 app.add_typer(embedded, name="embedded")
 app.add_typer(cli_objectives.app, name="objectives")
+app.command()(cli_evaluate.evaluate)
+app.command()(cli_evaluate.score)
+app.command()(cli_validate.validate)
 cli_compare.register(app)
 
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key, for example align.epochs=2.")]

@@ -110,9 +110,7 @@ def test_pairs_that_a_phrase_gives_away_are_separable_and_others_are_not() -> No
 
 
 def test_an_answer_in_another_language_is_noticed() -> None:
-    german = (
-        "Der Fluss entspringt in den Hügeln über der Stadt und fließt vierzig Meilen bis zum Meer vorbei"
-    )
+    german = "Der Fluss entspringt in den Hügeln über der Stadt und fließt vierzig Meilen bis zum Meer vorbei"
     assert other_language(answers(30, german, "")) == 1.0
     assert other_language(answers(30, TEXT, "")) == 0.0
     assert other_language(answers(30, "short", "")) is None
