@@ -66,7 +66,11 @@ def _round(folder: Path, k: int, champion: Dataset, until: str) -> Dataset:
     samples = build(folder / "sample", "samples", {"k": k}, lambda _: ([], {"stopped": 0.98}), [prompts])
     gate(folder / "validate_samples", samples)
     revisions = build(
-        folder / "revise", "revisions", {"k": k}, lambda _: ([], {"parsed": 40, "changed": 36, "unchanged": 4}), [samples]
+        folder / "revise",
+        "revisions",
+        {"k": k},
+        lambda _: ([], {"parsed": 40, "changed": 36, "unchanged": 4, "teacher": USED}),
+        [samples],
     )
     gate(folder / "validate_revisions", revisions)
     pair = build(
@@ -83,6 +87,7 @@ def _round(folder: Path, k: int, champion: Dataset, until: str) -> Dataset:
     return new if decision.promoted else champion
 
 
+USED = {"calls": 40, "cached": 10, "input_tokens": 3000, "output_tokens": 600, "cost": 0.021}
 WIN_RATE = {
     "win_rate": 0.64,
     "low": 0.6,
