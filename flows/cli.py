@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows import cli_compare, cli_evaluate, cli_objectives, cli_teacher
+from flows import cli_compare, cli_evaluate, cli_objectives, cli_sweep, cli_teacher, cli_validate
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -22,7 +22,9 @@ app.add_typer(cli_objectives.app, name="objectives")
 app.add_typer(cli_teacher.app, name="teacher")
 app.command()(cli_evaluate.evaluate)
 app.command()(cli_evaluate.score)
+app.command()(cli_validate.validate)
 cli_compare.register(app)
+app.command()(cli_sweep.sweep)
 
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key, for example align.epochs=2.")]
 RunDir = Annotated[Path | None, typer.Option(help="Where the run lives; runs/<name> if not given.")]

@@ -153,7 +153,7 @@ def gate(folder: Path, data: Dataset) -> Dataset:
 
     def make(work: Path) -> tuple[Rows, dict[str, Any]]:
         rows = data.records()
-        entry = {"contract": "answers_differ", "why": "Equal answers teach nothing.", "level": "row"}
+        entry = {"contract": "answers_differ", "why": "Equal answers teach nothing.", "scope": "row", "severity": "quarantine"}
         contracts = [
             entry
             | {"kept": not rows, "checked": len(rows), "broken": len(rows[:1]), "examples": [f"{HOSTILE[0]}"] if rows else []},
@@ -161,7 +161,8 @@ def gate(folder: Path, data: Dataset) -> Dataset:
             {
                 "contract": "enough_rows",
                 "why": "Too few to train on.",
-                "level": "dataset",
+                "scope": "count",
+                "severity": "fail",
                 "kept": True,
                 "checked": len(rows),
                 "observed": float(len(rows[1:])),
