@@ -10,9 +10,10 @@ from data_contracts.config_teacher import FREE_TO_CHANGE
 from data_contracts.errors import PlumblineError
 from data_contracts.flatten import flatten
 from data_contracts.load_config import dump_config, load_config
+from data_contracts.suites import check_settings
 from flows.display import console, quiet_libraries, working
 from flows.server import PrefectServer
-from models.objectives.wrappers import configured
+from models.objectives.serving import refuse_config
 from tasks.evaluate import prepare
 from tasks.import_recorded import check_recorded
 from tasks.pair import METHODS, revise_config
@@ -36,8 +37,9 @@ def check(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
     That includes a folder that holds a run with another configuration; more rounds, or another budget for the teacher, are the
     same run.
     """
+    check_settings(config.validate_)
     try:
-        configured(config.align.objective, config.align.wrappers)
+        refuse_config(config)
     except PlumblineError as error:
         raise PlumblineError(f"align: {error}") from None
     if isinstance(config, RoundsConfig):
@@ -64,12 +66,13 @@ def _is_free(key: str) -> bool:
 
 def _check_templates(config: RoundsConfig) -> None:
     """Fill each prompt template that the run will use once, with nothing of interest."""
-    from models.prompts import render
+    from tasks.criteria import check_templates
 
     if "revise" in METHODS[config.method.name].stages:
         revision_prompt(revise_config(config.revise, config.method.name), "", "")
-    if config.judge.kind == "generation":
-        render(config.judge.template, task="", answer_a="", answer_b="")
+    check_templates(config.judge)
+    if config.pairs.second_view:
+        check_templates(config.pairs.second_view)
 
 
 def execute(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:

@@ -78,7 +78,8 @@ def make_pairs(s: Session, folder: Path, name: str, champion: Standing, number: 
         revised = run("revise", revise, made["validate_samples"], settings, reviser, model, seed, retries=retries)
         gate(revised, "validate_revisions")
     if "judge" in method.stages:
-        run("judge", judge, made[method.reads[0]], c.judge, teacher, seed, retries=retries)
+        verdicts = run("judge", judge, made[method.reads[0]], c.judge, teacher, seed, retries=retries)
+        gate(verdicts, "validate_verdicts", policy=None)
     pairs = run("pair", pair, c.method, [made[place] for place in method.reads], model.hash, s.policy.hash, number, seed)
     if c.pairs.second_view:
         pairs = run("second_view", second_view, pairs, c.pairs.second_view, teacher, seed, retries=retries)

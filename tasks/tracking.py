@@ -19,6 +19,7 @@ from tasks.figures import scores_figure, training_figure
 from tasks.lineage import champions, read_rollbacks
 from tasks.promote import read_decision
 from tasks.score import metric_name
+from tasks.spending import total, usage_of
 from tasks.tracking_calls import forget_calls, log_calls, log_prompts
 from tasks.tracking_client import at, create_run, curves, log_inputs, log_metrics, log_params, numbers, open_client, server
 from tasks.tracking_client import tracking_uri as tracking_uri
@@ -169,6 +170,8 @@ def round_metrics(stages: Mapping[str, Dataset]) -> dict[str, float]:
         else:
             metrics |= numbers(facts, f"{stage}.")
         metrics[f"seconds.{stage}"] = data.seconds
+    if used := [usage for data in stages.values() if (usage := usage_of(data.facts))]:
+        metrics |= numbers(total(used), "teacher.")
     if "win_rate" in stages:
         metrics["win_rate"] = stages["win_rate"].facts["win_rate"]
     return metrics
