@@ -53,7 +53,7 @@ def round_flow(number: int) -> None:
 
 def make_pairs(s: Session, folder: Path, name: str, champion: Standing, number: int, seed: int) -> Dataset:
     """The round's clean preference pairs, by the configured method; every dataset passes its gate before the next is made."""
-    c, method, retries = s.rounds, METHODS[s.rounds.method.name], 2 if s.rounds.teacher.kind == "openai" else 0
+    c, method, retries = s.rounds, METHODS[s.rounds.method.name], 2 if s.rounds.teacher.kind in ("openai", "vllm") else 0
     engine, teacher, model = s.engine(), s.teacher(), champion.model
     tokenizer, made = load_tokenizer(model.path), dict[str, Dataset]()
 
