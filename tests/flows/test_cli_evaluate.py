@@ -14,6 +14,7 @@ import flows.evaluate
 from data_contracts.errors import PlumblineError
 from flows import display
 from flows.cli import app
+from tests.tasks.test_evaluate import Greedy
 
 ROOT = Path(__file__).parents[2]
 EMBEDDED = ROOT / "models" / "embedded" / "data" / "mixeval" / "embedded-1"
@@ -45,7 +46,7 @@ def test_score_says_what_was_measured_on_what_and_how_much_was_not_read(tmp_path
     plumbline("score", responses(tmp_path / "m", "4", "It is 5.", "Six."), "--parser", "rule")
     shown = terminal.getvalue()
     assert "m on mixeval-hard, rule-2" in shown and "GSM8k" in shown and "0.333" in shown
-    found = json.loads(plumbline("score", tmp_path / "m", "--json").output)
+    found = json.loads(plumbline("score", tmp_path / "m", "--json").stdout)
     assert found["metric"] == "mixeval-hard.rule-2.overall"
     assert found["metrics"]["overall"]["mean"] == pytest.approx(1 / 3) and found["official"]["overall"] == 0.333
     assert found["unparsed"] == [] and found["gains"] == [] and found["selection"] is None
@@ -84,21 +85,21 @@ def test_what_cannot_be_scored_is_one_sentence(tmp_path: Path, arguments: tuple[
 def test_real_responses_score_as_upstream_does_and_are_checked_against_their_benchmark(shared_data: Path) -> None:
     data = shared_data / "mixeval"
     hard = data / "2024-06-01" / "mixeval-hard"
-    found = json.loads(plumbline("score", data / "responses", "--parser", "official-rule", "--benchmark", hard, "--json").output)
+    found = json.loads(plumbline("score", data / "responses", "--parser", "official-rule", "--benchmark", hard, "--json").stdout)
     assert found["metric"] == "mixeval-hard-2024-06-01.official-rule.overall"
     assert [found["metrics"][s]["mean"] for s in ("free-form", "multiple-choice", "overall")] == [0.204, 0.354, 0.279]
     assert len(found["unparsed"]) == 47
 
 
 @pytest.fixture
-def one_engine(engine, monkeypatch: pytest.MonkeyPatch) -> list[str]:  # type: ignore[no-untyped-def]
-    """`plumbline evaluate` with the session's engine in place of one of its own; each start is noted."""
+def engines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """`plumbline evaluate` with transformers in the engine's place, which needs no start; each start is noted."""
     started: list[str] = []
 
     @contextmanager
     def lent(checkpoint, config, log, watched) -> Iterator[Callable[[], object]]:  # type: ignore[no-untyped-def]
         started.append(checkpoint.hash)
-        yield lambda: engine
+        yield Greedy
 
     monkeypatch.setattr(flows.evaluate, "_engine", lent)
     return started
@@ -112,26 +113,35 @@ def small(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.engine
-def test_evaluate_writes_official_files_scores_them_and_asks_nothing_twice(tmp_path: Path, student, one_engine) -> None:
-    given = ("--benchmark", small(tmp_path / "small-1"), "--prompts", "plain", "--max-tokens", 40, "--out", tmp_path / "out")
-    first = json.loads(plumbline("evaluate", student.path, *given, "--parser", "strict", "--json").output)
-    folder = tmp_path / "out" / "student" / "small-1" / "unversioned"
+def test_evaluate_writes_official_files_scores_them_and_asks_nothing_twice(tmp_path: Path, tiny, engines) -> None:
+    given = (
+        "--benchmark",
+        small(tmp_path / "small-1"),
+        "--prompts",
+        "plain",
+        "--name",
+        "a",
+        "--max-tokens",
+        8,
+        "--out",
+        tmp_path / "out",
+    )
+    first = json.loads(plumbline("evaluate", tiny.path, *given, "--parser", "strict", "--json").stdout)
+    folder = tmp_path / "out" / "a" / "small-1" / "unversioned"
     assert first["metric"] == "small-1.strict-1.overall" and first["metrics"]["overall"]["rows"] == 16
-    assert {"student_close_freeform.jsonl", "student_close_multichoice.jsonl", "score.json"} <= {p.name for p in folder.iterdir()}
-    again = json.loads(plumbline("evaluate", student.path, *given, "--parser", "rule", "--json").output)
-    assert again["parser"] == "rule-2" and one_engine == [student.hash]
-    scored = json.loads(plumbline("score", tmp_path / "out", "--parser", "strict-1", "--json").output)
+    assert {"a_close_freeform.jsonl", "a_close_multichoice.jsonl", "score.json"} <= {p.name for p in folder.iterdir()}
+    again = json.loads(plumbline("evaluate", tiny.path, *given, "--parser", "rule", "--json").stdout)
+    assert again["parser"] == "rule-2" and engines == [tiny.hash]
+    scored = json.loads(plumbline("score", tmp_path / "out", "--parser", "strict-1", "--json").stdout)
     assert scored["metrics"] == first["metrics"] and scored["benchmark"] == "small-1"
-    moved = shutil.copytree(student.path, tmp_path / "student")
+    moved = shutil.copytree(tiny.path, tmp_path / "moved")
     (moved / "generation_config.json").write_text("{}")
     with pytest.raises(PlumblineError, match="answers of other weights"):
         plumbline("evaluate", moved, *given)
 
 
-@pytest.mark.engine
-def test_a_base_model_needs_no_chat_template_and_a_chat_model_does(tmp_path: Path, student, one_engine) -> None:
-    base = shutil.copytree(student.path, tmp_path / "base")
+def test_a_base_model_needs_no_chat_template_and_a_chat_model_does(tmp_path: Path, tiny, engines) -> None:
+    base = shutil.copytree(tiny.path, tmp_path / "base")
     (base / "chat_template.jinja").unlink(missing_ok=True)
     settings = json.loads((base / "tokenizer_config.json").read_text())
     settings.pop("chat_template", None)
@@ -139,7 +149,7 @@ def test_a_base_model_needs_no_chat_template_and_a_chat_model_does(tmp_path: Pat
     for split in ("free-form", "multiple-choice"):
         (tmp_path / f"{split}.txt").write_text("Two and two?\nfour\n\n\n")
     given = ("--benchmark", small(tmp_path / "small-1"), "--max-tokens", 8, "--out", tmp_path / "out", "--json")
-    found = json.loads(plumbline("evaluate", base, *given, "--prompts", "mixeval-base", "--shots", tmp_path).output)
+    found = json.loads(plumbline("evaluate", base, *given, "--prompts", "mixeval-base", "--shots", tmp_path).stdout)
     assert found["metrics"]["overall"]["rows"] == 16
     lines = (tmp_path / "out" / "base" / "small-1" / "unversioned" / "base_close_freeform.jsonl").read_text().splitlines()
     asked = json.loads(lines[0])["formated_input"]
