@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows import cli_objectives
+from flows import cli_objectives, cli_services
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -19,6 +19,7 @@ app = typer.Typer(
 embedded = typer.Typer(help="The small student and teacher that make the demo run anywhere.", no_args_is_help=True)
 app.add_typer(embedded, name="embedded")
 app.add_typer(cli_objectives.app, name="objectives")
+cli_services.register(app)
 
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key, for example align.epochs=2.")]
 RunDir = Annotated[Path | None, typer.Option(help="Where the run lives; runs/<name> if not given.")]
@@ -49,8 +50,14 @@ def resume(folder: Folder) -> None:
 
 
 @app.command()
-def status(folder: Folder) -> None:
-    """Show every stage of the run in FOLDER and the table so far."""
+def status(
+    folder: Annotated[Path | None, typer.Argument(help="A run's folder; without one, the services are shown.")] = None,
+    services: cli_services.Folder = cli_services.DEFAULT,
+) -> None:
+    """Show every stage of the run in FOLDER and the table so far; without FOLDER, the services."""
+    if folder is None:
+        cli_services.show(services)
+        return
     from flows.display import console
     from tasks import summary
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_contracts.config import HumanPairsConfig, RoundsConfig
-from data_contracts.errors import PlumblineError
+from data_contracts.errors import BusyError, PlumblineError
 from data_contracts.store import digest, file_digest
 from models.checkpoint import Checkpoint, open_checkpoint
 from models.training.process import Trainer
@@ -83,7 +83,7 @@ def current() -> Session:
 def open_session(folder: Path, config: RoundsConfig | HumanPairsConfig) -> Iterator[Session]:
     """Lock the run folder, check the models, and warm the trainer; at the end leave no process behind.
 
-    Raises PlumblineError if another process works on the folder or a model cannot be used.
+    Raises BusyError if another process works on the folder, PlumblineError if a model cannot be used.
     """
     with _locked(folder):
         policy = open_checkpoint(config.policy)
@@ -140,7 +140,7 @@ def _locked(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             lock.seek(0)
-            raise PlumblineError(
+            raise BusyError(
                 f"another process ({lock.read().strip() or 'unknown'}) is working on {folder}: wait for it or stop it"
             ) from None
         lock.truncate(0)
