@@ -22,6 +22,9 @@ class SampleConfig(Strict):
 
 
 class ReviseConfig(Strict):
+    """`rubric` is the text that the template rubric-1 is filled with, and no other."""
+
     template: str = "minimal-1"
+    rubric: str | None = None
     temperature: Annotated[float, Field(ge=0)] = 0.7
     max_tokens: PositiveInt = 4096

@@ -14,6 +14,7 @@ from flows.server import PrefectServer
 from models.benchmark import load_benchmark
 from models.objectives.wrappers import configured
 from tasks.prompts import check_enough
+from tasks.revise import revision_prompt
 from tasks.summary import is_finished
 
 _PRIVATE = {  # no phoning home, no pools of threads beside the engine's own
@@ -55,7 +56,7 @@ def _check_templates(config: RoundsConfig) -> None:
     from models.prompts import render
 
     if config.method == "clair":
-        render(config.revise.template, task="", student_solution="")
+        revision_prompt(config.revise, "", "")
     if config.judge.kind == "generation":
         render(config.judge.template, task="", answer_a="", answer_b="")
 

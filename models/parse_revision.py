@@ -15,7 +15,7 @@ FAILURES = {
     "refused": "the teacher or its content filter declined",
     "empty_reply": "the reply holds no text",
     "too_long": "the request did not fit into the teacher's context",
-    "missing_identifier": "no {corrected_student_solution}",
+    "missing_identifier": "no {corrected_student_solution} (or {worsened_student_solution})",
     "identifier_twice": "more than one {corrected_student_solution}: which one opens the answer is in doubt",
     "wrong_order": "the answer came before the reasoning",
     "template_echo": "the prompt's own structure was repeated",
@@ -59,6 +59,8 @@ _BRACED = {
 }
 _OPENERS = {n: _opener(n) for n in _BRACED}
 _HEADINGS = {n: _heading(n) for n in ("teacher_reasoning", "corrected_student_solution")}
+# what a reasoning model thinks aloud before it replies; a thought without an end has used up the reply
+_THOUGHT = re.compile(r"\A<think(?:ing)?>.*?(?:</think(?:ing)?>\s*|\Z)", FLAGS | re.DOTALL)
 _REFUSAL = re.compile(r"\W*(?:(?:i['’]?m |i am )?(?:very )?sorry|i can(?:not|['’]t)|i won['’]t|i(?:['’]m| am) unable)\b", FLAGS)
 
 
@@ -73,7 +75,7 @@ def parse_revision(raw: str, finish_reason: str = "stop", keep_fence: bool = Fal
         return Revision("", None, "refused")
     if finish_reason == "too_long":
         return Revision("", None, "too_long")
-    reply = _unfence(raw.strip())
+    reply = _unfence(_THOUGHT.sub("", raw.strip(), count=1))
     if not reply:
         return Revision("", None, "empty_reply")
     if _sections(reply, "task") and _sections(reply, "student_solution"):

@@ -36,7 +36,7 @@ def revise(
 
     def make(_workdir: Path) -> tuple[Rows, dict[str, Any]]:
         rows, tokenizer = samples.records(), load_tokenizer(policy.path)
-        conversations = [_conversation(config.template, row) for row in rows]
+        conversations = [_conversation(config, row) for row in rows]
         replies = teacher.complete(conversations, Sampling(config.temperature, 1.0, config.max_tokens), seed, progress)
         revisions = []
         for row, reply in zip(rows, replies, strict=True):
@@ -52,7 +52,7 @@ def revise(
             revisions.append({name: row[name] for name in _KEPT} | made)
         return revisions, _facts(revisions)
 
-    slice_ = {**config.model_dump(mode="json"), "seed": seed}
+    slice_ = {**config.model_dump(mode="json", exclude_none=True), "seed": seed}
     return build(folder, "revisions", slice_, make, [samples], {"teacher": teacher.name})
 
 
@@ -67,9 +67,14 @@ def _jaccard(one: list[int], other: list[int]) -> float:
     return len(a & b) / len(a | b) if a | b else 1.0
 
 
-def _conversation(template: str, row: dict[str, Any]) -> list[Message]:
-    text = render(template, task=render_task(row["prompt"]), student_solution=row["text"])
-    return [{"role": "user", "content": text}]
+def revision_prompt(config: ReviseConfig, task: str, student_solution: str) -> str:
+    """Raises PlumblineError if the template is filled from other things, or wants a rubric and there is none."""
+    rubric = {} if config.rubric is None else {"rubric": config.rubric}
+    return render(config.template, task=task, student_solution=student_solution, **rubric)
+
+
+def _conversation(config: ReviseConfig, row: dict[str, Any]) -> list[Message]:
+    return [{"role": "user", "content": revision_prompt(config, render_task(row["prompt"]), row["text"])}]
 
 
 def _facts(rows: Rows) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import re
 _WORK = (
     r"(?:version|solution|answer|response|approach|explanation|reply|calculation|reasoning|program|code|text|sentence|paragraph)"
 )
-_DONE = r"(?:revised|corrected|rewritten|improved|amended|edited|reworked)"
+_DONE = r"(?:revised|corrected|rewritten|improved|amended|edited|reworked|worsened|degraded)"
 _HERE = r"(?:this|my|here['’]s (?:a|the|my)|here is (?:a|the|my)|below is (?:a|the))"
 _ASKED = (
     r"\b(?:correct(?:ed|ions?|ing)\b|correct (?:the|this|my|any|all)\b"

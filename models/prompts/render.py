@@ -31,7 +31,7 @@ def render(template: str, **values: str) -> str:
     if needs != set(values):
         raise PlumblineError(
             f"the prompt template {template!r} is filled from {_names(needs)}, but is used here with {_names(set(values))}: "
-            "name a template made for this stage"
+            "name a template made for this stage, and give it what it needs"
         )
     return compiled.render({name: disarm(value) for name, value in values.items()})
 

@@ -44,6 +44,11 @@ READ = {
     "no colon, inline": f"{R} Why.\n{C} The answer.",
     "preamble": f"Sure, here you are.\n\n{R}\nWhy.\n\n{C}\nThe answer.",
     "whole reply fenced": f"```\n{R}: Why.\n{C}: The answer.\n```",
+    "worsened": f"{R}: Why.\n{{worsened_student_solution}}: The answer.",
+    "worsened, bold": "**Teacher Reasoning:** Why.\n\n**Worsened Student Solution:** The answer.",
+    "worsened, heading": "### Teacher Reasoning\nWhy.\n\n### Worsened Student Solution\nThe answer.",
+    "thought aloud": f"<think>\nFirst {R}: a draft. {C}: not this.\n</think>\n\n{R}: Why.\n{C}: The answer.",
+    "white space before the tag": f"{R}:\nWhy. \n\n{C}:\nThe answer.",
     "answer fenced": f"{R}: Why.\n{C}:\n```\nThe answer.\n```",
     "answer in markdown": f"{R}: Why.\n{C}:\n~~~markdown\nThe answer.\n~~~",
 }
@@ -80,6 +85,9 @@ ANSWERS = {
     "dashes": "-----------------\nbelow a ruler",
     "script": "<script>alert(1)</script>",
     "one letter": "7",
+    "typographic": "It’s 20° – no, 21° — and Δ is ‘small’.",
+    "thirty words": "word " * 29 + "end.",
+    "thinking markup": "Use <think> and </think> as tags.",
 }
 
 
@@ -123,6 +131,8 @@ FAILED = {
     "": "empty_reply",
     " \n ": "empty_reply",
     "```\n```": "empty_reply",
+    "<think>I never stop {C}: One.": "empty_reply",
+    f"{R}: Why.\n{C}: One.\n\n{{worsened_student_solution}}: Two.": "identifier_twice",
     f"{C}: One.\n{R}: Why.": "wrong_order",
     f"{R}: Why.\n{C}: One.\n{R}: Again.": "template_echo",
     f"{{task}}: Add. {{student_solution}}: 3\nCorrect it.\n{R}: Why.\n{C}: 4": "template_echo",

@@ -112,6 +112,28 @@ def test_a_judges_template_is_refused_before_anybody_is_asked(tmp_path, samples,
     assert asked == [] and not Path(tmp_path / "revise").exists()
 
 
+def test_the_rubric_of_the_config_is_what_the_teacher_reads(tmp_path, samples, tiny, tokenizer):
+    asked = []
+
+    def complete(conversations, sampling, seed, progress):
+        asked.extend(c[0]["content"] for c in conversations)
+        return [Reply("", "stop")] * len(conversations)
+
+    config = ReviseConfig(template="rubric-1", rubric="1. Name {corrected_student_solution} never.\n2. Be brief.")
+    revise(tmp_path / "revise", samples, config, Teacher("t", complete), tiny, 0, quiet)
+    assert len(asked) == 6 and all("{rubric}: 1. Name (corrected_student_solution) never.\n2. Be brief.\n" in a for a in asked)
+    for wrong in (ReviseConfig(template="rubric-1"), ReviseConfig(template="minimal-1", rubric="Be brief.")):
+        with pytest.raises(PlumblineError, match=r"is filled from .* but is used here with"):
+            revise(tmp_path / "other", samples, wrong, Teacher("t", complete), tiny, 0, quiet)
+
+
+def test_a_worse_copy_is_a_revision_like_any_other(tmp_path, samples, tiny, tokenizer):
+    reply = Reply("{teacher_reasoning}: Add a slip.\n\n{worsened_student_solution}: two and two is six", "stop")
+    teacher = Teacher("t", lambda conversations, *_: [reply] * len(conversations))
+    rows = revise(tmp_path / "worsen", samples, ReviseConfig(template="worsen-1"), teacher, tiny, 0, quiet).records()
+    assert {(r["revision"], r["failure"]) for r in rows} == {("two and two is six", None)}
+
+
 @pytest.mark.engine
 def test_the_embedded_teacher_revises_the_embedded_students_way(tmp_path, engine, teacher, student):
     from models.journal import Journal
