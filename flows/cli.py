@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows import cli_objectives, cli_services
+from flows import cli_objectives, cli_schedule, cli_services
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -20,6 +20,7 @@ embedded = typer.Typer(help="The small student and teacher that make the demo ru
 app.add_typer(embedded, name="embedded")
 app.add_typer(cli_objectives.app, name="objectives")
 cli_services.register(app)
+cli_schedule.register(app)
 
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key, for example align.epochs=2.")]
 RunDir = Annotated[Path | None, typer.Option(help="Where the run lives; runs/<name> if not given.")]

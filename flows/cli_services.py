@@ -52,7 +52,9 @@ def show(folder: Path) -> None:
     found = services.running(folder)
     if len(found) < 2:
         running = ", ".join(service.title for service in found.values())
-        typer.echo(f"{f'only {running} is running' if running else 'no services are running'} in {folder}: plumbline up starts them")
+        typer.echo(
+            f"{f'only {running} is running' if running else 'no services are running'} in {folder}: plumbline up starts them"
+        )
         return
     _print(found)
     for service in found.values():

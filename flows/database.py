@@ -1,5 +1,7 @@
-"""One PostgreSQL for both servers: each gets a schema of its own, since their tables share names. The address holds a password, so
-it goes to the servers in their environment, never into a command line, a file or a message."""
+"""One PostgreSQL for both servers: each gets a schema of its own, since their tables share names.
+
+The address holds a password: it goes to the servers in their environment, never into a command line, a file or a message.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -61,5 +63,5 @@ def prefect_environment(url: "URL") -> dict[str, str]:
 
 
 def mlflow_environment(url: "URL") -> dict[str, str]:
-    address = url.update_query_dict({"options": "-csearch_path=mlflow,public"}).render_as_string(hide_password=False)
-    return {"MLFLOW_BACKEND_STORE_URI": address}
+    url = url.set(drivername="postgresql+psycopg2").update_query_dict({"options": "-csearch_path=mlflow,public"})
+    return {"MLFLOW_BACKEND_STORE_URI": url.render_as_string(hide_password=False)}

@@ -23,7 +23,9 @@ class Process:
     boot: str
 
 
-def start(command: Sequence[str], environment: Mapping[str, str], log: Path, cwd: Path | None = None) -> "subprocess.Popen[bytes]":
+def start(
+    command: Sequence[str], environment: Mapping[str, str], log: Path, cwd: Path | None = None
+) -> "subprocess.Popen[bytes]":
     """Start `command` in its own session, its output appended to `log`."""
     with log.open("ab") as sink:
         return subprocess.Popen(

@@ -5,6 +5,7 @@ from pathlib import Path
 from prefect import flow
 
 from data_contracts.store import Dataset
+from flows.overrides import settle
 from flows.session import Session, current
 from flows.step import markdown, step
 from models.checkpoint import load_tokenizer, open_checkpoint
@@ -24,7 +25,7 @@ from tasks.win_rate import win_rate
 @flow(name="round", flow_run_name="round {number}", persist_result=False, validate_parameters=False)
 def round_flow(number: int) -> None:
     """From the champion as it stands to a decision about its successor."""
-    s = current()
+    s = settle(current(), number)
     c, folder, name = s.rounds, s.folder / f"round-{number}", f"round {number}"
     champion = standing(s.folder, s.policy, number)
     seed = c.seed * 1000 + number

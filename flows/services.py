@@ -110,8 +110,11 @@ def _start(name: str, folder: Path, environment: dict[str, str], database: str, 
     where = ["--host", "127.0.0.1", "--port", str(port)]
     if name == "prefect":
         command = [sys.executable, "-m", "prefect", "server", "start", *where]
+        home = (folder / "prefect").resolve()
+        home.mkdir(exist_ok=True)
         inherited |= {
-            "PREFECT_HOME": str(folder / "prefect"),
+            "PREFECT_HOME": str(home),
+            "PREFECT_SERVER_MEMO_STORE_PATH": str(home / "memo_store.toml"),  # not in the user's home
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_SERVER_UI_API_URL": f"{url}/api",
         }
@@ -150,7 +153,9 @@ def _check_database(folder: Path, before: dict[str, Service], where: str) -> Non
     for service in before.values():
         if service.database != where:
             again = "leave --database away" if service.database == _SQLITE else "give its address with --database"
-            raise PlumblineError(f"the servers in {folder} keep their data in {service.database}: {again}, or use another --folder")
+            raise PlumblineError(
+                f"the servers in {folder} keep their data in {service.database}: {again}, or use another --folder"
+            )
 
 
 def _write(folder: Path, services: dict[str, Service]) -> None:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 from data_contracts.config import HumanPairsConfig, RoundsConfig
 from data_contracts.errors import BusyError, PlumblineError
-from data_contracts.store import digest, file_digest
+from data_contracts.store import digest, file_digest, write_text
 from models.checkpoint import Checkpoint, open_checkpoint
 from models.training.process import Trainer
+from tasks.prompts import check_appended
 
 if TYPE_CHECKING:
     from models.engine import Engine
@@ -31,6 +32,7 @@ class Session:
     trainer: Trainer
     policy: Checkpoint
     teacher_model: Checkpoint | None = None
+    overrides: dict[str, float] = field(default_factory=dict)  # what rounds that begin now do differently
     _engine: "Engine | None" = field(default=None, repr=False)
     _teacher: "Teacher | None" = field(default=None, repr=False)
 
@@ -80,7 +82,9 @@ def current() -> Session:
 
 
 @contextmanager
-def open_session(folder: Path, config: RoundsConfig | HumanPairsConfig) -> Iterator[Session]:
+def open_session(
+    folder: Path, config: RoundsConfig | HumanPairsConfig, overrides: dict[str, float] | None = None
+) -> Iterator[Session]:
     """Lock the run folder, check the models, and warm the trainer; at the end leave no process behind.
 
     Raises BusyError if another process works on the folder, PlumblineError if a model cannot be used.
@@ -91,7 +95,7 @@ def open_session(folder: Path, config: RoundsConfig | HumanPairsConfig) -> Itera
         teacher = open_checkpoint(config.teacher.model) if local else None  # type: ignore[union-attr]
         _check_lengths(config, policy)
         _check_inputs(folder, config, policy, teacher)
-        session = Session(folder, config, Trainer(folder / "logs" / "trainer.log"), policy, teacher)
+        session = Session(folder, config, Trainer(folder / "logs" / "trainer.log"), policy, teacher, overrides or {})
         _current.append(session)
         try:
             session.trainer.warm()
@@ -125,12 +129,15 @@ def _check_inputs(folder: Path, config: RoundsConfig | HumanPairsConfig, policy:
     path = folder / "inputs.json"
     if path.exists():
         changed = [name for name, found in names.items() if json.loads(path.read_text()).get(name) != found]
-        if changed:
+        if changed == ["prompts.file"] and isinstance(config, RoundsConfig):
+            check_appended(folder, config.prompts)  # a run that goes on takes new prompts from the end of its file
+            write_text(path, json.dumps(names, indent=2))
+        elif changed:
             raise PlumblineError(
                 f"{changed[0]} was changed since the run in {folder} began: put it back or use another --run-dir"
             )
     else:
-        path.write_text(json.dumps(names, indent=2))
+        write_text(path, json.dumps(names, indent=2))
 
 
 @contextmanager

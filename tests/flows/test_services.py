@@ -51,7 +51,9 @@ def _tables(address: str) -> dict[str, set[str]]:
 
     connection = psycopg2.connect(address)
     with connection, connection.cursor() as cursor:
-        query = "select table_schema, table_name from information_schema.tables where table_schema in ('prefect', 'mlflow', 'public')"
+        query = (
+            "select table_schema, table_name from information_schema.tables where table_schema in ('prefect', 'mlflow', 'public')"
+        )
         cursor.execute(query)
         found: dict[str, set[str]] = {}
         for schema, table in cursor.fetchall():
