@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows import cli_objectives, cli_schedule, cli_services
+from flows import cli_compare, cli_objectives, cli_schedule, cli_services
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -21,6 +21,7 @@ app.add_typer(embedded, name="embedded")
 app.add_typer(cli_objectives.app, name="objectives")
 cli_services.register(app)
 cli_schedule.register(app)
+cli_compare.register(app)
 
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key, for example align.epochs=2.")]
 RunDir = Annotated[Path | None, typer.Option(help="Where the run lives; runs/<name> if not given.")]
@@ -64,23 +65,6 @@ def status(
 
     console().print(summary.render_status(summary.status(folder)))
     console().print(summary.render(summary.collect(folder)))
-
-
-@app.command()
-def sync(folder: Folder) -> None:
-    """Tell MLflow what it has missed of the run in FOLDER."""
-    from data_contracts.errors import PlumblineError
-    from tasks.summary import read_config
-    from tasks.tracking import mask, track, tracking_uri
-
-    read_config(folder)
-    try:
-        track(folder)
-    except Exception as error:  # whatever a server can do wrong
-        raise PlumblineError(
-            f"MLflow could not be told: {' '.join(str(error).split())[:300]}; try again when it answers"
-        ) from None
-    typer.echo(f"{mask(tracking_uri(folder))} knows everything in {folder}")
 
 
 @embedded.command()

@@ -26,11 +26,11 @@ def deploy(
     services: Folder = DEFAULT,
 ) -> None:
     """Let Prefect add a round to a run again and again; without a schedule, by hand from its page."""
-    from flows.deploy import check_request, register_deployment
+    from flows import deploy as deploying
 
-    request = check_request(config, run_dir, cron, interval)
+    request = deploying.check_request(config, run_dir, cron, interval)
     _find_server(services)
-    done = deploying.deploy(config, run_dir, cron, interval, pool)
+    done = deploying.deploy(request, pool)
     typer.echo(f"deployed    {done.name}")
     typer.echo(f"Prefect UI  {done.url}")
     if done.pool_type == "process":

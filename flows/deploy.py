@@ -44,14 +44,16 @@ def check_cron(text: str) -> str:
     return text
 
 
-def deploy(path: Path, run_dir: Path | None, cron: str | None, interval: str | None, pool: str) -> Deployed:
-    """Register the configuration in `path` as a deployment, in the place of an earlier one of the same name.
+@dataclass(frozen=True)
+class Request:
+    config: RoundsConfig
+    path: Path
+    folder: Path
+    schedule: dict[str, Any] | None  # what Prefect's construct_schedule takes
 
-    One deployment belongs to one policy (the configuration's `name`), and never has more than one run at a time.
 
-    Raises PlumblineError for whatever would stop its first round at once, for a schedule that makes no sense, and where no
-    Prefect server is named.
-    """
+def check_request(path: Path, run_dir: Path | None, cron: str | None, interval: str | None) -> Request:
+    """Raises PlumblineError for whatever would stop the first round at once, and for a schedule that makes no sense."""
     if cron and interval:
         raise PlumblineError("--cron and --interval exclude each other: give one of them, or none for runs by hand")
     config = load_config(path)
@@ -60,12 +62,16 @@ def deploy(path: Path, run_dir: Path | None, cron: str | None, interval: str | N
     folder = (run_dir or Path("runs") / config.name).resolve()
     check(config.model_copy(update={"rounds": 1}), folder)
     schedule = {"interval": parse_interval(interval)} if interval else {"cron": check_cron(cron)} if cron else None
-    if "PREFECT_API_URL" not in os.environ:
-        raise PlumblineError("no Prefect server is known: start one with plumbline up, or set PREFECT_API_URL")
-    return _register(config, path.resolve(), folder, schedule, pool)
+    return Request(config, path.resolve(), folder, schedule)
 
 
-def _register(config: RoundsConfig, path: Path, folder: Path, schedule: dict[str, Any] | None, pool: str) -> Deployed:
+def deploy(request: Request, pool: str) -> Deployed:
+    """Register a deployment at PREFECT_API_URL, in the place of an earlier one of the same name.
+
+    One deployment belongs to one policy (the configuration's `name`), and never has more than one run at a time.
+
+    Raises PlumblineError if the pool's workers cannot see the files.
+    """
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
     from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
@@ -76,7 +82,10 @@ def _register(config: RoundsConfig, path: Path, folder: Path, schedule: dict[str
 
     from flows.scheduled import scheduled_rounds
 
-    schedules = [DeploymentScheduleCreate(schedule=construct_schedule(**schedule), active=True)] if schedule else []
+    schedules = (
+        [DeploymentScheduleCreate(schedule=construct_schedule(**request.schedule), active=True)] if request.schedule else []
+    )
+    config = request.config
     with get_client(sync_client=True) as client:
         try:
             found = client.read_work_pool(pool)
@@ -84,7 +93,7 @@ def _register(config: RoundsConfig, path: Path, folder: Path, schedule: dict[str
             template = ProcessWorker.get_default_base_job_template()
             found = client.create_work_pool(WorkPoolCreate(name=pool, type="process", base_job_template=template))
         local = found.type == "process"
-        config_path, run_path = (str(p) if local else _in_image(p) for p in (path, folder))
+        config_path, run_path = (str(p) if local else _in_image(p) for p in (request.path, request.folder))
         deployment = client.create_deployment(
             flow_id=client.create_flow(scheduled_rounds),
             name=config.name,

@@ -7,7 +7,8 @@ from prefect import flow
 from data_contracts.store import Dataset
 from flows.overrides import settle
 from flows.session import Session, current
-from flows.step import markdown, step
+from flows.step import step
+from flows.story import markdown
 from models.checkpoint import load_tokenizer, open_checkpoint
 from tasks.align import align
 from tasks.evaluate import evaluate

@@ -21,6 +21,8 @@ from models.training.process import Trainer
 from tasks.prompts import check_appended
 
 if TYPE_CHECKING:
+    from prefect.futures import PrefectFuture
+
     from models.engine import Engine
     from models.teacher import Teacher
 
@@ -32,6 +34,7 @@ class Session:
     trainer: Trainer
     policy: Checkpoint
     teacher_model: Checkpoint | None = None
+    telling: "PrefectFuture[None] | None" = field(default=None, repr=False)  # what MLflow is being told
     overrides: dict[str, float] = field(default_factory=dict)  # what rounds that begin now do differently
     _engine: "Engine | None" = field(default=None, repr=False)
     _teacher: "Teacher | None" = field(default=None, repr=False)
@@ -95,7 +98,7 @@ def open_session(
         teacher = open_checkpoint(config.teacher.model) if local else None  # type: ignore[union-attr]
         _check_lengths(config, policy)
         _check_inputs(folder, config, policy, teacher)
-        session = Session(folder, config, Trainer(folder / "logs" / "trainer.log"), policy, teacher, overrides or {})
+        session = Session(folder, config, Trainer(folder / "logs" / "trainer.log"), policy, teacher, overrides=overrides or {})
         _current.append(session)
         try:
             session.trainer.warm()

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-_PARTS = ["*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "*.model", "*.jinja"]
-_PARTS += ["tokenizer*", "special_tokens_map.json", "vocab.json", "merges.txt"]
+PARTS = ["*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "*.model", "*.jinja"]
+PARTS += ["tokenizer*", "special_tokens_map.json", "vocab.json", "merges.txt"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def open_checkpoint(reference: str | Path) -> Checkpoint:
         raise PlumblineError(f"{path} holds no model: config.json is missing")
     if not any(path.glob("*.safetensors")):
         raise PlumblineError(f"{path} holds no safetensors weights, and no other format is loaded: convert the checkpoint first")
-    files = sorted({f for pattern in _PARTS for f in path.glob(pattern)})
+    files = sorted({f for pattern in PARTS for f in path.glob(pattern)})
     return Checkpoint(path.resolve(), digest([[f.name, file_digest(f)] for f in files]))
 
 
@@ -44,7 +44,7 @@ def _fetch(reference: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(reference, allow_patterns=_PARTS))
+        return Path(snapshot_download(reference, allow_patterns=PARTS))
     except (OSError, ValueError) as error:  # the hub's own errors are either of these
         said = " ".join(str(error).split())[:120]
         raise PlumblineError(

@@ -95,3 +95,18 @@ class Journal:
     def close(self) -> None:
         with self._lock:
             self._connection.close()
+
+
+def sample_calls(path: Path, after: str, until: str, limit: int) -> list[dict[str, Any]]:
+    """At most `limit` calls answered after the time `after` and not later than `until`, a row each: by key, so at random.
+
+    Times are the journal's own, ISO 8601 in UTC. Opened for reading only; a missing journal holds nothing.
+    """
+    if not path.exists():
+        return []
+    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=60)
+    connection.row_factory = sqlite3.Row
+    query = "SELECT * FROM calls WHERE created > ? AND created <= ? ORDER BY key LIMIT ?"
+    rows = [dict(row) for row in connection.execute(query, (after, until, limit))]
+    connection.close()
+    return rows

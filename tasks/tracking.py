@@ -1,31 +1,27 @@
-"""The only door to MLflow: what the run folder holds, told to a tracking server.
+"""What the run folder holds, told to a tracking server: one parent run, one child a round. tracking*.py are the only door to MLflow.
 
 Tracking is a projection of the folder. `track` logs what is finished there and has not been logged yet, remembers it in
 `tracking.json`, and can be repeated at any time: after an outage `plumbline sync` is the same call. No stage waits for it.
 """
 
 import json
-import os
 import re
+import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from data_contracts.flatten import flatten
-from data_contracts.records import STEPS
-from data_contracts.store import Dataset, digest, open_dataset
+from data_contracts.store import Dataset, open_dataset
 from models.checkpoint import open_checkpoint
+from tasks import summary, tracking_models
 from tasks.evaluate import metric_name
+from tasks.figures import scores_figure, training_figure
+from tasks.lineage import champions, read_rollbacks
 from tasks.promote import read_decision
-from tasks.summary import read_config
-
-_BATCH = 1000  # MLflow's limit of metrics in one call
-_VALUE = 500  # and of characters in a parameter
-
-
-def tracking_uri(run: Path) -> str:
-    """MLFLOW_TRACKING_URI, or SQLite inside the run folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{run.resolve() / 'mlflow.db'}"
+from tasks.tracking_calls import forget_calls, log_calls, log_prompts
+from tasks.tracking_client import at, create_run, curves, log_inputs, log_metrics, log_params, numbers, open_client, server
+from tasks.tracking_client import tracking_uri as tracking_uri
 
 
 def mask(uri: str) -> str:
@@ -35,40 +31,51 @@ def mask(uri: str) -> str:
 
 def track(run: Path) -> None:
     """Log everything in the run folder that is finished and not yet logged. Raises whatever the tracking server raises."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # MLflow's seven keep a run waiting for minutes
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-    from mlflow import MlflowClient
-
-    client = MlflowClient(tracking_uri(run))
-    config = read_config(run)
+    client = open_client(tracking_uri(run))
+    config = summary.read_config(run)
     state = _read_state(run)
-    if state.get("server") != _server():
+    if state.get("server") != server():
         state = {}  # another server: tell it everything
     if "run_id" not in state:
-        state |= {"server": _server(), "run_id": _create_run(client, run, config, config["name"], None), "done": []}
+        state |= {"server": server(), "run_id": create_run(client, run, config["name"], config["name"]), "done": []}
         _write_state(run, state)
     if "config" not in state["done"]:
-        client.log_batch(state["run_id"], params=_params(config))
+        log_params(client, state["run_id"], config)
         client.log_artifact(state["run_id"], str(run / "config.yaml"))
-        state["done"].append("config")
-        _write_state(run, state)
+        _done(run, state, "config")
     for place in _finished(run):
         if place in state["done"]:
             continue
         if "unfinished" in state:  # an outage cut this round's run short: tell it anew instead of twice
             _forget(client, state.pop("unfinished"))
-        if config["flow"] == "rounds":
+        if place.startswith("round-"):
             _log_round(client, run, config, int(place.removeprefix("round-")), state)
+        elif place.startswith("rollback-"):
+            _log_rollback(client, run, config, int(place.removeprefix("rollback-")), state)
         else:
             _log_human_pairs(client, run, config, state)
         state.pop("unfinished", None)
-        state["done"].append(place)
-        _write_state(run, state)
+        _done(run, state, place)
     if (run / "report.html").exists():
         client.log_artifact(state["run_id"], str(run / "report.html"))
-    if state["done"] and state["done"][-1] == _last(config):
-        client.set_terminated(state["run_id"])
+    _log_status(client, run, config, state)
+
+
+def mark_failed(run: Path, sentence: str) -> None:
+    """Keep in the run folder why a run stopped, and tell MLflow: the run is FAILED until `clear_failure` and the next `track`.
+
+    Raises whatever the tracking server raises; what was kept is told by the next `track`.
+    """
+    partial = run / ".failed.json.partial"
+    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    partial.write_text(json.dumps({"sentence": sentence, "when": when}, ensure_ascii=False), encoding="utf-8")
+    partial.replace(run / "failed.json")
+    track(run)
+
+
+def clear_failure(run: Path) -> None:
+    """The run goes on."""
+    (run / "failed.json").unlink(missing_ok=True)
 
 
 def is_told(run: Path) -> bool:
@@ -76,156 +83,151 @@ def is_told(run: Path) -> bool:
     return {"config", *_finished(run)} <= set(_read_state(run).get("done", []))
 
 
-def _server() -> str:
-    """Which server `tracking.json` speaks of. A digest, since an address may hold a password; a run's own file moves with it."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI")
-    return digest(uri) if uri else "local"
+def run_id(run: Path) -> str | None:
+    """The id of the run's own MLflow run, None where the present server does not know it yet."""
+    state = _read_state(run)
+    return str(state["run_id"]) if "run_id" in state and state.get("server") == server() else None
 
 
 def _forget(client: Any, run_id: str) -> None:
-    """Take back a run that an outage cut short, with the model version it may have registered."""
-    for version in client.search_model_versions(f"run_id='{run_id}'"):
-        client.delete_model_version(version.name, version.version)
+    """Take back a run that an outage cut short, with all that belongs to it."""
+    forget_calls(client, run_id)
+    tracking_models.forget(client, run_id)
     client.delete_run(run_id)
 
 
-def _last(config: Mapping[str, Any]) -> str:
-    return f"round-{config['rounds']}" if config["flow"] == "rounds" else "rank_after"
-
-
 def _finished(run: Path) -> list[str]:
-    """What can be logged as a whole: the start, each decided round, a finished run on human pairs."""
-    rounds = sorted(run.glob("round-*/decision.json"), key=lambda p: int(p.parent.name.removeprefix("round-")))
-    start = ["round-0"] if (run / "round-0" / "evaluate" / "manifest.json").exists() else []
-    pairs = ["rank_after"] if (run / "rank_after" / "manifest.json").exists() else []
-    return [*start, *(p.parent.name for p in rounds), *pairs]
+    """What can be logged as a whole: the start, each decided round, each rollback, a finished run on human pairs."""
+    rounds = sorted(int(p.parent.name.removeprefix("round-")) for p in run.glob("round-*/decision.json"))
+    start = [0] if (run / "round-0" / "evaluate" / "manifest.json").exists() else []
+    rollbacks = list(enumerate(read_rollbacks(run), 1))
+    places = []
+    for number in (*start, *rounds):
+        places += [f"round-{number}", *(f"rollback-{i}" for i, rollback in rollbacks if rollback.after == number)]
+    return [*places, *(["rank_after"] if (run / "rank_after" / "manifest.json").exists() else [])]
+
+
+def _log_status(client: Any, run: Path, config: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    """RUNNING, FAILED with its sentence, or FINISHED."""
+    run_id, failed = state["run_id"], run / "failed.json"
+    if failed.exists():
+        sentence = json.loads(failed.read_text(encoding="utf-8"))["sentence"]
+        client.set_tag(run_id, "plumbline.failure", sentence[:5000])
+        for gate in sorted(run.glob("**/validate_*.failed/gate.json")):
+            client.log_artifact(run_id, str(gate), f"gates/{gate.parent.relative_to(run).as_posix()}")
+        client.set_terminated(run_id, "FAILED")
+        return
+    known = client.get_run(run_id)
+    if "plumbline.failure" in known.data.tags:
+        client.delete_tag(run_id, "plumbline.failure")
+    last = f"round-{config['rounds']}" if config["flow"] == "rounds" else "rank_after"
+    status = "FINISHED" if last in state["done"] else "RUNNING"
+    if status == "FINISHED":
+        client.set_terminated(run_id)
+    elif known.info.status != status:
+        client.update_run(run_id, status)
 
 
 def _log_round(client: Any, run: Path, config: Mapping[str, Any], number: int, state: dict[str, Any]) -> None:
-    folder = run / f"round-{number}"
-    child = _create_run(
-        client, run, config, f"{config['name']} round {number}", state["run_id"], {"plumbline.round": str(number)}
-    )
+    folder, parent, name = run / f"round-{number}", state["run_id"], config["name"]
+    child = create_run(client, run, name, f"{name} round {number}", parent, {"plumbline.round": str(number)})
     state["unfinished"] = child
     _write_state(run, state)
-    metrics = _scores(open_dataset(folder / "evaluate"))
-    if number > 0:
-        pairs, steps, wins = (open_dataset(folder / name) for name in ("validate_pairs", "align", "win_rate"))
-        decision = read_decision(folder / "decision.json")
-        assert decision is not None
-        metrics |= {"win_rate": wins.facts["win_rate"], "pairs_kept": pairs.rows, "promoted": float(decision.promoted)}
-        metrics |= (
-            _facts("sample", folder / "sample") | _facts("pairs", folder / "validate_pairs") | _facts("align", folder / "align")
-        )
-        _log_steps(client, child, steps)
+    stages = {p.parent.name: open_dataset(p.parent) for p in sorted(folder.glob("*/manifest.json"))}
+    log_params(client, child, config)
+    log_inputs(client, child, {stage: data for stage, data in stages.items() if data.kind != "steps"})
+    log_prompts(client, child, stages)
+    metrics = round_metrics(stages)
+    decision = read_decision(folder / "decision.json")
+    if decision is not None:
+        metrics["promoted"] = float(decision.promoted)
         client.set_tag(child, "mlflow.note.content", decision.reason)
-        for data in (open_dataset(folder / "prompts"), pairs):
-            _log_input(client, child, data)
         client.log_artifact(child, str(folder / "decision.json"))
         for gate in sorted(folder.glob("validate_*/gate.json")):
             client.log_artifact(child, str(gate), f"gates/{gate.parent.name}")
     weights = folder / "align" / "model" if number else open_checkpoint(config["policy"]).path
-    _register(client, config["name"], weights, child, number, metrics.get("promoted") == 1.0)
-    for run_id in (child, state["run_id"]):
-        _log_metrics(client, run_id, metrics, number)
+    version, model = tracking_models.register(client, name, weights, child, parent, number)
+    if metrics.get("promoted") == 1.0:
+        tracking_models.promote(client, name, version)
+    elif number == 0:
+        tracking_models.start(client, name, version)
+    steps = stages.get("align")
+    log_metrics(client, child, [*at(number, metrics), *(curves(steps.records()) if steps else [])], model)
+    _log_figures(client, run, child, parent, number, steps)
+    log_calls(client, tracking_uri(run), run, child, stages, _teacher_used(run, number))
     client.set_terminated(child)
+    log_metrics(client, parent, at(number, metrics))  # last: a parent's metrics cannot be taken back
+
+
+def round_metrics(stages: Mapping[str, Dataset]) -> dict[str, float]:
+    """Everything a round measured, under names that are the same in every round and every run."""
+    metrics: dict[str, float] = {}
+    for stage, data in stages.items():
+        facts = data.facts
+        if data.kind == "answers" and stage == "evaluate":
+            metrics |= _scores(facts) | {"answer_tokens": facts["mean_tokens"], "stop_rate": facts["stop_rate"]}
+        elif data.kind in ("answers", "prompts"):
+            continue
+        elif stage == "validate_pairs":
+            metrics |= numbers(facts, "pairs.") | {"pairs_kept": float(data.rows)}
+        elif stage.startswith("validate_"):
+            metrics |= numbers(facts, f"gate.{stage.removeprefix('validate_')}.")
+        else:
+            metrics |= numbers(facts, f"{stage}.")
+        metrics[f"seconds.{stage}"] = data.seconds
+    if "win_rate" in stages:
+        metrics["win_rate"] = stages["win_rate"].facts["win_rate"]
+    return metrics
+
+
+def _scores(facts: Mapping[str, Any]) -> dict[str, float]:
+    scores: dict[str, float] = {}
+    for split, metric in (facts["metrics"] | facts["benchmarks"]).items():
+        name = metric_name(facts["benchmark"], facts["parser"], split)
+        scores |= {name: metric["mean"], f"{name}.low": metric["low"], f"{name}.high": metric["high"]}
+    return scores
+
+
+def _log_figures(client: Any, run: Path, child: str, parent: str, number: int, steps: Dataset | None) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        scores, training = Path(folder) / "scores.png", Path(folder) / "training.png"
+        scores_figure(scores, "score by round", summary.collect(run))
+        client.log_artifact(parent, str(scores), "plots")
+        if steps:
+            training_figure(training, f"round {number}: {steps.facts['objective']}", steps.records())
+            client.log_artifact(child, str(training), "plots")
+
+
+def _teacher_used(run: Path, before_round: int) -> str:
+    """When an earlier round used the teacher last; times are ISO 8601, so that text order is time order."""
+    found = [m for n in range(before_round) for p in (run / f"round-{n}").glob("*/") if (m := summary.manifest(p))]
+    return max((m["created"] for m in found if "teacher" in m["models"]), default="")
+
+
+def _log_rollback(client: Any, run: Path, config: Mapping[str, Any], index: int, state: Mapping[str, Any]) -> None:
+    rollback = read_rollbacks(run)[index - 1]
+    earlier = champions(run, rollback.after + 1)
+    previous = earlier[-2] if len(earlier) > 1 else None
+    why = f"{rollback.when}: from round {rollback.source} to round {rollback.to}: {rollback.reason}"[:5000]
+    moved = tracking_models.roll_back(client, config["name"], state["run_id"], rollback.to, previous, why)
+    client.set_tag(state["run_id"], f"plumbline.rollback.{index}", why if moved else f"{why} (the alias belongs to another run)")
 
 
 def _log_human_pairs(client: Any, run: Path, config: Mapping[str, Any], state: dict[str, Any]) -> None:
     run_id = state["run_id"]
     for step, name in enumerate(("rank_before", "rank_after")):
-        facts = flatten(open_dataset(run / name).facts, "ranking.")
-        _log_metrics(client, run_id, {k: v for k, v in facts.items() if isinstance(v, (int, float))}, step)
-    _log_steps(client, run_id, open_dataset(run / "align"))
-    _log_input(client, run_id, open_dataset(run / "validate_pairs"))
+        log_metrics(client, run_id, at(step, numbers(open_dataset(run / name).facts, "ranking.")))
+    steps = open_dataset(run / "align")
+    log_inputs(client, run_id, {name: open_dataset(run / name) for name in ("import", "validate_pairs", "train", "held_out")})
     client.log_artifact(run_id, str(run / "validate_pairs" / "gate.json"), "gates/validate_pairs")
-    _register(client, config["name"], run / "align" / "model", run_id, 1, False)
+    _log_figures(client, run, run_id, run_id, 1, steps)
+    _, model = tracking_models.register(client, config["name"], run / "align" / "model", run_id, run_id, 1)
+    log_metrics(client, run_id, curves(steps.records()), model)
 
 
-def _create_run(
-    client: Any, run: Path, config: Mapping[str, Any], name: str, parent: str | None, tags: dict[str, str] | None = None
-) -> str:
-    found = client.get_experiment_by_name(config["name"])
-    local = not os.environ.get("MLFLOW_TRACKING_URI")
-    location = (run / "mlartifacts").resolve().as_uri() if local else None
-    experiment = found.experiment_id if found else client.create_experiment(config["name"], artifact_location=location)
-    tags = {"mlflow.runName": name, "plumbline.folder": str(run.resolve())} | (tags or {})
-    if parent:
-        tags["mlflow.parentRunId"] = parent
-    return str(client.create_run(experiment, tags=tags).info.run_id)
-
-
-def _register(client: Any, name: str, weights: Path, run_id: str, number: int, is_champion: bool) -> None:
-    """The checkpoint as a version of the registered model; the alias `champion` moves only to a promoted one."""
-    from mlflow.exceptions import MlflowException
-
-    client.log_artifacts(run_id, str(weights), "model")
-    try:
-        client.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-    version = client.create_model_version(name, f"runs:/{run_id}/model", run_id, tags={"plumbline.round": str(number)}).version
-    client.set_registered_model_alias(name, "candidate", version)
-    first = "champion" not in client.get_registered_model(name).aliases  # on a shared server another run may hold it
-    if is_champion or (number == 0 and first):
-        client.set_registered_model_alias(name, "champion", version)
-
-
-def _log_input(client: Any, run_id: str, data: Dataset) -> None:
-    from mlflow.entities import Dataset as Entity
-    from mlflow.entities import DatasetInput, InputTag
-
-    source = json.dumps({"uri": (data.folder / "data.parquet").resolve().as_uri()})
-    profile = json.dumps({"num_rows": data.rows})
-    entity = Entity(name=data.kind, digest=data.key, source_type="local", source=source, profile=profile)
-    client.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
-
-
-def _log_steps(client: Any, run_id: str, steps: Dataset) -> None:
-    names = [name for name in STEPS.names if name not in ("step", "epoch")]
-    rows = [(f"train.{name}", row[name], row["step"]) for row in steps.records() for name in names if row[name] is not None]
-    _log_batches(client, run_id, rows)
-
-
-def _log_metrics(client: Any, run_id: str, metrics: Mapping[str, float], step: int) -> None:
-    _log_batches(client, run_id, [(name, value, step) for name, value in metrics.items()])
-
-
-def _log_batches(client: Any, run_id: str, rows: list[tuple[str, float, int]]) -> None:
-    import time
-
-    from mlflow.entities import Metric
-
-    now = int(time.time() * 1000)
-    entities = [Metric(_clean(name), float(value), now, step) for name, value, step in rows]
-    for begin in range(0, len(entities), _BATCH):
-        client.log_batch(run_id, metrics=entities[begin : begin + _BATCH])
-
-
-def _scores(answers: Dataset) -> dict[str, float]:
-    facts = answers.facts
-    scores: dict[str, float] = {}
-    for split, metric in (facts["metrics"] | facts["benchmarks"]).items():
-        name = metric_name(facts["benchmark"], facts["parser"], split)
-        scores |= {name: metric["mean"], f"{name}.low": metric["low"], f"{name}.high": metric["high"]}
-    return scores | {"answer_tokens": facts["mean_tokens"], "stop_rate": facts["stop_rate"]}
-
-
-def _facts(prefix: str, folder: Path) -> dict[str, float]:
-    facts = flatten(open_dataset(folder).facts, f"{prefix}.")
-    return {k: v for k, v in facts.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
-
-
-def _params(config: Mapping[str, Any]) -> list[Any]:
-    from mlflow.entities import Param
-
-    return [Param(_clean(k), str(v)[:_VALUE]) for k, v in flatten(config).items()]
-
-
-def _clean(name: str) -> str:
-    """MLflow takes letters, digits and a few signs, 250 characters at most."""
-    return re.sub(r"[^\w./ -]", "_", name)[:250]
+def _done(run: Path, state: dict[str, Any], place: str) -> None:
+    state["done"].append(place)
+    _write_state(run, state)
 
 
 def _read_state(run: Path) -> dict[str, Any]:

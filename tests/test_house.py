@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = ["data_contracts", "models", "tasks", "flows"]
 DOORS = {
     "prefect": lambda path: path.startswith("flows/"),
-    "mlflow": lambda path: path == "tasks/tracking.py",
+    "mlflow": lambda path: path.startswith("tasks/tracking"),
     "vllm": lambda path: path == "models/engine.py",
     "great_expectations": lambda path: path.startswith("data_contracts/"),
 }

@@ -20,6 +20,11 @@ def templates() -> list[str]:
     return sorted(path.stem for path in _FOLDER.glob("*.jinja"))
 
 
+def template_source(template: str) -> str:
+    """The text of a template as it lies on disk."""
+    return (_FOLDER / f"{template}.jinja").read_text(encoding="utf-8")
+
+
 def render(template: str, **values: str) -> str:
     """The prompt `template` filled with `values` as plain text, identifiers in them disarmed.
 
@@ -51,7 +56,7 @@ def _load(template: str) -> tuple["Template", set[str]]:
     from jinja2 import Environment, StrictUndefined, meta
 
     environment = Environment(undefined=StrictUndefined, autoescape=False)  # plain text, not markup
-    source = (_FOLDER / f"{template}.jinja").read_text(encoding="utf-8")
+    source = template_source(template)
     return environment.from_string(source), meta.find_undeclared_variables(environment.parse(source))
 
 

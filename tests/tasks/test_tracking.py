@@ -1,12 +1,15 @@
 """MLflow is told what the run folder holds, once, whatever happened to the server in between."""
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from tasks.tracking import track, tracking_uri
+from tasks.lineage import roll_back
+from tasks.tracking import clear_failure, is_told, mark_failed, track, tracking_uri
 from tests.tasks.run_folder import make_run
 
 
@@ -24,8 +27,10 @@ def trackable(folder: Path) -> Path:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Path:
-    return trackable(make_run(tmp_path / "run"))
+def run(tmp_path: Path, empty_store: Path) -> Path:
+    folder = trackable(make_run(tmp_path / "run"))
+    shutil.copy(empty_store, folder / "mlflow.db")
+    return folder
 
 
 def told(run: Path) -> dict[str, int]:
@@ -40,13 +45,27 @@ def told(run: Path) -> dict[str, int]:
         "runs": len(runs),
         "overall": len(client.get_metric_history(parent.info.run_id, "embedded-1.strict-1.overall")),
         "versions": len(client.search_model_versions("name='demo'")),
-        "champion": int(client.get_model_version_by_alias("demo", "champion").tags["plumbline.round"]),
+        "models": len(client.search_logged_models([experiment.experiment_id])),
+        "champion": alias(run, "champion"),
     }
+
+
+def alias(run: Path, name: str) -> int:
+    """The round whose model has the alias."""
+    from mlflow import MlflowClient
+
+    return int(MlflowClient(tracking_uri(run)).get_model_version_by_alias("demo", name).tags["plumbline.round"])
+
+
+def parent(run: Path) -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri(run)).get_run(json.loads((run / "tracking.json").read_text())["run_id"])
 
 
 def test_told_twice_it_is_known_once(run: Path) -> None:
     promoted = [json.loads((run / f"round-{k}" / "decision.json").read_text())["promoted"] for k in (1, 2)]
-    expected = {"runs": 4, "overall": 3, "versions": 3, "champion": 2 if promoted[1] else 1}
+    expected = {"runs": 4, "overall": 3, "versions": 3, "models": 3, "champion": 2 if promoted[1] else 1}
     track(run)
     assert told(run) == expected
     track(run)
@@ -56,21 +75,23 @@ def test_told_twice_it_is_known_once(run: Path) -> None:
 def test_after_an_outage_only_what_was_missed_is_told(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import tasks.tracking as tracking
 
-    real = tracking._register
+    real = tracking.log_calls
 
-    def broken(client, name, weights, run_id, number, is_champion):  # type: ignore[no-untyped-def]
-        if number == 2:
+    def broken(*given: Any) -> None:  # late: by then the round's run, its model and its alias are there
+        if "round 2" in given[0].get_run(given[3]).data.tags["mlflow.runName"]:
             raise ConnectionError("the server is gone")
-        real(client, name, weights, run_id, number, is_champion)
+        real(*given)
 
-    monkeypatch.setattr(tracking, "_register", broken)
+    monkeypatch.setattr(tracking, "log_calls", broken)
     with pytest.raises(ConnectionError):
         track(run)
     assert json.loads((run / "tracking.json").read_text())["done"] == ["config", "round-0", "round-1"]
-    monkeypatch.setattr(tracking, "_register", real)
+    assert not is_told(run)
+    monkeypatch.setattr(tracking, "log_calls", real)
     track(run)
-    assert told(run)["runs"] == 4
-    assert told(run)["overall"] == 3
+    assert told(run) == {"runs": 4, "overall": 3, "versions": 3, "models": 3, "champion": 2}
+    assert alias(run, "previous") == 1
+    assert is_told(run)
 
 
 def test_the_default_is_sqlite_inside_the_run(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,3 +109,84 @@ def test_the_champion_moves_only_to_a_promoted_round(run: Path, tmp_path: Path, 
     assert told(run)["champion"] == 1
     track(trackable(make_run(tmp_path / "second", 1, until="pair")))  # another run of that name, and only its start is there
     assert told(run)["champion"] == 1
+
+
+def test_datasets_are_known_with_digest_source_and_parents(run: Path) -> None:
+    from mlflow import MlflowClient
+
+    track(run)
+    client = MlflowClient(tracking_uri(run))
+    experiment = client.get_experiment_by_name("demo").experiment_id
+    (child,) = client.search_runs([experiment], "tags.`plumbline.round` = '1'")
+    inputs = {i.dataset.name: (i.dataset, {t.key: t.value for t in i.tags}) for i in child.inputs.dataset_inputs}
+    assert {"prompts", "sample", "validate_samples", "revise", "pair", "validate_pairs", "evaluate"} <= inputs.keys()
+    dataset, tags = inputs["validate_pairs"]
+    manifest = json.loads((run / "round-1" / "validate_pairs" / "manifest.json").read_text())
+    assert dataset.digest == manifest["key"]
+    assert Path(json.loads(dataset.source)["uri"].removeprefix("file://")) == run / "round-1" / "validate_pairs" / "data.parquet"
+    assert tags["plumbline.parents"] == f"pair#{inputs['pair'][0].digest}"
+    artifacts = {f.path for folder in ("plots", "gates/validate_pairs") for f in client.list_artifacts(child.info.run_id, folder)}
+    assert artifacts == {"plots/training.png", "gates/validate_pairs/gate.json"}
+
+
+def test_a_round_has_the_same_metric_names_in_parent_and_child(run: Path) -> None:
+    from mlflow import MlflowClient
+
+    track(run)
+    client = MlflowClient(tracking_uri(run))
+    experiment = client.get_experiment_by_name("demo").experiment_id
+    names = {}
+    for number in (1, 2):
+        (child,) = client.search_runs([experiment], f"tags.`plumbline.round` = '{number}'")
+        names[number] = {name for name in child.data.metrics if not name.startswith("train.")}
+        assert {m.step for name in names[number] for m in client.get_metric_history(child.info.run_id, name)} == {number}
+    assert names[1] == names[2]
+    assert names[1] <= parent(run).data.metrics.keys()
+
+
+def test_a_run_that_stopped_is_not_running_for_ever(run: Path) -> None:
+    (run / "round-2" / "decision.json").rename(run / "kept.json")
+    track(run)
+    assert parent(run).info.status == "RUNNING"
+    mark_failed(run, "the contract enough_rows is broken")
+    mark_failed(run, "the contract enough_rows is broken")
+    assert (parent(run).info.status, parent(run).data.tags["plumbline.failure"]) == (
+        "FAILED",
+        "the contract enough_rows is broken",
+    )
+    clear_failure(run)
+    track(run)
+    assert parent(run).info.status == "RUNNING"
+    (run / "kept.json").rename(run / "round-2" / "decision.json")
+    track(run)
+    assert parent(run).info.status == "FINISHED"
+    assert "plumbline.failure" not in parent(run).data.tags
+
+
+def test_a_rollback_moves_the_alias_back_and_says_why(run: Path) -> None:
+    track(run)
+    assert (alias(run, "champion"), alias(run, "previous"), alias(run, "candidate")) == (2, 1, 2)
+    roll_back(run, None, "it forgot how to count")
+    assert not is_told(run)
+    track(run)
+    track(run)
+    assert (alias(run, "champion"), alias(run, "previous"), alias(run, "candidate")) == (1, 0, 2)
+    assert "it forgot how to count" in parent(run).data.tags["plumbline.rollback.1"]
+    roll_back(run, 0, "so did this one")
+    track(run)
+    assert alias(run, "champion") == 0
+    from mlflow import MlflowClient
+
+    assert "previous" not in MlflowClient(tracking_uri(run)).get_registered_model("demo").aliases
+
+
+def test_a_run_does_not_move_the_alias_of_another_run(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{run}/mlflow.db")
+    track(run)
+    other = trackable(make_run(tmp_path / "second"))
+    track(other)
+    roll_back(run, 0, "not mine any more")
+    track(run)
+    assert "belongs to another run" in parent(run).data.tags["plumbline.rollback.1"]
+    assert alias(run, "champion") == 2

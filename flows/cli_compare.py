@@ -1,0 +1,60 @@
+"""`plumbline compare`, `plumbline rollback`, `plumbline sync`: rounds beside each other, and a step back."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Folder = Annotated[Path, typer.Argument(help="A run's folder, for example runs/demo.")]
+
+
+def rollback(
+    folder: Folder,
+    reason: Annotated[str, typer.Option(help="Why; kept in the run folder and in MLflow.")],
+    to: Annotated[str | None, typer.Option(help="round-k, or round-0 for the start; the previous champion if not given.")] = None,
+) -> None:
+    """Make an earlier model champion again: the next round starts from it."""
+    from tasks.lineage import champions, roll_back, round_number
+    from tasks.summary import read_config
+
+    read_config(folder)
+    made = roll_back(folder, None if to is None else round_number(to), reason)
+    now = champions(folder)[-1]
+    typer.echo(
+        f"round-{now} is champion already: nothing changed"
+        if made is None
+        else f"round-{made.to} is champion again (it was round-{made.source}); the next round starts from it"
+    )
+    problem = _tell(folder)
+    if problem:
+        typer.echo(f"{problem}; plumbline sync {folder} tells it when it answers", err=True)
+
+
+def sync(folder: Folder) -> None:
+    """Tell MLflow what it has missed of the run in FOLDER."""
+    from data_contracts.errors import PlumblineError
+    from tasks.summary import read_config
+
+    read_config(folder)
+    problem = _tell(folder)
+    if problem:
+        raise PlumblineError(f"{problem}; try again when it answers")
+
+
+def _tell(folder: Path) -> str | None:
+    """Bring MLflow up to date, or say in a sentence why that is not possible."""
+    from flows.services import adopt
+    from tasks.tracking import mask, track, tracking_uri
+
+    adopt(folder.resolve().parent / "services")
+    try:
+        track(folder)
+    except Exception as error:  # whatever a server can do wrong
+        return f"MLflow could not be told: {' '.join(str(error).split())[:300]}"
+    typer.echo(f"{mask(tracking_uri(folder))} knows everything in {folder}")
+    return None
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(rollback)
+    app.command()(sync)

@@ -1,0 +1,112 @@
+"""What tracking says to MLflow again and again: runs, parameters, metrics in bulk, datasets with their lineage."""
+
+import json
+import os
+import re
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from data_contracts.flatten import flatten
+from data_contracts.store import Dataset, digest
+
+BATCH = 1000  # MLflow's limit of metrics in one call
+PARAMS = 100  # of parameters or tags
+VALUE = 500  # of characters in a parameter or an input's tag
+Rows = list[tuple[str, float, int]]  # metric, value, step
+
+
+def open_client(uri: str) -> Any:
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # MLflow's seven keep a run waiting for minutes
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    from mlflow import MlflowClient
+
+    return MlflowClient(uri)
+
+
+def tracking_uri(run: Path) -> str:
+    """MLFLOW_TRACKING_URI, or SQLite inside the run folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{run.resolve() / 'mlflow.db'}"
+
+
+def server() -> str:
+    """Which server a run folder speaks of. A digest, since an address may hold a password; a run's own file moves with it."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    return digest(uri) if uri else "local"
+
+
+def create_run(
+    client: Any, run: Path, experiment: str, name: str, parent: str | None = None, tags: Mapping[str, str] | None = None
+) -> str:
+    """The id of a new run in `experiment`, which is made if it is not there."""
+    found = client.get_experiment_by_name(experiment)
+    local = not os.environ.get("MLFLOW_TRACKING_URI")
+    location = (run / "mlartifacts").resolve().as_uri() if local else None
+    id_ = found.experiment_id if found else client.create_experiment(experiment, artifact_location=location)
+    given = {"mlflow.runName": name, "plumbline.folder": str(run.resolve()), **(tags or {})}
+    if parent:
+        given["mlflow.parentRunId"] = parent
+    return str(client.create_run(id_, tags=given).info.run_id)
+
+
+def log_params(client: Any, run_id: str, config: Mapping[str, Any]) -> None:
+    from mlflow.entities import Param
+
+    params = [Param(clean(k), str(v)[:VALUE]) for k, v in flatten(config).items()]
+    for begin in range(0, len(params), PARAMS):
+        client.log_batch(run_id, params=params[begin : begin + PARAMS])
+
+
+def log_metrics(client: Any, run_id: str, rows: Rows, model_id: str | None = None) -> None:
+    """Many metrics in few calls; those of a run that made a model are shown on the model's page too."""
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    entities = [Metric(clean(name), float(value), now, step, model_id=model_id) for name, value, step in rows]
+    for begin in range(0, len(entities), BATCH):
+        client.log_batch(run_id, metrics=entities[begin : begin + BATCH])
+
+
+def log_inputs(client: Any, run_id: str, stages: Mapping[str, Dataset]) -> None:
+    """Datasets by the name of their stage: the digest is the dataset's key, and a tag names the parents with theirs."""
+    from mlflow.entities import Dataset as Entity
+    from mlflow.entities import DatasetInput, InputTag
+
+    inputs = []
+    for stage, data in stages.items():
+        parents = ", ".join(f"{Path(p['folder']).name}#{p['key']}" for p in data.manifest["parents"])
+        tags = {"mlflow.data.context": "evaluation" if data.kind == "answers" else "training", "plumbline.kind": data.kind}
+        tags |= {"plumbline.parents": parents[:VALUE] or "none"}
+        entity = Entity(
+            name=stage,
+            digest=data.key,
+            source_type="local",
+            source=json.dumps({"uri": (data.folder / "data.parquet").resolve().as_uri()}),
+            schema=json.dumps({"mlflow_colspec": [{"name": name, "type": "string"} for name in data.table().schema.names]}),
+            profile=json.dumps({"num_rows": data.rows}),
+        )
+        inputs.append(DatasetInput(entity, [InputTag(k, v) for k, v in tags.items()]))
+    client.log_inputs(run_id, inputs)
+
+
+def numbers(tree: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """The finite numbers in nested facts, by dotted names. Truth values are no numbers."""
+    flat = flatten(tree, prefix)
+    return {k: float(v) for k, v in flat.items() if isinstance(v, (int, float)) and not isinstance(v, bool) and v - v == 0}
+
+
+def at(step: int, metrics: Mapping[str, float]) -> Rows:
+    return [(name, value, step) for name, value in metrics.items()]
+
+
+def curves(steps: Sequence[Mapping[str, Any]]) -> Rows:
+    """The columns of a "steps" dataset, which has one row per optimiser step."""
+    left_out = ("step", "epoch")
+    return [(f"train.{k}", v, row["step"]) for row in steps for k, v in row.items() if k not in left_out and v is not None]
+
+
+def clean(name: str) -> str:
+    """MLflow takes letters, digits and a few signs, 250 characters at most."""
+    return re.sub(r"[^\w./ -]", "_", name)[:250]
