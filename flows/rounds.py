@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
+from prefect.utilities.annotations import allow_failure
 from rich.markup import escape
 
 from flows import story
@@ -51,8 +53,12 @@ def track_failure(folder: str, sentence: str) -> None:
 
 def tell(folder: Path) -> None:
     """Start telling MLflow what is new, after what it is being told already."""
-    s = current()
-    s.telling = track_folder.submit(str(folder), wait_for=[s.telling] if s.telling else None)
+    current().telling = track_folder.submit(str(folder), wait_for=_before())
+
+
+def _before() -> list[Any]:
+    """What MLflow is being told: it is told one thing after the other, whether or not the last one reached it."""
+    return [allow_failure(current().telling)] if current().telling else []
 
 
 @contextmanager
@@ -63,7 +69,7 @@ def telling_failure(folder: Path) -> Iterator[None]:
         yield
     except BaseException as error:  # also Ctrl-C and a cancellation
         sentence = story.failure(error, folder)
-        track_failure.submit(str(folder), sentence, wait_for=[current().telling] if current().telling else None).wait()
+        track_failure.submit(str(folder), sentence, wait_for=_before()).wait()
         raise
 
 
@@ -73,6 +79,7 @@ def finish(folder: Path) -> None:
         write_report(folder)
         tell(folder)
         told = current().telling
+        assert told is not None
         told.wait()
     if told.state.is_completed():
         for title, address in links(folder).items():

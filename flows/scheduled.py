@@ -24,7 +24,6 @@ from flows.iterate import execute
 from tasks import summary
 from tasks.promote import read_decision
 
-
 _NONE = Overrides()
 
 
@@ -49,7 +48,7 @@ def scheduled_rounds(
     settings, folder = load_config(Path(config)), Path(run_dir)
     if not isinstance(settings, RoundsConfig):
         raise PlumblineError(f"{config} says flow: {settings.flow}, and only flow: rounds can be scheduled")
-    if (why := _overtaken(folder)) is not None:
+    if _is_by_schedule() and (why := overtaken(folder, runtime.flow_run.scheduled_start_time)):
         return _skipped(why)
     last = _take_on(folder, rounds)
     if summary.finished_rounds(folder) >= last and summary.is_finished(folder):
@@ -66,13 +65,10 @@ def _skipped(why: str) -> State[Any]:
     return Completed(name="Skipped", message=f"Nothing done: {why}")
 
 
-def _overtaken(folder: Path) -> str | None:
+def overtaken(folder: Path, due: datetime) -> str | None:
     """Why a firing that waited (a busy or absent worker) has nothing to do: when it was due, an earlier one still worked."""
-    due = runtime.flow_run.scheduled_start_time
     decisions = [path.stat().st_mtime for path in folder.glob("round-*/decision.json")]
-    if not _is_by_schedule() or not decisions or due is None:
-        return None
-    finished = datetime.fromtimestamp(max(decisions), UTC)
+    finished = datetime.fromtimestamp(max(decisions, default=0), UTC)
     if finished <= due:
         return None
     return f"when this was due ({due:%Y-%m-%d %H:%M:%S %Z}) an earlier one still worked on {folder}, until {finished:%H:%M:%S}"

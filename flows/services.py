@@ -40,12 +40,12 @@ class Service:
 
 
 def known(folder: Path) -> dict[str, Service]:
-    """What was started last in `folder`, running or not."""
+    """What was started last in `folder`, running or not, Prefect first."""
     path = folder / "services.json"
     if not path.exists():
         return {}
     found = json.loads(path.read_text(encoding="utf-8"))
-    return {name: Service(**(entry | {"process": Process(**entry["process"])})) for name, entry in found.items()}
+    return {name: Service(**(entry | {"process": Process(**entry["process"])})) for name in _PORTS if (entry := found.get(name))}
 
 
 def running(folder: Path) -> dict[str, Service]:
