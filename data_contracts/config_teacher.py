@@ -1,27 +1,88 @@
-"""Teachers: whoever revises and judges."""
+"""Teachers: whoever revises and judges.
+
+What a teacher costs, how fast it is asked and where its replies are kept (`FREE_TO_CHANGE`) decides no reply: that is in no
+dataset's key and may change between two starts of one run.
+"""
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from data_contracts.config_base import Strict
+from data_contracts.config_base import Share, Strict
+
+FREE_TO_CHANGE = ("budget", "price", "concurrency", "timeout", "journal", "api_key_env", "gpus", "gpu_memory")
 
 
-class LocalTeacher(Strict):
+class Price(Strict):
+    """Money for a million tokens, in the currency of the bill."""
+
+    input: NonNegativeFloat
+    output: NonNegativeFloat
+
+    def of(self, input_tokens: int, output_tokens: int) -> float:
+        return (self.input * input_tokens + self.output * output_tokens) / 1e6
+
+
+class Budget(Strict):
+    """The most that one run may spend on its teacher, over all its rounds and starts: tokens read and written, or money."""
+
+    tokens: PositiveInt | None = None
+    money: PositiveFloat | None = None
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> "Budget":
+        if self.tokens is None and self.money is None:
+            raise ValueError("give tokens or money")
+        return self
+
+
+class _Teacher(Strict):
+    """`journal` is the file of every request and reply. Not given: in the run folder for a teacher that costs nothing, beside
+    the run folder (`runs/journal.db`) for one that does, so that another run does not pay again."""
+
+    model: str
+    journal: str | None = None
+
+
+class LocalTeacher(_Teacher):
     """A checkpoint in the run's own engine."""
 
     kind: Literal["local"]
-    model: str
 
 
-class OpenAITeacher(Strict):
+class VllmTeacher(_Teacher):
+    """A checkpoint in a vLLM server of its own on loopback, which the run starts when it first asks, and stops.
+
+    For a teacher that should not share the engine: `gpus: "2,3"` names its GPUs, one shard each; without, it takes
+    `gpu_memory` of the policy's.
+    """
+
+    kind: Literal["vllm"]
+    max_model_len: PositiveInt = 4096
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    gpus: Annotated[str, Field(pattern=r"^\d+(,\d+)*$")] | None = None
+    gpu_memory: Annotated[Share, Field(gt=0, lt=1)] = 0.4
+    concurrency: PositiveInt = 64
+    timeout: PositiveFloat = 600.0  # seconds for one reply
+
+
+class OpenAITeacher(_Teacher):
     """Any OpenAI-compatible server. The key is read from the environment variable named here and never stored."""
 
     kind: Literal["openai"]
     base_url: str
-    model: str
     api_key_env: str = "OPENAI_API_KEY"
-    concurrency: PositiveInt = 16
+    concurrency: PositiveInt = 16  # at most: it adapts to what the server bears
+    timeout: PositiveFloat = 600.0  # seconds for one reply
+    price: Price | None = None
+    budget: Budget | None = None
 
 
-TeacherConfig = Annotated[LocalTeacher | OpenAITeacher, Field(discriminator="kind")]
+class BatchTeacher(_Teacher):
+    """Asks nobody: writes what it lacks as a provider's batch file and stops the run, until the results are imported."""
+
+    kind: Literal["batch"]
+    price: Price | None = None
+
+
+TeacherConfig = Annotated[LocalTeacher | VllmTeacher | OpenAITeacher | BatchTeacher, Field(discriminator="kind")]

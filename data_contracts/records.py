@@ -95,6 +95,7 @@ PAIRS = pa.schema(  # one row per (chosen, rejected)
         ("rejected_prompt_ids", IDS),  # where the rejected answer answers another prompt
         ("reprompt_ids", IDS),  # the prompt's instruction, changed
         ("round", pa.int32()),  # the round that made the pair (replay)
+        ("weight", pa.float64()),  # what the data says the pair should count, 1 where it says nothing
     ]
 )
 
@@ -144,7 +145,9 @@ RANKINGS = pa.schema(  # one row per held-out pair: log-probabilities in nats, s
     ]
 )
 
-STEPS = pa.schema(  # one row per optimiser step: means over its batch, in nats summed over an answer, before that step's update
+# One row per optimiser step: means over its batch, in nats summed over an answer, before that step's update. Of a list, "chosen"
+# is the best answer and "rejected" the mean over the others.
+STEPS = pa.schema(
     [
         ("step", pa.int32()),
         ("epoch", pa.float64()),
@@ -157,6 +160,7 @@ STEPS = pa.schema(  # one row per optimiser step: means over its batch, in nats 
         ("accuracy", pa.float64()),  # share of pairs with a positive margin; no margin counts one half
         ("gradient_norm", pa.float64()),
         ("learning_rate", pa.float64()),
+        ("zero_share", pa.float64()),  # apo_auto: the share of the batch's pairs trained with apo_zero; null for other objectives
         ("tokens_per_second", pa.float64()),
     ]
 )

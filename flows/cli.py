@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows import cli_compare, cli_objectives, cli_schedule, cli_services
+from flows import cli_compare, cli_evaluate, cli_objectives, cli_schedule, cli_services
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -21,6 +21,8 @@ app.add_typer(embedded, name="embedded")
 app.add_typer(cli_objectives.app, name="objectives")
 cli_services.register(app)
 cli_schedule.register(app)
+app.command()(cli_evaluate.evaluate)
+app.command()(cli_evaluate.score)
 cli_compare.register(app)
 
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key, for example align.epochs=2.")]

@@ -97,8 +97,8 @@ def deploy(request: Request, pool: str) -> Deployed:
         deployment = client.create_deployment(
             flow_id=client.create_flow(scheduled_rounds),
             name=config.name,
-            description=f"Rounds of {config.method} with {config.align.objective.name}, added to {run_path}.",
-            tags=["plumbline", f"policy:{config.name}", config.method, config.align.objective.name],
+            description=f"Rounds of {config.method.name} with {config.align.objective.name}, added to {run_path}.",
+            tags=["plumbline", f"policy:{config.name}", config.method.name, config.align.objective.name],
             schedules=schedules,
             concurrency_limit=1,
             concurrency_options=ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),

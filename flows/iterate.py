@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_contracts.config import HumanPairsConfig, RoundsConfig
+from data_contracts.config_teacher import FREE_TO_CHANGE
 from data_contracts.errors import PlumblineError
 from data_contracts.flatten import flatten
 from data_contracts.load_config import dump_config, load_config
@@ -13,8 +14,10 @@ from data_contracts.store import write_text
 from flows import services
 from flows.display import console, quiet_libraries, working
 from flows.server import PrefectServer
-from models.benchmark import load_benchmark
-from models.objectives.wrappers import configured
+from models.objectives.serving import refuse_config
+from tasks.evaluate import prepare
+from tasks.import_recorded import check_recorded
+from tasks.pair import METHODS, revise_config
 from tasks.prompts import check_enough
 from tasks.revise import revision_prompt
 from tasks.summary import is_finished
@@ -35,33 +38,41 @@ _PRIVATE = {  # no phoning home, no pools of threads beside the engine's own
 def check(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
     """Raises PlumblineError for whatever can be known to be impossible before anything is started.
 
-    That includes a folder that holds a run with another configuration; more rounds than before are the same run.
+    That includes a folder that holds a run with another configuration; more rounds, or another budget for the teacher, are the
+    same run.
     """
     try:
-        configured(config.align.objective, config.align.wrappers)
+        refuse_config(config)
     except PlumblineError as error:
         raise PlumblineError(f"align: {error}") from None
     if isinstance(config, RoundsConfig):
-        load_benchmark(Path(config.evaluate.benchmark))
-        check_enough(Path(config.prompts.file), config.prompts.per_round, config.rounds)
+        prepare(config.evaluate)
+        if config.method.name == "recorded":
+            check_recorded(config.prompts, config.rounds)
+        else:
+            check_enough(Path(config.prompts.file), config.prompts.per_round, config.rounds)
         _check_templates(config)
         if config.teacher.kind == "openai" and not os.environ.get(config.teacher.api_key_env):
             raise PlumblineError(f"teacher.api_key_env names {config.teacher.api_key_env}, which is not set in the environment")
     saved = folder / "config.yaml"
     if saved.exists():
         old, new = (flatten(c.model_dump(mode="json", by_alias=True)) for c in (load_config(saved), config))
-        changed = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k) and k != "rounds")
+        changed = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k) and not _is_free(k))
         if changed:
             differences = ", ".join(f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in changed[:3])
             raise PlumblineError(f"{folder} holds a run with another configuration ({differences}): use another --run-dir")
+
+
+def _is_free(key: str) -> bool:
+    return key == "rounds" or (key.startswith("teacher.") and key.split(".")[1] in FREE_TO_CHANGE)
 
 
 def _check_templates(config: RoundsConfig) -> None:
     """Fill each prompt template that the run will use once, with nothing of interest."""
     from models.prompts import render
 
-    if config.method == "clair":
-        revision_prompt(config.revise, "", "")
+    if "revise" in METHODS[config.method.name].stages:
+        revision_prompt(revise_config(config.revise, config.method.name), "", "")
     if config.judge.kind == "generation":
         render(config.judge.template, task="", answer_a="", answer_b="")
 

@@ -1,7 +1,6 @@
 """What one round does differently from its run's configuration: written beside the round, so that resuming it does the same."""
 
 import json
-from dataclasses import replace
 
 from data_contracts.errors import PlumblineError
 from data_contracts.load_config import load_config
@@ -9,8 +8,8 @@ from data_contracts.store import write_text
 from flows.session import Session
 
 
-def settle(session: Session, number: int) -> Session:
-    """The session with the configuration of round `number`.
+def settle(session: Session, number: int) -> None:
+    """Give the session the configuration of round `number`.
 
     Raises PlumblineError if the round has begun with other overrides than the session brings, or if one is impossible.
     """
@@ -24,7 +23,4 @@ def settle(session: Session, number: int) -> Session:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps(session.overrides, indent=2))
         settled = session.overrides
-    if not settled:
-        return session
-    sets = [f"{key}={value!r}" for key, value in settled.items()]
-    return replace(session, config=load_config(session.folder / "config.yaml", sets))
+    session.config = load_config(session.folder / "config.yaml", [f"{key}={value!r}" for key, value in settled.items()])

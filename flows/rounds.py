@@ -29,7 +29,7 @@ def rounds_flow(name: str) -> None:
     with telling_failure(s.folder):
         with working("engine"):
             s.engine()
-        step("start: evaluate", evaluate, s.folder / "round-0" / "evaluate", s.rounds.evaluate, s.policy, s.engine())
+        step("start: evaluate", evaluate, s.folder / "round-0" / "evaluate", s.rounds.evaluate, s.policy, *s.measures())
         tell(s.folder)
         for number in range(1, s.rounds.rounds + 1):
             if summary.is_round_finished(s.folder, number):

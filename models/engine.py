@@ -208,7 +208,7 @@ class Engine:
         Log-probabilities of a prompt are always computed afresh, so they show wrong weights but not a stale prefix cache; the
         token after the prompt is generated with the cache in use and shows that too.
         """
-        self.tokenizer = load_tokenizer(checkpoint.path)
+        self.tokenizer = load_tokenizer(checkpoint.path, chat=False)
         length = min(_PROBE_TOKENS, self._config.max_model_len - 2)
         probe = [(7 * i * i + 3 * i) % len(self.tokenizer) for i in range(length)]
         if checkpoint.hash not in self._probes:

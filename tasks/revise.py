@@ -14,7 +14,7 @@ from models.checkpoint import Checkpoint, load_tokenizer
 from models.engine import Progress, Sampling, quiet
 from models.parse_revision import parse_revision
 from models.prompts import render, render_task
-from models.teacher import Teacher
+from models.teacher import Teacher, metered
 
 _KEPT = ("sample_id", "prompt_id", "prompt", "prompt_ids", "text", "token_ids", "stopped", "policy")
 
@@ -30,14 +30,15 @@ def revise(
 ) -> Dataset:
     """The "revisions" dataset: one row a sample, in the order of the samples, encoded for `policy`, which will learn from them.
 
-    Facts: `parsed` = `changed` + `unchanged`, `failures` by reason, and over the changed ones the mean `token_jaccard` and
-    `levenshtein` (characters) between answer and revision. Raises PlumblineError if the template does not fit.
+    Facts: `parsed` = `changed` + `unchanged`, `failures` by reason, and `teacher` as models.teacher.metered says it.
+    Raises PlumblineError if the template does not fit.
     """
 
     def make(_workdir: Path) -> tuple[Rows, dict[str, Any]]:
         rows, tokenizer = samples.records(), load_tokenizer(policy.path)
+        asked, usage = metered(teacher)
         conversations = [_conversation(config, row) for row in rows]
-        replies = teacher.complete(conversations, Sampling(config.temperature, 1.0, config.max_tokens), seed, progress)
+        replies = asked.complete(conversations, Sampling(config.temperature, 1.0, config.max_tokens), seed, progress)
         revisions = []
         for row, reply in zip(rows, replies, strict=True):
             revision = parse_revision(reply.text, reply.finish_reason, keep_fence=row["text"].lstrip().startswith(("```", "~~~")))
@@ -50,7 +51,7 @@ def revise(
                 "teacher": teacher.name,
             }
             revisions.append({name: row[name] for name in _KEPT} | made)
-        return revisions, _facts(revisions)
+        return revisions, _facts(revisions) | {"teacher": usage()}
 
     slice_ = {**config.model_dump(mode="json", exclude_none=True), "seed": seed}
     return build(folder, "revisions", slice_, make, [samples], {"teacher": teacher.name})
@@ -61,16 +62,10 @@ def is_unchanged(row: dict[str, Any]) -> bool:
     return row["revision"] is not None and row["revision"].strip() == row["text"].strip()
 
 
-def _jaccard(one: list[int], other: list[int]) -> float:
-    """Shared over all distinct tokens of two answers, 1 for equal sets (CLAIR, table 1: higher is more contrastive)."""
-    a, b = set(one), set(other)
-    return len(a & b) / len(a | b) if a | b else 1.0
-
-
 def revision_prompt(config: ReviseConfig, task: str, student_solution: str) -> str:
     """Raises PlumblineError if the template is filled from other things, or wants a rubric and there is none."""
     rubric = {} if config.rubric is None else {"rubric": config.rubric}
-    return render(config.template, task=task, student_solution=student_solution, **rubric)
+    return render(config.template or "minimal-1", task=task, student_solution=student_solution, **rubric)
 
 
 def _conversation(config: ReviseConfig, row: dict[str, Any]) -> list[Message]:
@@ -78,18 +73,12 @@ def _conversation(config: ReviseConfig, row: dict[str, Any]) -> list[Message]:
 
 
 def _facts(rows: Rows) -> dict[str, Any]:
-    from rapidfuzz.distance import Levenshtein
-
     parsed = [r for r in rows if r["revision"] is not None]
     changed = [r for r in parsed if not is_unchanged(r)]
-    jaccard = [_jaccard(r["token_ids"][: -1 if r["stopped"] else None], r["revision_ids"][:-1]) for r in changed]
-    distance = [Levenshtein.distance(r["text"], r["revision"]) for r in changed]
     return {
         "samples": len(rows),
         "parsed": len(parsed),
         "changed": len(changed),
         "unchanged": len(parsed) - len(changed),
         "failures": dict(Counter(r["failure"] for r in rows if r["failure"]).most_common()),
-        "token_jaccard": sum(jaccard) / len(changed) if changed else None,
-        "levenshtein": sum(distance) / len(changed) if changed else None,
     }

@@ -46,7 +46,7 @@ def log_calls(client: Any, uri: str, run: Path, run_id: str, stages: Mapping[str
     used = {stage: data for stage, data in stages.items() if "teacher" in data.manifest["models"]}
     for stage, data in sorted(used.items(), key=lambda item: item[1].manifest["created"]):
         until = data.manifest["created"]
-        for call in sample_calls(run / "journal.db", before, until, CALLS):
+        for call in sample_calls(run, before, until, CALLS):
             _trace(traces, experiment, run_id, stage, call)
         before = until
 
@@ -114,7 +114,7 @@ def _trace(traces: Any, experiment: str, run_id: str, stage: str, call: Mapping[
 
 def _usage(call: Mapping[str, Any]) -> tuple[dict[str, int], dict[str, float]]:
     """Tokens and dollars of a call, as far as the journal knows them."""
-    read, written, cost = (call.get(name) for name in ("prompt_tokens", "completion_tokens", "cost"))
+    read, written, cost = (call.get(name) for name in ("input_tokens", "output_tokens", "cost"))
     tokens = (
         {}
         if read is None or written is None

@@ -1,7 +1,7 @@
 """The stages of a round with nothing around them: no Prefect, no MLflow, no manifest, hash or file that only resuming needs.
 
-Every stage is the real one. What changes is what they are called through: `step` becomes a plain call, and `build` keeps a dataset
-in memory (pairs are also written to Parquet, because the training process reads them there).
+Every stage is the real one. What changes is what they are called through: `step` becomes a plain call, and `build` keeps a
+dataset in memory (pairs are also written to Parquet, because the training process reads them there).
 """
 
 import json

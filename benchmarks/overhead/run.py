@@ -46,12 +46,14 @@ def full(config: Any, folder: Path, seconds: dict[str, float]) -> None:
 def bare(config: Any, folder: Path, seconds: dict[str, float]) -> None:
     """The same stages in the same session. Prefect is imported because the wiring is Prefect's, but that time is not counted."""
     global BEGIN
+    from data_contracts.load_config import dump_config
     from flows import iterate
     from flows.display import quiet_libraries
     from models.engine import preload
 
     os.environ.update(iterate._PRIVATE)
     folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(dump_config(config))
     with quiet_libraries(folder / "logs" / "run.log"):
         before = time.monotonic()
 
@@ -66,7 +68,7 @@ def bare(config: Any, folder: Path, seconds: dict[str, float]) -> None:
             preload()
             with stripped():
                 answers = folder / "round-0" / "evaluate"
-                step("start", evaluate, answers, config.evaluate, session.policy, session.engine())
+                step("start", evaluate, answers, config.evaluate, session.policy, *session.measures())
                 round_flow.fn(1)
                 timed(round_flow.fn, seconds, "round")(2)
 

@@ -20,6 +20,9 @@ PINNED = {
     "length_controlled-1": "93b1ab165acd80b1",
     "minimal-1": "574b7fb515008763",
     "pairwise-1": "c313ace4462ff002",
+    "rationale-1": "6bdfcbbfd445348c",
+    "read-choice-1": "8043b8a051d56167",
+    "read-free-form-1": "071dced4852959ea",
     "rubric-1": "123c3fdf66ace6e6",
     "self-1": "73f177490e91924d",
     "worsen-1": "3904071c0d9a1ef9",
@@ -114,7 +117,7 @@ STRUCTURE = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 VALUES = {
-    "pairwise-1": ("task", "answer_a", "answer_b"),
+    **dict.fromkeys(("pairwise-1", "rationale-1"), ("task", "answer_a", "answer_b")),
     "rubric-1": ("task", "student_solution", "rubric"),
     **dict.fromkeys(("brief-1", "minimal-1", "length_controlled-1", "worsen-1", "self-1"), ("task", "student_solution")),
 }

@@ -1,0 +1,1 @@
+"""Teachers outside the run's engine, and the choice among all kinds."""

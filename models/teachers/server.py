@@ -1,0 +1,54 @@
+"""The teacher behind any OpenAI-compatible server of chat completions."""
+
+import asyncio
+import os
+from urllib.parse import urlsplit
+
+from data_contracts.config_teacher import OpenAITeacher
+from data_contracts.errors import PlumblineError
+from models.engine import Progress
+from models.journal import Journal, Reply, Request
+from models.teacher import Keep, Teacher, journaled
+from models.teachers.asking import Again, ask_all
+from models.teachers.http import attempt, chat_body, refusal
+from models.teachers.purse import Purse
+
+
+def openai_teacher(config: OpenAITeacher, journal: Journal) -> Teacher:
+    """At most `config.concurrency` requests at a time, fewer where the server puts them off.
+
+    Raises PlumblineError at once if the key is missing, and later if the server cannot be reached or refuses or the budget is
+    used up; replies that had arrived by then are in the journal, which also remembers what was not asked.
+    """
+    secret = os.environ.get(config.api_key_env, "").strip()
+    if not secret:
+        raise PlumblineError(
+            f"the environment variable {config.api_key_env}, named by teacher.api_key_env, is not set: "
+            "export the server's key in it (any word will do for a server that asks for none)"
+        )
+
+    def ask(missing: list[Request], keep: Keep, _: Progress) -> None:
+        try:
+            asyncio.run(_ask(config, secret, missing, Purse(config.budget, config.price, journal), keep))
+        finally:
+            answered = journal.lookup([request.key for request in missing])
+            journal.want(request for request in missing if request.key not in answered)
+
+    return Teacher(config.model, journaled(config.model, journal, ask))
+
+
+async def _ask(config: OpenAITeacher, secret: str, missing: list[Request], purse: Purse, keep: Keep) -> None:
+    from openai import AsyncOpenAI
+
+    server = f"the teacher's server {urlsplit(config.base_url).hostname}"
+    async with AsyncOpenAI(base_url=config.base_url, api_key=secret, max_retries=0, timeout=config.timeout) as client:
+
+        async def once(request: Request) -> Reply | Again:
+            return await attempt(
+                lambda: client.chat.completions.with_raw_response.create(**chat_body(request)),
+                server,
+                lambda error: refusal(error, server, config.model, config.api_key_env, secret),
+                config.timeout,
+            )
+
+        await ask_all(missing, once, config.concurrency, purse, keep)

@@ -1,0 +1,68 @@
+"""The teacher whose checkpoint runs in a vLLM server of its own, beside the run's engine.
+
+It is sent token ids, not messages: text that spells a control token stays text, exactly as in the engine, and the same requests
+have the same names in the journal whichever of the two answers them.
+"""
+
+import asyncio
+from pathlib import Path
+
+from data_contracts.config_teacher import VllmTeacher
+from models.chat import encode_prompt
+from models.checkpoint import Checkpoint, load_tokenizer
+from models.engine import Progress
+from models.journal import Journal, Reply, Request
+from models.teacher import Keep, Teacher, journaled
+from models.teachers.asking import Again, ask_all
+from models.teachers.http import attempt
+from models.teachers.purse import Purse
+from models.teachers.vllm_server import VllmServer
+
+
+def vllm_teacher(config: VllmTeacher, checkpoint: Checkpoint, journal: Journal, log: Path) -> Teacher:
+    """The server starts when something is missing in the journal. Raises PlumblineError if it does not."""
+    server = VllmServer(checkpoint.path, config, log)
+
+    def ask(missing: list[Request], keep: Keep, _: Progress) -> None:
+        server.ready()
+        tokenizer = load_tokenizer(checkpoint.path)
+        prompts = {r.key: encode_prompt(tokenizer, r.messages) for r in missing}
+        fits = [r for r in missing if len(prompts[r.key]) < config.max_model_len]
+        keep((r, Reply("", "too_long", 0, 0)) for r in missing if len(prompts[r.key]) >= config.max_model_len)
+        asyncio.run(_ask(config, server, log, fits, prompts, Purse(None, None, journal), keep))
+
+    return Teacher(checkpoint.hash, journaled(checkpoint.hash, journal, ask), close=server.close)
+
+
+async def _ask(
+    config: VllmTeacher,
+    server: VllmServer,
+    log: Path,
+    requests: list[Request],
+    prompts: dict[str, list[int]],
+    purse: Purse,
+    keep: Keep,
+) -> None:
+    from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+
+    name = "the teacher's own vLLM server"
+    # past any proxy: loopback is nobody else's business
+    http = DefaultAsyncHttpxClient(trust_env=False, timeout=config.timeout)
+    async with AsyncOpenAI(
+        base_url=f"{server.url}/v1", api_key=server.key, max_retries=0, timeout=config.timeout, http_client=http
+    ) as client:
+
+        async def once(request: Request) -> Reply | Again:
+            prompt = prompts[request.key]
+            room = config.max_model_len - len(prompt)
+            sampling = request.sampling | {"max_tokens": min(request.sampling["max_tokens"], room)}
+            return await attempt(
+                lambda: client.completions.with_raw_response.create(
+                    model="teacher", prompt=prompt, seed=request.server_seed, **sampling
+                ),
+                name,
+                lambda error: f"{name} failed ({' '.join(str(error).split())[:200]}): see {log}, then resume the run",
+                config.timeout,
+            )
+
+        await ask_all(requests, once, config.concurrency, purse, keep)
