@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from data_contracts.check_method import check_method
 from data_contracts.config import PATH_KEYS, HumanPairsConfig, RoundsConfig, RunConfig, resolve_path
+from data_contracts.config_judge import check_judge
 from data_contracts.errors import PlumblineError
 
 _ADAPTER: TypeAdapter[RoundsConfig | HumanPairsConfig] = TypeAdapter(RunConfig)
@@ -162,12 +163,11 @@ def _check_together(config: RoundsConfig | HumanPairsConfig, where: str) -> None
         raise PlumblineError(f"{where}: teacher.base_url holds a user name or password: keep the key in teacher.api_key_env")
     if config.teacher.kind == "openai" and config.teacher.budget and config.teacher.budget.money and not config.teacher.price:
         raise PlumblineError(f"{where}: teacher.budget.money needs teacher.price: {{input: …, output: …}}, per million tokens")
-    for key, judge in (("judge", config.judge), ("pairs.second_view", config.pairs.second_view)):
-        if judge and judge.kind == "likelihood" and config.teacher.kind != "local":
-            raise PlumblineError(
-                f"{where}: {key}.kind likelihood needs a local teacher (teacher.kind is {config.teacher.kind}): use generation"
-            )
+    writes_only = config.teacher.kind != "local"
     try:
+        check_judge(config.judge, "judge", writes_only)
+        if config.pairs.second_view:
+            check_judge(config.pairs.second_view, "pairs.second_view", writes_only)
         check_method(config)
     except PlumblineError as error:
         raise PlumblineError(f"{where}: {error}") from None

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows import cli_compare, cli_evaluate, cli_objectives, cli_schedule, cli_services
+from flows import cli_compare, cli_evaluate, cli_objectives, cli_schedule, cli_services, cli_teacher
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -21,6 +21,7 @@ app.add_typer(embedded, name="embedded")
 app.add_typer(cli_objectives.app, name="objectives")
 cli_services.register(app)
 cli_schedule.register(app)
+app.add_typer(cli_teacher.app, name="teacher")
 app.command()(cli_evaluate.evaluate)
 app.command()(cli_evaluate.score)
 cli_compare.register(app)
@@ -45,12 +46,12 @@ def run(
 
 
 @app.command()
-def resume(folder: Folder) -> None:
-    """Finish the run in FOLDER with the configuration saved there."""
+def resume(folder: Folder, set_: Sets = None) -> None:
+    """Finish the run in FOLDER with the configuration saved there. --set may change what decides no result, as a budget."""
     from tasks.summary import read_config
 
     read_config(folder)
-    _run(folder / "config.yaml", [], folder)
+    _run(folder / "config.yaml", set_ or [], folder)
 
 
 @app.command()

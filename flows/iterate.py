@@ -69,12 +69,13 @@ def _is_free(key: str) -> bool:
 
 def _check_templates(config: RoundsConfig) -> None:
     """Fill each prompt template that the run will use once, with nothing of interest."""
-    from models.prompts import render
+    from tasks.criteria import check_templates
 
     if "revise" in METHODS[config.method.name].stages:
         revision_prompt(revise_config(config.revise, config.method.name), "", "")
-    if config.judge.kind == "generation":
-        render(config.judge.template, task="", answer_a="", answer_b="")
+    check_templates(config.judge)
+    if config.pairs.second_view:
+        check_templates(config.pairs.second_view)
 
 
 def execute(

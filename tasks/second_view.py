@@ -12,7 +12,7 @@ from data_contracts.records import PAIRS
 from data_contracts.store import Dataset, Rows, build
 from models.engine import Progress, quiet
 from models.teacher import Teacher, metered
-from tasks.judge import Comparison, compare
+from tasks.judge import Comparison, compare, judge_slice
 
 _MEANING = {"first": "agreed", "tie": "undecided", "second": "disagreed"}
 
@@ -36,8 +36,7 @@ def second_view(
         agreed = [row for row, outcome in zip(judged, outcomes, strict=True) if outcome == "agreed"]
         return agreed, {"agreed": 0, "disagreed": 0, "undecided": 0} | Counter(outcomes) | {"teacher": usage()}
 
-    slice_ = {**config.model_dump(mode="json"), "seed": seed}
-    return build(folder, "pairs", slice_, make, [pairs], {"teacher": teacher.name})
+    return build(folder, "pairs", judge_slice(config, seed), make, [pairs], {"teacher": teacher.name})
 
 
 def _scores(row: dict[str, Any], chosen: float | None, rejected: float | None) -> dict[str, Any]:

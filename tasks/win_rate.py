@@ -11,7 +11,7 @@ from data_contracts.store import Dataset, Rows, build
 from models.engine import Progress, quiet
 from models.statistics import mean_interval
 from models.teacher import Teacher
-from tasks.judge import Comparison, agreement, compare, judge_name
+from tasks.judge import Comparison, agreement, compare, judge_name, judge_slice
 
 _POINTS = {"first": 1.0, "tie": 0.5, "second": 0.0}
 
@@ -56,5 +56,4 @@ def win_rate(
         }
         return rows, agreement(comparisons, verdicts) | facts
 
-    slice_ = {**config.model_dump(mode="json"), "seed": seed}
-    return build(folder, "verdicts", slice_, make, [new, old], {"teacher": teacher.name})
+    return build(folder, "verdicts", judge_slice(config, seed), make, [new, old], {"teacher": teacher.name})
