@@ -24,11 +24,11 @@ def step(label: str, stage: Callable[..., Dataset], folder: Path, *arguments: An
     """
 
     watched = "progress" in signature(stage).parameters
-    made_from = [name for argument in arguments if (name := _asset_key(argument))]
+    made_from = list(dict.fromkeys(key for argument in arguments for key in _asset_keys(argument)))
 
     @materialize(
         Asset(key=f"{_root()}/{_place(folder)}", properties=AssetProperties(name=label)),
-        asset_deps=sorted({*made_from}),
+        asset_deps=made_from,
         name=label.split(": ")[-1],
         task_run_name=label,
         retries=retries,
@@ -68,11 +68,13 @@ def _place(folder: Path) -> str:
     return (folder.relative_to(root) if folder.is_relative_to(root) else Path(folder.name)).as_posix()
 
 
-def _asset_key(argument: Any) -> str | None:
-    """What a stage is given, as an asset: a dataset, or a checkpoint, which belongs to the alignment that made it."""
+def _asset_keys(argument: Any) -> list[str]:
+    """What a stage is given, as assets: datasets, and checkpoints, which belong to the alignment that made them."""
     if isinstance(argument, Dataset):
-        return f"{_root()}/{_place(argument.folder)}"
+        return [f"{_root()}/{_place(argument.folder)}"]
     if isinstance(argument, Checkpoint):
         made = argument.path.parent if argument.path.is_relative_to(current().folder) else argument.path
-        return f"{_root()}/{_place(made)}"
-    return None
+        return [f"{_root()}/{_place(made)}"]
+    if isinstance(argument, (list, tuple, dict)):
+        return [key for value in (argument.values() if isinstance(argument, dict) else argument) for key in _asset_keys(value)]
+    return []

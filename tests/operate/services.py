@@ -35,6 +35,7 @@ class Operated:
     deployment: str  # id
     retried: str  # id of the flow run that failed and was retried
     finished_before_retry: dict[str, int] = field(default_factory=dict)  # data file: time of its last change
+    at_failure: dict[str, Any] = field(default_factory=dict)  # the MLflow run when the first firing had failed
     firings: list[dict[str, Any]] = field(default_factory=list)
 
     def api(self, path: str, body: Any = None, method: str = "POST") -> Any:
@@ -125,6 +126,9 @@ def _fail_and_retry(it: Operated) -> None:
     (failed,) = it.wait("the failure", lambda: it.in_state("FAILED"))
     it.retried = failed["id"]
     it.finished_before_retry = {str(path): path.stat().st_mtime_ns for path in it.run.glob("round-*/*/data.parquet")}
+    known = json.loads((it.run / "tracking.json").read_text())["run_id"]
+    with urllib.request.urlopen(f"{it.mlflow}/api/2.0/mlflow/runs/get?run_id={known}", timeout=30) as reply:
+        it.at_failure = json.load(reply)["run"]
     obstacle.unlink()
     again = {"state": {"type": "SCHEDULED", "name": "AwaitingRetry"}, "force": True}
     it.api(f"/flow_runs/{failed['id']}/set_state", again)  # what Retry on its page sends
