@@ -1,5 +1,6 @@
 """One stage as one Prefect task: named, shown, timed, with its lineage, its progress and its numbers."""
 
+import re
 from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
@@ -65,7 +66,8 @@ def _root() -> str:
 def _place(folder: Path) -> str:
     """A folder by its path inside the run, or by its name if it lies elsewhere."""
     root = current().folder
-    return (folder.relative_to(root) if folder.is_relative_to(root) else Path(folder.name)).as_posix()
+    place = (folder.relative_to(root) if folder.is_relative_to(root) else Path(folder.name)).as_posix()
+    return re.sub(r"[^\w./-]", "-", place, flags=re.ASCII)  # what a key of an asset may hold
 
 
 def _asset_keys(argument: Any) -> list[str]:
