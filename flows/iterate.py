@@ -11,6 +11,7 @@ from data_contracts.errors import PlumblineError
 from data_contracts.flatten import flatten
 from data_contracts.load_config import dump_config, load_config
 from data_contracts.store import write_text
+from data_contracts.suites import check_settings
 from flows import services
 from flows.display import console, quiet_libraries, working
 from flows.server import PrefectServer
@@ -25,7 +26,7 @@ from tasks.summary import is_finished
 if TYPE_CHECKING:
     from prefect import Flow
 
-_PRIVATE = {  # no phoning home, no pools of threads beside the engine's own
+PRIVATE = {  # no phoning home, no pools of threads beside the engine's own
     "GX_ANALYTICS_ENABLED": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "1",
@@ -41,6 +42,7 @@ def check(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
     That includes a folder that holds a run with another configuration; more rounds, or another budget for the teacher, are the
     same run.
     """
+    check_settings(config.validate_)
     try:
         refuse_config(config)
     except PlumblineError as error:
@@ -99,7 +101,7 @@ def execute(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PlumblineError(f"the run folder {folder} cannot be made ({error.strerror}): use another --run-dir") from None
-    os.environ.update({k: os.environ.get(k, v) for k, v in _PRIVATE.items()})
+    os.environ.update({k: os.environ.get(k, v) for k, v in PRIVATE.items()})
     services.adopt(folder.parent / "services")
     server = PrefectServer(folder / "prefect")
     with quiet_libraries(folder / "logs" / "run.log"):
@@ -111,22 +113,22 @@ def execute(
                 write_text(saved, dump_config(config))
                 server.start()
                 with working("starting engine, trainer and Prefect server"):
-                    run = _import_flow(config)
+                    run = import_flow(config)
                     server.wait()
                 console().print(f"Prefect UI while this runs: {server.url.removesuffix('/api')}")
                 (run.fn if within_flow else run)(config.name)
         finally:
-            _flush_logs()
+            flush_logs()
             server.stop()
 
 
-def _flush_logs() -> None:
+def flush_logs() -> None:
     """Prefect sends log records in the background; what is still on its way must not meet a stopped server."""
     if "prefect.logging.handlers" in sys.modules:
         sys.modules["prefect.logging.handlers"].APILogHandler().flush()
 
 
-def _import_flow(config: RoundsConfig | HumanPairsConfig) -> "Flow[[str], None]":
+def import_flow(config: RoundsConfig | HumanPairsConfig) -> "Flow[[str], None]":
     """Import what is slow to import while the server and the trainer start beside it."""
     if isinstance(config, HumanPairsConfig):
         from flows.human_pairs import human_pairs_flow

@@ -17,8 +17,10 @@ from flows.session import current
 from flows.step import step
 from tasks import summary
 from tasks.evaluate import evaluate
+from tasks.failure import clear_failure
 from tasks.report import write_report
-from tasks.tracking import clear_failure, mark_failed, track
+from tasks.selection import selection_note, write_selection
+from tasks.tracking import mark_failed, track
 from tasks.tracking_links import links
 
 
@@ -76,6 +78,7 @@ def telling_failure(folder: Path) -> Iterator[None]:
 def finish(folder: Path) -> None:
     """The report and the table. A tracking server that did not listen never costs a run: `plumbline sync` tells it later."""
     with working("report and tracking"):
+        write_selection(folder)
         write_report(folder)
         tell(folder)
         told = current().telling
@@ -87,4 +90,5 @@ def finish(folder: Path) -> None:
     else:
         where = escape(str(folder))
         console().print(f"[yellow]MLflow was not told everything[/] (see {where}/logs/run.log): plumbline sync {where}")
-    story.markdown("summary", summary.markdown(summary.collect(folder)) + f"\nReport: `{folder}/report.html`\n")
+    text = summary.markdown(summary.collect(folder)) + f"\n{selection_note(folder) or ''}\n"
+    story.markdown("summary", f"{text}\nReport: `{folder}/report.html`\n")

@@ -74,7 +74,9 @@ class Engine:
     def __init__(self, checkpoint: Checkpoint, config: EngineConfig) -> None:
         preload()
         import torch
+        import vllm
 
+        self.version: str = vllm.__version__
         self.on_gpu = torch.cuda.is_available()
         self.dtype = config.dtype if config.dtype != "auto" else ("bfloat16" if self.on_gpu else "float32")
         self._config = config

@@ -9,10 +9,10 @@ from itertools import combinations, groupby
 from pathlib import Path
 from typing import Any
 
-from data_contracts.config_judge import JudgeConfig, check_judge
+from data_contracts.config_judge import WRITING, JudgeConfig, check_judge
 from data_contracts.store import Dataset, Rows, build, digest
 from models.engine import Progress, quiet
-from models.teacher import Teacher
+from models.teacher import Teacher, metered
 from tasks.comparison import SWAPPED, TIE, Comparison, Verdict, answer_id, scored
 from tasks.criteria import find_criteria, rubric_of, template_of
 from tasks.judge_pairwise import by_generation
@@ -84,15 +84,19 @@ def agreement(comparisons: Sequence[Comparison], verdicts: Sequence[Verdict]) ->
 def judge(
     folder: Path, samples: Dataset, config: JudgeConfig, teacher: Teacher, seed: int, progress: Progress = quiet
 ) -> Dataset:
-    """The "verdicts" dataset: one row per unordered pair of answers to one prompt; facts as in `agreement`."""
+    """The "verdicts" dataset: one row per unordered pair of answers to one prompt.
+
+    Facts as in `agreement`; `teacher` as models.teacher.metered says it.
+    """
 
     def make(_workdir: Path) -> tuple[Rows, dict[str, Any]]:
         groups, name = by_prompt(samples.records()), judge_name(config, teacher)
-        judged = judge_groups(groups, config, teacher, seed, progress)
+        asked, usage = metered(teacher)
+        judged = judge_groups(groups, config, asked, seed, progress)
         pairs = [pair for group in groups for pair in combinations(group, 2)]
         verdicts = [verdict for group in judged for verdict in group]
         made = [_row(a, b, v, name) for (a, b), v in zip(pairs, verdicts, strict=True)]
-        return made, agreement([_comparison(a, b) for a, b in pairs], verdicts)
+        return made, agreement([_comparison(a, b) for a, b in pairs], verdicts) | {"teacher": usage()}
 
     return build(folder, "verdicts", judge_slice(config, seed), make, [samples], {"teacher": teacher.name})
 
@@ -125,9 +129,11 @@ def by_prompt(rows: Rows) -> list[Rows]:
 
 def judge_slice(config: JudgeConfig, seed: int) -> dict[str, Any]:
     """What decides a judge's verdicts, for the key of a dataset that holds them: files by their content, not their name."""
-    rubric = rubric_of(config) if config.kind in ("generation", "pointwise", "checklist", "listwise") else None
+    rubric = rubric_of(config) if config.kind in WRITING else None
     content = {"rubric_content": digest(rubric.model_dump(mode="json"))} if rubric else {}
-    return {**config.model_dump(mode="json"), "seed": seed, **content}
+    settings = config.model_dump(mode="json", exclude={"template"})
+    template = {"template": template_of(config)} if config.kind in WRITING else {}
+    return {**settings, **template, **content, "seed": seed}
 
 
 def judge_name(config: JudgeConfig, teacher: Teacher) -> str:

@@ -28,7 +28,7 @@ def full(config: Any, folder: Path, seconds: dict[str, float]) -> None:
     """As `plumbline run` does it; the second round and the report are timed from outside."""
     from flows import iterate
 
-    importing = iterate._import_flow
+    importing = iterate.import_flow
 
     def import_and_time(config: Any) -> Any:
         flow = importing(config)
@@ -39,7 +39,7 @@ def full(config: Any, folder: Path, seconds: dict[str, float]) -> None:
         vars(rounds).update(round_flow=timed(round_flow, seconds, "round"), write_report=timed(write_report, seconds, "report"))
         return flow
 
-    iterate._import_flow = import_and_time  # type: ignore[assignment]
+    iterate.import_flow = import_and_time  # type: ignore[assignment]
     iterate.execute(config, folder)
 
 
@@ -51,7 +51,7 @@ def bare(config: Any, folder: Path, seconds: dict[str, float]) -> None:
     from flows.display import quiet_libraries
     from models.engine import preload
 
-    os.environ.update(iterate._PRIVATE)
+    os.environ.update(iterate.PRIVATE)
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(dump_config(config))
     with quiet_libraries(folder / "logs" / "run.log"):
