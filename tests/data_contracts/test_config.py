@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from data_contracts.config import HumanPairsConfig, RoundsConfig
+from data_contracts.config_sweep import load_sweep
 from data_contracts.errors import PlumblineError
 from data_contracts.load_config import dump_config, load_config
 
@@ -132,8 +133,9 @@ def test_a_config_file_that_is_not_there_is_told(here: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
 def test_every_shipped_config_loads_and_says_what_it_is_for(path: Path) -> None:
-    load_config(path)
-    head = path.read_text().split("flow:")[0]
+    is_sweep = "\ngrid:" in path.read_text()
+    load_sweep(path) if is_sweep else load_config(path)
+    head = path.read_text().split("name:" if is_sweep else "flow:")[0]
     assert all(word in head for word in ("# Purpose:", "# Command:", "# Time and cost:"))
 
 
