@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows import cli_compare, cli_evaluate, cli_objectives, cli_preference, cli_sweep, cli_teacher, cli_validate
+from flows import cli_compare, cli_evaluate, cli_judge, cli_objectives, cli_preference, cli_sweep, cli_teacher, cli_validate
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -21,6 +21,7 @@ app.add_typer(embedded, name="embedded")
 app.add_typer(cli_objectives.app, name="objectives")
 app.add_typer(cli_teacher.app, name="teacher")
 app.add_typer(cli_preference.app, name="preference")
+app.add_typer(cli_judge.app, name="judge")
 app.command()(cli_evaluate.evaluate)
 app.command()(cli_evaluate.score)
 app.command()(cli_validate.validate)
