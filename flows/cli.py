@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows import cli_compare, cli_evaluate, cli_inspect, cli_objectives, cli_teacher, cli_validate
+from flows import cli_compare, cli_evaluate, cli_inspect, cli_objectives, cli_sweep, cli_teacher, cli_validate
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -25,6 +25,7 @@ app.command()(cli_evaluate.score)
 app.command()(cli_validate.validate)
 app.command()(cli_inspect.inspect)
 cli_compare.register(app)
+app.command()(cli_sweep.sweep)
 
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key, for example align.epochs=2.")]
 RunDir = Annotated[Path | None, typer.Option(help="Where the run lives; runs/<name> if not given.")]
@@ -59,9 +60,10 @@ def status(folder: Folder) -> None:
     """Show every stage of the run in FOLDER and the table so far."""
     from flows.display import console
     from tasks import summary
+    from tasks.selection import selection_note
 
     console().print(summary.render_status(summary.status(folder)))
-    console().print(summary.render(summary.collect(folder)))
+    console().print(summary.render(summary.collect(folder), note=selection_note(folder)))
 
 
 @embedded.command()
@@ -93,12 +95,13 @@ def _show(folder: Path) -> None:
 
     from flows.display import console
     from tasks import summary
+    from tasks.selection import selection_note
     from tasks.tracking import is_told, mask, tracking_uri
 
     shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     bin_ = Path(sys.executable).parent
     bin_ = bin_.relative_to(Path.cwd()) if bin_.is_relative_to(Path.cwd()) else bin_
-    console().print(summary.render(summary.collect(folder)))
+    console().print(summary.render(summary.collect(folder), note=selection_note(folder)))
     typer.echo(f"report      {shown}/report.html")
     if "MLFLOW_TRACKING_URI" in os.environ:
         typer.echo(f"MLflow UI   {mask(tracking_uri(folder))}")

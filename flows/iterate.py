@@ -21,7 +21,7 @@ from tasks.prompts import check_enough
 from tasks.revise import revision_prompt
 from tasks.summary import is_finished
 
-_PRIVATE = {  # no phoning home, no pools of threads beside the engine's own
+PRIVATE = {  # no phoning home, no pools of threads beside the engine's own
     "GX_ANALYTICS_ENABLED": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "1",
@@ -92,7 +92,7 @@ def execute(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PlumblineError(f"the run folder {folder} cannot be made ({error.strerror}): use another --run-dir") from None
-    os.environ.update({k: os.environ.get(k, v) for k, v in _PRIVATE.items()})
+    os.environ.update({k: os.environ.get(k, v) for k, v in PRIVATE.items()})
     server = PrefectServer(folder / "prefect")
     with quiet_libraries(folder / "logs" / "run.log"):
         from flows.session import open_session
@@ -103,12 +103,12 @@ def execute(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
                 _save(saved, dump_config(config))
                 server.start()
                 with working("starting engine, trainer and Prefect server"):
-                    run = _import_flow(config)
+                    run = import_flow(config)
                     server.wait()
                 console().print(f"Prefect UI while this runs: {server.url.removesuffix('/api')}")
                 run(config.name)
         finally:
-            _flush_logs()
+            flush_logs()
             server.stop()
 
 
@@ -119,13 +119,13 @@ def _save(path: Path, text: str) -> None:
     partial.replace(path)
 
 
-def _flush_logs() -> None:
+def flush_logs() -> None:
     """Prefect sends log records in the background; what is still on its way must not meet a stopped server."""
     if "prefect.logging.handlers" in sys.modules:
         sys.modules["prefect.logging.handlers"].APILogHandler().flush()
 
 
-def _import_flow(config: RoundsConfig | HumanPairsConfig) -> Callable[[str], None]:
+def import_flow(config: RoundsConfig | HumanPairsConfig) -> Callable[[str], None]:
     """Import what is slow to import while the server and the trainer start beside it."""
     if isinstance(config, HumanPairsConfig):
         from flows.human_pairs import human_pairs_flow

@@ -42,6 +42,9 @@ def round_flow(number: int) -> None:
     trained = step(f"{name}: align", align, folder / "align", pairs, c.align, champion.model, reference, seed, s.trainer)
     candidate = open_checkpoint(trained.folder / "model")
     answers = step(f"{name}: evaluate", evaluate, folder / "evaluate", c.evaluate, candidate, *s.measures())
+    for kept in sorted((trained.folder / "epochs").glob("epoch-*")):
+        place, model = f"evaluate_{kept.name}", open_checkpoint(kept)
+        step(f"{name}: evaluate {kept.name}", evaluate, folder / place, c.evaluate, model, *s.measures())
     wins = step(f"{name}: win rate", win_rate, folder / "win_rate", answers, champion.answers, c.judge, s.teacher(), seed)
     decision = decide(answers, champion.answers, wins, c.promote)
     write_decision(folder / "decision.json", decision)
@@ -50,7 +53,7 @@ def round_flow(number: int) -> None:
 
 def make_pairs(s: Session, folder: Path, name: str, champion: Standing, number: int, seed: int) -> Dataset:
     """The round's clean preference pairs, by the configured method; every dataset passes its gate before the next is made."""
-    c, method, retries = s.rounds, METHODS[s.rounds.method.name], 2 if s.rounds.teacher.kind == "openai" else 0
+    c, method, retries = s.rounds, METHODS[s.rounds.method.name], 2 if s.rounds.teacher.kind in ("openai", "vllm") else 0
     engine, teacher, model = s.engine(), s.teacher(), champion.model
     tokenizer, made = load_tokenizer(model.path), dict[str, Dataset]()
 
