@@ -6,7 +6,17 @@ from typing import Annotated
 
 import typer
 
-from flows import cli_compare, cli_evaluate, cli_judge, cli_objectives, cli_preference, cli_sweep, cli_teacher, cli_validate
+from flows import (
+    cli_compare,
+    cli_evaluate,
+    cli_inspect,
+    cli_judge,
+    cli_objectives,
+    cli_preference,
+    cli_sweep,
+    cli_teacher,
+    cli_validate,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -25,6 +35,7 @@ app.add_typer(cli_judge.app, name="judge")
 app.command()(cli_evaluate.evaluate)
 app.command()(cli_evaluate.score)
 app.command()(cli_validate.validate)
+app.command()(cli_inspect.inspect)
 cli_compare.register(app)
 app.command()(cli_sweep.sweep)
 

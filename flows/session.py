@@ -99,8 +99,9 @@ class Session:
             return teacher_writer(self.teacher(), temperature, seed)
         if source.kind == "checkpoint":
             return checkpoint_writer(self.others[source.model], temperature, self.engine())
-        before = standing(self.folder, self.policy, number - 1).model
-        model = {"policy": champion.model, "initial": self.policy, "previous": before}[source.kind]
+        model = self.policy if source.kind == "initial" else champion.model
+        if source.kind == "previous" and number > 1:
+            model = standing(self.folder, self.policy, number - 1).model
         return checkpoint_writer(model, temperature, self.engine())
 
     def align_alone(self) -> None:
