@@ -12,6 +12,9 @@ from flows import (
     cli_objectives,
     cli_schedule,
     cli_services,
+    cli_inspect,
+    cli_judge,
+    cli_preference,
     cli_sweep,
     cli_teacher,
     cli_validate,
@@ -31,9 +34,12 @@ app.add_typer(cli_objectives.app, name="objectives")
 cli_services.register(app)
 cli_schedule.register(app)
 app.add_typer(cli_teacher.app, name="teacher")
+app.add_typer(cli_preference.app, name="preference")
+app.add_typer(cli_judge.app, name="judge")
 app.command()(cli_evaluate.evaluate)
 app.command()(cli_evaluate.score)
 app.command()(cli_validate.validate)
+app.command()(cli_inspect.inspect)
 cli_compare.register(app)
 app.command()(cli_sweep.sweep)
 
