@@ -1,4 +1,7 @@
-"""Every pair method through a round's real wiring, on the embedded models: gates, engine, teacher, and what the pairs must be."""
+"""The pair methods through a round's real wiring, on the embedded models: gates, engine, teacher, and what the pairs must be.
+
+The method `clair` goes through the whole command in tests/end_to_end.
+"""
 
 import json
 from collections.abc import Callable
@@ -26,7 +29,6 @@ HOT = "{name: off_policy_judge, sources: [{kind: teacher, temperature: 1.5}, ini
 DELTA = f"{{name: delta, stronger: teacher, weaker: {{kind: checkpoint, model: {ROOT}/models/embedded/student}}}}"
 # sets of the configuration → the writers of (chosen, rejected) that the pairs may have
 CASES: dict[str, tuple[list[str], set[tuple[str, str]]]] = {
-    "clair": (["method=clair"], {("teacher", "policy")}),
     "self_revision": (
         ["method=self_revision", "policy=models/embedded/teacher", "sample.temperature=2.0"],
         {("teacher", "teacher")},
