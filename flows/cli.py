@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows import cli_compare, cli_evaluate, cli_objectives, cli_sweep, cli_teacher, cli_validate
+from flows import cli_compare, cli_evaluate, cli_inspect, cli_objectives, cli_sweep, cli_teacher, cli_validate
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -23,6 +23,7 @@ app.add_typer(cli_teacher.app, name="teacher")
 app.command()(cli_evaluate.evaluate)
 app.command()(cli_evaluate.score)
 app.command()(cli_validate.validate)
+app.command()(cli_inspect.inspect)
 cli_compare.register(app)
 app.command()(cli_sweep.sweep)
 
