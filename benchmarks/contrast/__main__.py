@@ -79,7 +79,7 @@ def embedded(folder: Path, policy_path: str, prompts: int) -> dict[str, Dataset]
         others = {w.model: open_checkpoint(w.model) for w in config.method.writers if w.kind == "checkpoint"}
         engine = engine or Engine(policy, config.engine)
         teacher = open_checkpoint(config.teacher.model)
-        session = Session(folder / name, config, None, policy, teacher, others, engine)  # type: ignore[arg-type]
+        session = Session(folder / name, config, None, policy, teacher, others, _engine=engine)  # type: ignore[arg-type]
         (folder / name).mkdir()
         with patch("flows.round.step", _plainly):  # nobody orchestrates a benchmark
             made[name] = make_pairs(session, folder / name / "round-1", name, Standing(0, policy, None), 1, 0)  # type: ignore[arg-type]

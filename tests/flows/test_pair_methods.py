@@ -54,7 +54,7 @@ def make(
         assert isinstance(config, RoundsConfig)
         policy = open_checkpoint(config.policy)
         others = {w.model: open_checkpoint(w.model) for w in config.method.writers if w.kind == "checkpoint"}
-        session = Session(tmp_path, config, None, policy, teacher, others, engine)  # type: ignore[arg-type]
+        session = Session(tmp_path, config, None, policy, teacher, others, _engine=engine)  # type: ignore[arg-type]
         session._teacher = asked
         standing = Standing(0, policy, None)  # type: ignore[arg-type]
         return flow.make_pairs(session, tmp_path / f"round-{number}", "test", standing, number, 5), config
