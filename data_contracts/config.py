@@ -75,7 +75,15 @@ class HumanPairsConfig(Strict):
 
 
 RunConfig = Annotated[RoundsConfig | HumanPairsConfig, Field(discriminator="flow")]
-PATH_KEYS = ("policy", "teacher.model", "prompts.file", "evaluate.benchmark", "evaluate.shots", "pairs.file")
+PATH_KEYS = (
+    "policy",
+    "teacher.model",
+    "prompts.file",
+    "evaluate.benchmark",
+    "evaluate.shots",
+    "pairs.file",
+    "align.second_reference",
+)
 
 
 def resolve_path(reference: str, base: Path) -> str:

@@ -12,7 +12,7 @@ import os
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from data_contracts.suites import pairs, revisions, samples
+from data_contracts.suites import lists, pairs, revisions, samples
 from data_contracts.suites.contract import rows_at_least
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ os.environ["GX_ANALYTICS_ENABLED"] = "false"  # before anything here imports gre
 
 VERSION = 1  # part of every gate's dataset key: raise it when a contract lets something else through
 
-SUITES: dict[str, ModuleType] = {"samples": samples, "revisions": revisions, "pairs": pairs}
+SUITES: dict[str, ModuleType] = {"samples": samples, "revisions": revisions, "pairs": pairs, "lists": lists}
 
 
 def whole_suite(kind: str, rows: int, min_rows: int, max_quarantined: float, any_clean: bool) -> "ExpectationSuite":

@@ -52,6 +52,8 @@ def config_serves(config: RoundsConfig | HumanPairsConfig, lists: bool) -> Need:
     served |= PAIRS | Need.GOLD | Need.BASE | Need.REPROMPT | Need.CONFIDENCE | Need.WIN_PROBABILITIES | Need.UNCERTAINTY
     if config.method.revised:
         served |= Need.RATIONALE
+    if config.method.name == "recorded":
+        served |= _file_serves(Path(config.prompts.file))
     if config.judge.kind == "likelihood":
         served |= Need.SCORES | Need.TWO_PROMPTS
     return served
