@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from data_contracts.check_method import check_method
 from data_contracts.config import PATH_KEYS, HumanPairsConfig, RoundsConfig, RunConfig, resolve_path
+from data_contracts.config_judge import check_judge
 from data_contracts.errors import PlumblineError
 
 _ADAPTER: TypeAdapter[RoundsConfig | HumanPairsConfig] = TypeAdapter(RunConfig)
@@ -35,15 +36,9 @@ def load_config(path: Path, sets: Sequence[str] = ()) -> RoundsConfig | HumanPai
 
     Raises PlumblineError naming the key for anything that is unknown, missing, of the wrong type or impossible together.
     """
-    if not path.is_file():
-        raise PlumblineError(f"config file {path} does not exist: name a YAML file, for example configs/demo.yaml")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PlumblineError(f"config file {path} cannot be read as UTF-8 text: {error}") from None
-    tree = _parse(text, str(path))
-    if not isinstance(tree, dict):
-        raise PlumblineError(f"{path} must be a mapping of keys to values: see configs/demo.yaml")
+    tree = read_yaml(path)
+    if "grid" in tree:
+        raise PlumblineError(f"{path} describes a sweep and not a run: plumbline sweep {path}")
     for assignment in sets:
         _assign(tree, assignment)
         key = assignment.partition("=")[0].strip()
@@ -61,6 +56,20 @@ def load_config(path: Path, sets: Sequence[str] = ()) -> RoundsConfig | HumanPai
         raise PlumblineError(_sentence(error, str(path))) from None
     _check_together(config, str(path))
     return config
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises PlumblineError if there is none."""
+    if not path.is_file():
+        raise PlumblineError(f"config file {path} does not exist: name a YAML file, for example configs/demo.yaml")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PlumblineError(f"config file {path} cannot be read as UTF-8 text: {error}") from None
+    tree = _parse(text, str(path))
+    if not isinstance(tree, dict):
+        raise PlumblineError(f"{path} must be a mapping of keys to values: see configs/demo.yaml")
+    return tree
 
 
 def dump_config(config: RoundsConfig | HumanPairsConfig) -> str:
@@ -162,12 +171,11 @@ def _check_together(config: RoundsConfig | HumanPairsConfig, where: str) -> None
         raise PlumblineError(f"{where}: teacher.base_url holds a user name or password: keep the key in teacher.api_key_env")
     if config.teacher.kind == "openai" and config.teacher.budget and config.teacher.budget.money and not config.teacher.price:
         raise PlumblineError(f"{where}: teacher.budget.money needs teacher.price: {{input: …, output: …}}, per million tokens")
-    for key, judge in (("judge", config.judge), ("pairs.second_view", config.pairs.second_view)):
-        if judge and judge.kind == "likelihood" and config.teacher.kind != "local":
-            raise PlumblineError(
-                f"{where}: {key}.kind likelihood needs a local teacher (teacher.kind is {config.teacher.kind}): use generation"
-            )
+    writes_only = config.teacher.kind != "local"
     try:
+        check_judge(config.judge, "judge", writes_only)
+        if config.pairs.second_view:
+            check_judge(config.pairs.second_view, "pairs.second_view", writes_only)
         check_method(config)
     except PlumblineError as error:
         raise PlumblineError(f"{where}: {error}") from None

@@ -61,8 +61,31 @@ VERDICTS = pa.schema(  # one row per unordered pair of answers to one prompt
         ("forward", pa.string()),  # verdict when shown (first, second): "first", "second", "tie" or "unparsed"
         ("backward", pa.string()),  # verdict when shown (second, first), already mapped back to first/second
         ("outcome", pa.string()),  # "first", "second" or "tie"; two orders that disagree are a tie
-        ("first_score", pa.float64()),  # likelihood judge: log-probability in nats; null for a generated verdict
+        (
+            "first_score",
+            pa.float64(),
+        ),  # on the judge's own scale where it scores answers (likelihood: nats); null where it compares
         ("second_score", pa.float64()),
+        ("win_probability", pa.float64()),  # P(first beats second): mean over orders and votes, a tie or an unread reply one half
+        (
+            "uncertainty",
+            pa.float64(),
+        ),  # mutual information of judge and label over the votes, nats (BALD); null for a single vote
+        ("criterion", pa.string()),  # what a criterion-first judge chose to judge this prompt by
+        ("judge", pa.string()),
+    ]
+)
+
+SCORES = pa.schema(  # one row per answer, from any judge: one that scores answers, or one that compares or ranks them
+    [
+        ("sample_id", pa.string()),
+        ("prompt_id", pa.string()),
+        (
+            "score",
+            pa.float64(),
+        ),  # mean of the votes on the judge's own scale, or the win rate among the prompt's answers; or null
+        ("rank", pa.int32()),  # 1 = best of the prompt's answers; null where there is no score
+        ("votes", pa.list_(pa.float64())),  # each vote's score, null where the reply could not be read; null for a win rate
         ("judge", pa.string()),
     ]
 )
@@ -177,6 +200,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     "samples": SAMPLES,
     "revisions": REVISIONS,
     "verdicts": VERDICTS,
+    "scores": SCORES,
     "pairs": PAIRS,
     "lists": LISTS,
     "answers": ANSWERS,

@@ -10,7 +10,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from data_contracts.errors import PlumblineError
 from data_contracts.records import SCHEMAS, VERSION
 
 Rows = list[dict[str, Any]]
+_shared: list[Path] = []  # the folder in which `sharing` collects datasets, if it does
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,25 @@ def open_dataset(folder: Path) -> Dataset:
     return Dataset(folder, manifest["kind"], manifest["key"], manifest["rows"], manifest["seconds"], manifest["facts"], manifest)
 
 
+@contextmanager
+def sharing(folder: Path) -> Iterator[None]:
+    """Inside, a dataset that has been built once is linked wherever one of its key is asked for, and not built again.
+
+    `folder` collects every finished dataset under its key by hard links, which take no space; it must lie on the same file
+    system as the datasets.
+    """
+    _shared.append(folder)
+    try:
+        yield
+    finally:
+        _shared.pop()
+
+
+def shared(name: str) -> Path | None:
+    """A folder beside the shared datasets for what a stage wants to use again; None where nothing is shared."""
+    return _shared[-1] / name if _shared else None
+
+
 def build(
     folder: Path,
     kind: str,
@@ -107,6 +128,8 @@ def build(
     work = folder.with_name(f".{folder.name}.partial")
     if work.exists():
         shutil.rmtree(work)
+    if _shared and (_shared[-1] / key).exists():
+        return _link(_shared[-1] / key, work, folder)
     work.mkdir(parents=True)
     begin = time.monotonic()
     rows, facts = make(work)
@@ -130,5 +153,16 @@ def build(
     (work / "manifest.json").write_text(json.dumps(manifest, indent=2, ensure_ascii=False))
     if folder.exists():
         shutil.rmtree(folder)  # only ever an unfinished leftover: it has no manifest
+    work.rename(folder)
+    if _shared:
+        _link(folder, _shared[-1] / f".{key}.partial", _shared[-1] / key)
+    return open_dataset(folder)
+
+
+def _link(source: Path, work: Path, folder: Path) -> Dataset:
+    """The files of a finished dataset under a second name: whole or not at all."""
+    shutil.rmtree(work, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)  # only ever an unfinished leftover
+    shutil.copytree(source, work, copy_function=os.link)
     work.rename(folder)
     return open_dataset(folder)

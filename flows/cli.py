@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows import cli_compare, cli_evaluate, cli_objectives
+from flows import cli_compare, cli_evaluate, cli_objectives, cli_sweep, cli_teacher, cli_validate
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -19,9 +19,12 @@ app = typer.Typer(
 embedded = typer.Typer(help="The small student and teacher that make the demo run anywhere.", no_args_is_help=True)
 app.add_typer(embedded, name="embedded")
 app.add_typer(cli_objectives.app, name="objectives")
+app.add_typer(cli_teacher.app, name="teacher")
 app.command()(cli_evaluate.evaluate)
 app.command()(cli_evaluate.score)
+app.command()(cli_validate.validate)
 cli_compare.register(app)
+app.command()(cli_sweep.sweep)
 
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key, for example align.epochs=2.")]
 RunDir = Annotated[Path | None, typer.Option(help="Where the run lives; runs/<name> if not given.")]
@@ -43,12 +46,12 @@ def run(
 
 
 @app.command()
-def resume(folder: Folder) -> None:
-    """Finish the run in FOLDER with the configuration saved there."""
+def resume(folder: Folder, set_: Sets = None) -> None:
+    """Finish the run in FOLDER with the configuration saved there. --set may change what decides no result, as a budget."""
     from tasks.summary import read_config
 
     read_config(folder)
-    _run(folder / "config.yaml", [], folder)
+    _run(folder / "config.yaml", set_ or [], folder)
 
 
 @app.command()
@@ -56,9 +59,10 @@ def status(folder: Folder) -> None:
     """Show every stage of the run in FOLDER and the table so far."""
     from flows.display import console
     from tasks import summary
+    from tasks.selection import selection_note
 
     console().print(summary.render_status(summary.status(folder)))
-    console().print(summary.render(summary.collect(folder)))
+    console().print(summary.render(summary.collect(folder), note=selection_note(folder)))
 
 
 @embedded.command()
@@ -90,12 +94,13 @@ def _show(folder: Path) -> None:
 
     from flows.display import console
     from tasks import summary
+    from tasks.selection import selection_note
     from tasks.tracking import is_told, mask, tracking_uri
 
     shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     bin_ = Path(sys.executable).parent
     bin_ = bin_.relative_to(Path.cwd()) if bin_.is_relative_to(Path.cwd()) else bin_
-    console().print(summary.render(summary.collect(folder)))
+    console().print(summary.render(summary.collect(folder), note=selection_note(folder)))
     typer.echo(f"report      {shown}/report.html")
     if "MLFLOW_TRACKING_URI" in os.environ:
         typer.echo(f"MLflow UI   {mask(tracking_uri(folder))}")

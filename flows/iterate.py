@@ -10,6 +10,7 @@ from data_contracts.config_teacher import FREE_TO_CHANGE
 from data_contracts.errors import PlumblineError
 from data_contracts.flatten import flatten
 from data_contracts.load_config import dump_config, load_config
+from data_contracts.suites import check_settings
 from flows.display import console, quiet_libraries, working
 from flows.server import PrefectServer
 from models.objectives.serving import refuse_config
@@ -20,7 +21,7 @@ from tasks.prompts import check_enough
 from tasks.revise import revision_prompt
 from tasks.summary import is_finished
 
-_PRIVATE = {  # no phoning home, no pools of threads beside the engine's own
+PRIVATE = {  # no phoning home, no pools of threads beside the engine's own
     "GX_ANALYTICS_ENABLED": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "1",
@@ -36,6 +37,7 @@ def check(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
     That includes a folder that holds a run with another configuration; more rounds, or another budget for the teacher, are the
     same run.
     """
+    check_settings(config.validate_)
     try:
         refuse_config(config)
     except PlumblineError as error:
@@ -64,12 +66,13 @@ def _is_free(key: str) -> bool:
 
 def _check_templates(config: RoundsConfig) -> None:
     """Fill each prompt template that the run will use once, with nothing of interest."""
-    from models.prompts import render
+    from tasks.criteria import check_templates
 
     if "revise" in METHODS[config.method.name].stages:
         revision_prompt(revise_config(config.revise, config.method.name), "", "")
-    if config.judge.kind == "generation":
-        render(config.judge.template, task="", answer_a="", answer_b="")
+    check_templates(config.judge)
+    if config.pairs.second_view:
+        check_templates(config.pairs.second_view)
 
 
 def execute(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
@@ -89,7 +92,7 @@ def execute(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PlumblineError(f"the run folder {folder} cannot be made ({error.strerror}): use another --run-dir") from None
-    os.environ.update({k: os.environ.get(k, v) for k, v in _PRIVATE.items()})
+    os.environ.update({k: os.environ.get(k, v) for k, v in PRIVATE.items()})
     server = PrefectServer(folder / "prefect")
     with quiet_libraries(folder / "logs" / "run.log"):
         from flows.session import open_session
@@ -100,12 +103,12 @@ def execute(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
                 _save(saved, dump_config(config))
                 server.start()
                 with working("starting engine, trainer and Prefect server"):
-                    run = _import_flow(config)
+                    run = import_flow(config)
                     server.wait()
                 console().print(f"Prefect UI while this runs: {server.url.removesuffix('/api')}")
                 run(config.name)
         finally:
-            _flush_logs()
+            flush_logs()
             server.stop()
 
 
@@ -116,13 +119,13 @@ def _save(path: Path, text: str) -> None:
     partial.replace(path)
 
 
-def _flush_logs() -> None:
+def flush_logs() -> None:
     """Prefect sends log records in the background; what is still on its way must not meet a stopped server."""
     if "prefect.logging.handlers" in sys.modules:
         sys.modules["prefect.logging.handlers"].APILogHandler().flush()
 
 
-def _import_flow(config: RoundsConfig | HumanPairsConfig) -> Callable[[str], None]:
+def import_flow(config: RoundsConfig | HumanPairsConfig) -> Callable[[str], None]:
     """Import what is slow to import while the server and the trainer start beside it."""
     if isinstance(config, HumanPairsConfig):
         from flows.human_pairs import human_pairs_flow

@@ -47,6 +47,9 @@ def round_flow(number: int) -> None:
     trained = step(f"{name}: align", stage, folder / "align", data, c.align, champion.model, models.main, seed, s.trainer)
     candidate = open_checkpoint(trained.folder / "model")
     answers = step(f"{name}: evaluate", evaluate, folder / "evaluate", c.evaluate, candidate, *s.measures())
+    for kept in sorted((trained.folder / "epochs").glob("epoch-*")):
+        place, model = f"evaluate_{kept.name}", open_checkpoint(kept)
+        step(f"{name}: evaluate {kept.name}", evaluate, folder / place, c.evaluate, model, *s.measures())
     wins = step(f"{name}: win rate", win_rate, folder / "win_rate", answers, champion.answers, c.judge, s.teacher(), seed)
     decision = decide(answers, champion.answers, wins, c.promote)
     write_decision(folder / "decision.json", decision)
@@ -56,7 +59,7 @@ def round_flow(number: int) -> None:
 def make_data(s: Session, folder: Path, name: str, champion: Standing, number: int, seed: int) -> Dataset:
     """The round's clean preference pairs by the configured method, or lists; every dataset passes its gate before the next is
     made, and at last gets what the objective needs to know beside."""
-    c, method, retries = s.rounds, METHODS[s.rounds.method.name], 2 if s.rounds.teacher.kind == "openai" else 0
+    c, method, retries = s.rounds, METHODS[s.rounds.method.name], 2 if s.rounds.teacher.kind in ("openai", "vllm") else 0
     engine, teacher, model = s.engine(), s.teacher(), champion.model
     tokenizer, made = load_tokenizer(model.path), dict[str, Dataset]()
 
@@ -84,7 +87,8 @@ def make_data(s: Session, folder: Path, name: str, champion: Standing, number: i
         revised = run("revise", revise, made["validate_samples"], settings, reviser, model, seed, retries=retries)
         gate(revised, "validate_revisions")
     if "judge" in method.stages:
-        run("judge", judge, made[method.reads[0]], c.judge, teacher, seed, retries=retries)
+        verdicts = run("judge", judge, made[method.reads[0]], c.judge, teacher, seed, retries=retries)
+        gate(verdicts, "validate_verdicts", policy=None)
     asked = plan(c.align, c.method.own)
     if asked.from_samples:
         return lists_from_samples(asked, run, gate, made, model.hash, number)

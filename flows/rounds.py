@@ -14,6 +14,7 @@ from flows.step import markdown, step
 from tasks import summary
 from tasks.evaluate import evaluate
 from tasks.report import write_report
+from tasks.selection import selection_note, write_selection
 from tasks.tracking import track
 
 
@@ -42,6 +43,7 @@ def track_folder(folder: str) -> None:
 def finish(folder: Path, told: "PrefectFuture[None]") -> None:
     """The report and the table. A tracking server that did not listen never costs a run: `plumbline sync` tells it later."""
     with working("report and tracking"):
+        write_selection(folder)
         write_report(folder)
         told.wait()
         told = track_folder.submit(str(folder))
@@ -49,4 +51,4 @@ def finish(folder: Path, told: "PrefectFuture[None]") -> None:
     if not told.state.is_completed():
         where = escape(str(folder))
         console().print(f"[yellow]MLflow was not told everything[/] (see {where}/logs/run.log): plumbline sync {where}")
-    markdown("summary", summary.markdown(summary.collect(folder)))
+    markdown("summary", summary.markdown(summary.collect(folder)) + f"\n{selection_note(folder) or ''}\n")

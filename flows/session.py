@@ -39,6 +39,7 @@ class Session:
     policy: Checkpoint
     teacher_model: Checkpoint | None = None
     others: dict[str, Checkpoint] = field(default_factory=dict)  # what the pair method samples besides, by its name in the config
+    lender: "Session | None" = field(default=None, repr=False)  # a sweep's: its engine and teacher serve every cell
     _engine: "Engine | None" = field(default=None, repr=False)
     _teacher: "Teacher | None" = field(default=None, repr=False)
     _journal: "Journal | None" = field(default=None, repr=False)
@@ -50,6 +51,8 @@ class Session:
 
     def engine(self) -> "Engine":
         """The run's one engine, started when first needed."""
+        if self.lender is not None:
+            return self.lender.engine()
         if self._engine is None:
             from models.engine import Engine
 
@@ -58,6 +61,8 @@ class Session:
 
     def journal(self) -> "Journal":
         """Every teacher call of the run."""
+        if self.lender is not None:
+            return self.lender.journal()
         if self._journal is None:
             from models.teachers.open import open_journal
 
@@ -65,6 +70,8 @@ class Session:
         return self._journal
 
     def teacher(self) -> "Teacher":
+        if self.lender is not None:
+            return self.lender.teacher()
         if self._teacher is None:
             from models.teachers.open import open_teacher
 
@@ -92,25 +99,38 @@ class Session:
             return teacher_writer(self.teacher(), temperature, seed)
         if source.kind == "checkpoint":
             return checkpoint_writer(self.others[source.model], temperature, self.engine())
-        before = standing(self.folder, self.policy, number - 1).model
-        model = {"policy": champion.model, "initial": self.policy, "previous": before}[source.kind]
+        model = self.policy if source.kind == "initial" else champion.model
+        if source.kind == "previous" and number > 1:
+            model = standing(self.folder, self.policy, number - 1).model
         return checkpoint_writer(model, temperature, self.engine())
 
     def align_alone(self) -> None:
         """Before training: the engine gives back the GPU."""
-        if self._engine is not None:
+        if self.lender is not None:
+            self.lender.align_alone()
+        elif self._engine is not None:
             self._engine.rest()
             if self._teacher is not None and self._engine.on_gpu and getattr(self.rounds.teacher, "gpus", "") is None:
                 self._teacher.close()  # a server beside the engine has memory, too
 
     def close(self) -> None:
-        self.trainer.close()
+        if self.lender is None:
+            self.trainer.close()
+            self.drop()
+
+    def drop(self) -> None:
+        """Close engine and teacher; they are started anew when next needed."""
         if self._teacher is not None:
             self._teacher.close()
         if self._journal is not None:
             self._journal.close()
         if self._engine is not None:
             self._engine.close()
+        self._teacher = self._journal = self._engine = None
+
+    def reopen(self, config: RoundsConfig | HumanPairsConfig) -> None:
+        """Lend what `config` needs from now on. Raises PlumblineError if a model cannot be used."""
+        self.config, self.policy, self.teacher_model = config, open_checkpoint(config.policy), _open_teacher(config)
 
 
 _current: list[Session] = []
@@ -121,19 +141,21 @@ def current() -> Session:
 
 
 @contextmanager
-def open_session(folder: Path, config: RoundsConfig | HumanPairsConfig) -> Iterator[Session]:
+def open_session(folder: Path, config: RoundsConfig | HumanPairsConfig, lender: Session | None = None) -> Iterator[Session]:
     """Lock the run folder, check the models, and warm the trainer; at the end leave no process behind.
+
+    With a `lender` its trainer, engine and teacher are used, and stay open.
 
     Raises PlumblineError if another process works on the folder or a model cannot be used.
     """
     with _locked(folder):
         policy = open_checkpoint(config.policy)
-        local = isinstance(config, RoundsConfig) and config.teacher.kind in ("local", "vllm")
-        teacher = open_checkpoint(config.teacher.model) if local else None  # type: ignore[union-attr]
+        teacher = _open_teacher(config)
         others = _open_others(config) | _open_second(config, policy)
         _check_lengths(config, policy)
         _check_inputs(folder, config, {"policy": policy} | ({"teacher.model": teacher} if teacher else {}) | others)
-        session = Session(folder, config, Trainer(folder / "logs" / "trainer.log"), policy, teacher, others)
+        trainer = lender.trainer if lender else Trainer(folder / "logs" / "trainer.log")
+        session = Session(folder, config, trainer, policy, teacher, others, lender)
         _current.append(session)
         try:
             session.trainer.warm()
@@ -141,6 +163,25 @@ def open_session(folder: Path, config: RoundsConfig | HumanPairsConfig) -> Itera
         finally:
             _current.pop()
             session.close()
+
+
+@contextmanager
+def open_lender(folder: Path, config: RoundsConfig | HumanPairsConfig) -> Iterator[Session]:
+    """A session for the cells of a sweep to borrow from, with what `config` needs."""
+    with _locked(folder):
+        trainer = Trainer(folder / "logs" / "trainer.log")
+        session = Session(folder, config, trainer, open_checkpoint(config.policy), _open_teacher(config))
+        try:
+            trainer.warm()
+            yield session
+        finally:
+            session.close()
+
+
+def _open_teacher(config: RoundsConfig | HumanPairsConfig) -> Checkpoint | None:
+    if isinstance(config, RoundsConfig) and config.teacher.kind in ("local", "vllm"):
+        return open_checkpoint(config.teacher.model)
+    return None
 
 
 def _open_others(config: RoundsConfig | HumanPairsConfig) -> dict[str, Checkpoint]:

@@ -7,7 +7,6 @@ same questions again (another run from the same start, another parser) waits for
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +65,7 @@ def encode(tokenizer: "PreTrainedTokenizerFast", prompts: Sequence[str], chat: b
 
 
 def _path(kept: Path, engine: "Engine", policy: Checkpoint, prompts: Sequence[str], sampling: Sampling, chat: bool) -> Path:
-    how = [asdict(sampling), chat, engine.dtype, engine.on_gpu, version("vllm")]
+    how = [asdict(sampling), chat, engine.dtype, engine.on_gpu, engine.version]
     return kept / f"{digest([policy.hash, how, prompts])}.parquet"
 
 

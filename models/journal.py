@@ -115,12 +115,16 @@ class Journal:
                 found[key] = Reply(text, reason, read, written, cost, mine)
         return found
 
-    def store(self, calls: Iterable[tuple[Request, Reply]]) -> int:
-        """How many were new; returns when they are on disk. A key that is there keeps its first reply."""
+    def store(self, calls: Iterable[tuple[Request, Reply]], elsewhere: bool = False) -> int:
+        """How many were new; returns when they are on disk. A key that is there keeps its first reply.
+
+        `elsewhere`: they were paid for outside this journal, at the cost that the replies name.
+        """
         now, rows = _now(), []
         for request, r in calls:
             content = json.dumps(request.content, ensure_ascii=False)
-            counts = (r.input_tokens, r.output_tokens, self._cost(r.input_tokens, r.output_tokens), self.payer)
+            cost = r.cost if elsewhere else self._cost(r.input_tokens, r.output_tokens)
+            counts = (r.input_tokens, r.output_tokens, cost, "" if elsewhere else self.payer)
             rows.append((request.key, request.model, content, r.text, r.finish_reason, now, *counts))
         with self._lock, self._connection:
             before = self._connection.total_changes
@@ -226,7 +230,9 @@ def sample_calls(run: Path, after: str, until: str, limit: int) -> list[dict[str
         return []
     connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=60)
     connection.row_factory = sqlite3.Row
-    query = "SELECT * FROM calls WHERE created > ? AND created <= ? AND payer = ? ORDER BY key LIMIT ?"
+    there = {row["name"] for row in connection.execute("PRAGMA table_info(calls)")}
+    own = "payer = ?" if "payer" in there else "? = ''"  # a file from before payers were known is the run's own
+    query = f"SELECT * FROM calls WHERE created > ? AND created <= ? AND {own} ORDER BY key LIMIT ?"
     rows = [dict(row) for row in connection.execute(query, (after, until, payer, limit))]
     connection.close()
     return rows

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from data_contracts.config_align import AlignConfig
-from data_contracts.store import Dataset, Rows, build
+from data_contracts.store import Dataset, Rows, build, digest, shared
 from models.checkpoint import Checkpoint, open_checkpoint
 from models.extrapolation import write_extrapolation
 from models.objectives.curriculum import stages
@@ -55,7 +55,12 @@ def align(
             "out": str(work),
             "resume": str(kept),
         }
+        known = shared(f"references/{digest([pairs.key, reference.hash])}")
+        if known is not None:
+            _copy_references(known, kept)
         result = trainer.run(job, progress)
+        if known is not None:
+            _copy_references(work, known)
         steps = result["steps"]
         if before is not None and config.momentum > 0:
             (work / "model").rename(work / "trained")
@@ -81,6 +86,15 @@ def align(
     done = build(folder, "steps", settings, make, [pairs], models)
     shutil.rmtree(kept, ignore_errors=True)
     return done
+
+
+def _copy_references(source: Path, target: Path) -> None:
+    """Reference log-probabilities for another training; each file knows what it holds, and is used for nothing else."""
+    target.mkdir(parents=True, exist_ok=True)
+    for file in source.glob("reference*.parquet"):
+        if not (target / file.name).exists():
+            shutil.copyfile(file, target / f".{file.name}.partial")
+            (target / f".{file.name}.partial").rename(target / file.name)
 
 
 def refuse(pairs: Dataset, config: AlignConfig, policy: Checkpoint, second: Checkpoint | None = None) -> None:

@@ -21,6 +21,7 @@ from tasks.diff import similarity, word_diff
 from tasks.pair import method_name
 from tasks.promote import read_decision
 from tasks.rank import reward_accuracy
+from tasks.spending import spending
 
 HERE = Path(__file__).parent
 PAIRS_A_ROUND = 200
@@ -70,6 +71,7 @@ def _content(run: Path) -> dict[str, Any]:
         "gates": _gates(run),
         "docs": "data_docs/index.html" if (run / "data_docs" / "index.html").exists() else None,
         "times": _times(run),
+        "spending": spending(run),
         "pairs": pairs,
         "pair_rounds": list(dict.fromkeys(pair["round"] for pair in pairs)),
         "pairs_limit": PAIRS_A_ROUND,

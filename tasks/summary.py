@@ -184,9 +184,11 @@ def cells(rows: Sequence[Row]) -> list[list[str]]:
     return table
 
 
-def render(rows: Sequence[Row], title: str = "") -> Table:
-    """The table for a terminal."""
-    table = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
+def render(rows: Sequence[Row], title: str = "", note: str | None = None) -> Table:
+    """The table for a terminal, with a note of ours below it."""
+    table = Table(
+        title=title or None, title_justify="left", caption=note, caption_justify="left", box=SIMPLE_HEAD, padding=(0, 1)
+    )
     for name in header(rows):
         table.add_column(_BROKEN.get(name, name), justify="left" if name in ("", "decision") else "right")
     for row in cells(rows):

@@ -1,7 +1,7 @@
 """Lists: one row per prompt with all its answers, the best first."""
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,11 +15,8 @@ from data_contracts.suites.columns import (
     text_sizes,
     token_counts,
 )
-from data_contracts.suites.contract import FORGED, TOO_LONG, TWICE, Limits, per_row
+from data_contracts.suites.contract import FORGED, TOO_LONG, TWICE, Contract, Limits, per_row
 from data_contracts.suites.prompt import prompt_contracts
-
-if TYPE_CHECKING:
-    from great_expectations import ExpectationSuite
 
 ID = "list_id"
 
@@ -55,12 +52,11 @@ def _rises(scores: Any) -> int:
     return 0 if scores is None else int(sum(b > a for a, b in pairwise(scores)))
 
 
-def suite(limits: Limits) -> "ExpectationSuite":
-    from great_expectations import ExpectationSuite
-
-    contracts = [
+def contracts(limits: Limits) -> list[Contract]:
+    return [
+        *prompt_contracts(limits),
         per_row("two_answers_at_least", "A single answer cannot be ranked.", "answers", low=2),
-        per_row("answers_differ", "A list of one answer several times prefers nothing.", "different_answers", low=2),
+        per_row("list_answers_differ", "A list of one answer several times prefers nothing.", "different_answers", low=2),
         per_row("answers_not_empty", "Every answer needs at least one token to learn from.", "smallest_answer", low=1),
         per_row("answers_fit_context", TOO_LONG, "longest_total_tokens", high=limits.max_tokens),
         per_row(
@@ -74,4 +70,3 @@ def suite(limits: Limits) -> "ExpectationSuite":
         per_row("scores_are_shares", "Gains and rewards are made for scores in 0..1.", "scores_not_numbers", high=0),
         per_row("list_id_unique", TWICE, "rows_with_this_id", high=1),
     ]
-    return ExpectationSuite(name="lists", expectations=prompt_contracts(limits) + contracts)

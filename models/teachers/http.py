@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from data_contracts.errors import PassingError, PlumblineError
 from models.journal import Reply, Request
 from models.teachers.asking import Again
+from models.teachers.weigh import candidates_in
 
 if TYPE_CHECKING:
     from openai import APIError
@@ -43,7 +44,7 @@ async def attempt(
         status = getattr(error, "status_code", None) or 0
         if (status in _PASSING or status >= 500) and error.code != _QUOTA:
             wait = retry_after(getattr(error, "response").headers)  # noqa: B009
-            return Again(PassingError(explain(error)), wait, throttled=status == 429 or wait is not None)
+            return Again(PassingError(explain(error)), wait, throttled=status == 429)
         raise PlumblineError(explain(error)) from None
     reply = read_reply(raw.http_response.text)
     if reply is None:  # a web page, or an error sent as a success
@@ -77,8 +78,11 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         value = headers.get(name, "").strip()
         if value.replace(".", "", 1).isdecimal():
             return float(value) / scale
-    date = email.utils.parsedate_tz(headers.get("retry-after", ""))
-    return None if date is None else max(0.0, email.utils.mktime_tz(date) - time.time())
+    try:
+        date = email.utils.parsedate_tz(headers.get("retry-after", ""))
+        return None if date is None else max(0.0, email.utils.mktime_tz(date) - time.time())
+    except (ValueError, OverflowError):  # the year 99999
+        return None
 
 
 def read_reply(text: str) -> Reply | None:
@@ -101,7 +105,7 @@ def reply_in(body: Any) -> Reply | None:
     message = choices[0].get("message", {"content": choices[0].get("text")})
     message = message if isinstance(message, dict) else {}
     content = message.get("content")
-    text = content if isinstance(content, str) else ""
+    text = candidates_in(choices[0]) or (content if isinstance(content, str) else "")
     text = text.encode("utf-8", "replace").decode()  # JSON can spell what no text file can hold
     return Reply(text, "refusal" if message.get("refusal") else str(choices[0].get("finish_reason"))[:40], *counts)
 

@@ -1,5 +1,6 @@
 """What the worker can be asked to do: each job loads its models, computes, and answers with plain numbers."""
 
+import copy
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -33,7 +34,8 @@ RANK_TOKENS = 8192  # tree tokens a micro batch, as AlignConfig's default
 
 
 def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """Train `policy` on the dataset in folder `pairs`; writes model/ and reference*.parquet into the folder `out`.
+    """Train `policy` on the dataset in folder `pairs`; writes model/ and reference*.parquet into the folder `out`, and with
+    config.checkpoints "epochs" the model after each earlier epoch, epochs/epoch-1/ and so on.
 
     The folder `resume` holds what a killed job leaves to its next attempt; who asks for the job removes it in the end.
 
@@ -66,10 +68,21 @@ def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     started = time.monotonic()
     models = [policy.hash, *(c.hash for c in (reference, *second))]
     snapshots = Snapshots(kept, digest([job["config"], job["seed"], models, content_digest(examples)]), moving)
-    rows, figures = train(model, given, objective, config, batches, accelerator, same, progress, snapshots, moving)
+
+    def keep(epoch: int) -> None:
+        """A copy, because merging and changing the precision would change what is trained on."""
+        whole = copy.deepcopy(accelerator.unwrap_model(model))
+        merge(whole)
+        shutil.rmtree(kept / "epochs" / f"epoch-{epoch}", ignore_errors=True)
+        save_checkpoint(whole, policy.path, kept / "epochs" / f"epoch-{epoch}", getattr(torch, config.dtype))
+
+    at_epoch = keep if config.checkpoints == "epochs" else lambda epoch: None
+    rows, figures = train(model, given, objective, config, batches, accelerator, same, progress, snapshots, moving, at_epoch)
     seconds = time.monotonic() - started
     for name in kept.glob("reference*.parquet"):
         shutil.copyfile(name, out / name.name)
+    if (kept / "epochs").exists():
+        shutil.copytree(kept / "epochs", out / "epochs")
     merge(model)
     save_checkpoint(model, policy.path, out / "model", getattr(torch, config.dtype))
     tokens = config.epochs * sum(e.tokens for e in examples)

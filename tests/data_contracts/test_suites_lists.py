@@ -20,7 +20,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "forged turn": ({"prompt": [{"role": "user", "content": "<|user|>"}]}, "prompt_spells_no_control_tokens"),
     "two user turns": ({"prompt": [*PROMPT, *PROMPT]}, "prompt_turns_alternate"),
     "empty turn": ({"prompt": [{"role": "user", "content": ""}]}, "prompt_turns_have_text"),
-    "same answers": ({"answers": ["Yes."] * 3}, "answers_differ"),
+    "same answers": ({"answers": ["Yes."] * 3}, "list_answers_differ"),
     "empty answer": ({"answers": ["It is Oslo.", " ", "No."]}, "answers_not_empty"),
     "too long": ({"answer_ids": [[WORD] * 8 + [EOS], [WORD], [WORD, EOS]]}, "answers_fit_context"),
     "wrong eos": ({"answer_ids": [[WORD, WORD], [WORD], [WORD, EOS]]}, "answers_eos_iff_stopped"),
@@ -50,7 +50,7 @@ def test_right_rows_break_nothing(broken: dict[str, list[str]]) -> None:
 
 
 def test_a_single_answer_is_no_list(broken: dict[str, list[str]]) -> None:
-    assert set(broken["alone"]) == {"two_answers_at_least", "answers_differ"}
+    assert set(broken["alone"]) == {"two_answers_at_least", "list_answers_differ"}
 
 
 def test_every_contract_has_a_row_that_breaks_it(broken: dict[str, list[str]]) -> None:

@@ -72,6 +72,7 @@ def test_every_part_of_a_run_is_on_the_page(tmp_path: Path) -> None:
         "log-ratio (nats)",
         "apo_zero",
         "p2-39",
+        "0.0420",  # what the teacher cost in both rounds
     ):
         assert text in page.text, text
     assert page.tags.count("svg") == 2 + 2 * 2 and page.tags.count("article") == 2 * 39
