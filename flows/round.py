@@ -40,7 +40,7 @@ def round_flow(number: int) -> None:
     champion = standing(s.folder, s.policy, number)
     seed = c.seed * 1000 + number
 
-    data = make_data(s, folder, name, champion, number, seed)
+    data = make_pairs(s, folder, name, champion, number, seed)
     s.align_alone()
     models = references(s, folder, name, champion, number)
     stage = partial(align, second=models.second, before=models.before)
@@ -56,7 +56,7 @@ def round_flow(number: int) -> None:
     markdown(f"{name}: decision", decision.reason)
 
 
-def make_data(s: Session, folder: Path, name: str, champion: Standing, number: int, seed: int) -> Dataset:
+def make_pairs(s: Session, folder: Path, name: str, champion: Standing, number: int, seed: int) -> Dataset:
     """The round's clean preference pairs by the configured method, or lists; every dataset passes its gate before the next is
     made, and at last gets what the objective needs to know beside."""
     c, method, retries = s.rounds, METHODS[s.rounds.method.name], 2 if s.rounds.teacher.kind in ("openai", "vllm") else 0
@@ -91,7 +91,7 @@ def make_data(s: Session, folder: Path, name: str, champion: Standing, number: i
         gate(verdicts, "validate_verdicts", policy=None)
     asked = plan(c.align, c.method.own)
     if asked.from_samples:
-        return lists_from_samples(asked, run, gate, made, model.hash, number)
+        return lists_from_samples(s, asked, run, gate, made, model.hash, number)
     pairs = run("pair", pair, c.method, [made[place] for place in method.reads], model.hash, s.policy.hash, number, seed)
     if c.pairs.second_view:
         pairs = run("second_view", second_view, pairs, c.pairs.second_view, teacher, seed, retries=retries)

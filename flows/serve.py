@@ -18,10 +18,11 @@ Run = Callable[..., Dataset]
 
 
 def lists_from_samples(
-    plan: Plan, run: Run, gate: Callable[..., Dataset], made: Mapping[str, Dataset], policy: str, number: int
+    s: Session, plan: Plan, run: Run, gate: Callable[..., Dataset], made: Mapping[str, Dataset], policy: str, number: int
 ) -> Dataset:
     """The round's lists of the policy's own judged answers, through their gate."""
-    lists = run("lists", lists_of_samples, made["validate_samples"], made["judge"], policy, number, plan.anchored)
+    verdicts, kind = made["validate_verdicts"], s.rounds.judge.kind
+    lists = run("lists", lists_of_samples, made["validate_samples"], verdicts, kind, policy, number, plan.anchored)
     return gate(lists, "validate_lists", policy=None)
 
 
@@ -37,7 +38,7 @@ def serve(
     seed: int,
 ) -> Dataset:
     """`pairs`, with whatever the objective needs to know of them beside; or the lists of two that they make."""
-    retries: dict[str, Any] = {"retries": 2 if s.rounds.teacher.kind == "openai" else 0}
+    retries: dict[str, Any] = {"retries": 2 if s.rounds.teacher.kind in ("openai", "vllm") else 0}
     if "score_pairs" in plan.stages:
         pairs = run("score_pairs", score_pairs, pairs, s.rounds.judge, s.teacher(), seed, **retries)
     if "complete" in plan.stages:

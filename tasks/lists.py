@@ -1,11 +1,12 @@
 """Lists: all of a prompt's answers, the best first, for objectives that rank more than two or follow the policy's own samples.
 
-Scores are on one scale, 0..1, whatever the judge: the teacher's mean probability of a token for the likelihood judge, else the
-share of the other answers that an answer beats (Borda). Pure selection; what is left out is counted.
+Scores are on one scale, 0..1: of a judge that scores answers by themselves its own, brought there (of the likelihood judge the
+teacher's mean probability of a token), else the share of the other answers that an answer beats (Borda). Pure selection; what is
+left out is counted.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,18 @@ from models.objectives.aggregate import win_rates
 from tasks.pair.rows import by_prompt
 
 Row = dict[str, Any]
+TO_SHARE: dict[str, Callable[[float, int], float]] = {  # by kind of judge: its score, and the answer's tokens
+    "likelihood": lambda score, tokens: min(1.0, math.exp(score / tokens)),
+    "pointwise": lambda score, _tokens: (score - 1) / 9,
+    "checklist": lambda score, _tokens: score,
+}
 _POINTS = {"first": 1.0, "tie": 0.5, "second": 0.0}
 
 
 def lists_of_samples(
-    folder: Path, samples: Dataset, verdicts: Dataset, policy: str, number: int, anchored: bool = False
+    folder: Path, samples: Dataset, verdicts: Dataset, kind: str, policy: str, number: int, anchored: bool = False
 ) -> Dataset:
-    """One list a prompt from the policy's own answers, as the judge's verdicts order them.
+    """One list a prompt from the policy's own answers, as the verdicts of a judge of that `kind` order them.
 
     `policy` is the hash of the checkpoint that is aligned on them. `anchored`: a prompt's last answer is left out of its list,
     and every other one's score is its probability of beating it (pairwise_rl).
@@ -36,7 +42,8 @@ def lists_of_samples(
             if len(answers) < (3 if anchored else 2):
                 facts["single"] += 1
                 continue
-            wins, scores = _wins(answers, judged[answers[0]["prompt_id"]]), _scores(answers, judged[answers[0]["prompt_id"]])
+            said = judged[answers[0]["prompt_id"]]
+            wins, scores = _wins(answers, said, kind), _scores(answers, said, kind)
             if anchored:
                 scores = [row[-1] for row in wins[:-1]]
                 answers, wins = answers[:-1], [row[:-1] for row in wins[:-1]]
@@ -47,7 +54,7 @@ def lists_of_samples(
             made.append(row | {"on_policy": all(a["policy"] == policy for a in answers), "policy": policy, "round": number})
         return made, facts | {"lists": len(made)}
 
-    slice_ = {"anchored": anchored, "round": number}
+    slice_ = {"kind": kind, "anchored": anchored, "round": number}
     return build(folder, "lists", slice_, make, [samples, verdicts], {"policy": policy})
 
 
@@ -97,34 +104,34 @@ def _row(answers: Sequence[Row], scores: Sequence[float], wins: Sequence[Sequenc
     }
 
 
-def _wins(answers: Sequence[Row], verdicts: Sequence[Row]) -> list[list[float]]:
+def _wins(answers: Sequence[Row], verdicts: Sequence[Row], kind: str) -> list[list[float]]:
     """P(answer i beats answer j) by the verdicts; NaN never met, since each pair of answers was judged."""
     place = {a["sample_id"]: i for i, a in enumerate(answers)}
     wins = [[0.5] * len(answers) for _ in answers]
     for verdict in verdicts:
         if verdict["first_id"] in place and verdict["second_id"] in place:
             i, j = place[verdict["first_id"]], place[verdict["second_id"]]
-            wins[i][j] = _chance(verdict)
+            wins[i][j] = _chance(verdict, kind)
             wins[j][i] = 1 - wins[i][j]
     return wins
 
 
-def _chance(verdict: Row) -> float:
-    """P(first beats second)."""
-    if verdict["judge"].startswith("likelihood/") and verdict["first_score"] is not None:
+def _chance(verdict: Row, kind: str) -> float:
+    """P(first beats second); to the likelihood judge, that the teacher, made to write one of the two, writes the first."""
+    if kind == "likelihood" and verdict["first_score"] is not None:
         gap = verdict["first_score"] - verdict["second_score"]
         return 1 / (1 + math.exp(-gap)) if gap >= 0 else math.exp(gap) / (1 + math.exp(gap))
     known = verdict.get("win_probability")
     return _POINTS[verdict["outcome"]] if known is None else float(known)
 
 
-def _scores(answers: Sequence[Row], verdicts: Sequence[Row]) -> list[float]:
-    """The likelihood judge's scores as mean probabilities of a token, or nothing."""
+def _scores(answers: Sequence[Row], verdicts: Sequence[Row], kind: str) -> list[float]:
+    """The scores of a judge that gives each answer one, in 0..1; nothing where it does not, or one could not be read."""
     text, found = {a["sample_id"]: a["text"].strip() for a in answers}, dict[str, float]()
     for verdict in verdicts:
         for side in ("first", "second"):
             if verdict[f"{side}_score"] is not None and verdict[f"{side}_id"] in text:  # equal answers were not asked about
                 found[text[verdict[f"{side}_id"]]] = verdict[f"{side}_score"]
-    if not verdicts[0]["judge"].startswith("likelihood/") or not all(t in found for t in text.values()):
+    if kind not in TO_SHARE or not all(t in found for t in text.values()):
         return []
-    return [min(1.0, math.exp(found[text[a["sample_id"]]] / len(a["token_ids"]))) for a in answers]
+    return [TO_SHARE[kind](found[text[a["sample_id"]]], len(a["token_ids"])) for a in answers]

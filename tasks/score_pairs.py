@@ -8,10 +8,10 @@ from data_contracts.config_judge import JudgeConfig
 from data_contracts.store import Dataset, Rows, build
 from models.engine import Progress, quiet
 from models.teacher import Teacher
+from tasks.comparison import mutual_information
 from tasks.judge import Comparison, Verdict, compare
 
 Row = dict[str, Any]
-_POINTS = {"first": 1.0, "tie": 0.5, "unparsed": 0.5, "second": 0.0}
 
 
 def score_pairs(
@@ -22,8 +22,8 @@ def score_pairs(
 
     The likelihood judge's scores are the teacher's log-probabilities a token of the policy's, so that they compare across
     prompts. P(chosen beats rejected) is then the chance that the teacher, made to write one of the two, writes the chosen one,
-    and its doubt is how far that reading and the one per token disagree (mutual information over the two). Of a judge that
-    compares, each order shown is a vote.
+    and its doubt is how far that reading and the one per token disagree (mutual information over the two). Other judges say both
+    themselves, their doubt over several votes.
 
     Facts: `chosen_better`, the share of pairs in which the judge prefers the chosen answer, and mean scores.
     """
@@ -49,14 +49,13 @@ def _known(row: Row, verdict: Verdict, kind: str) -> Row:
         return by_likelihood(
             verdict.first_score or 0.0, verdict.second_score or 0.0, len(row["chosen_ids"]), len(row["rejected_ids"])
         )
-    votes = [_POINTS[verdict.forward], _POINTS[verdict.backward]]
     scores = (verdict.first_score, verdict.second_score)
     return {
         "chosen_score": scores[0],
         "rejected_score": scores[1],
         "margin": None if scores[0] is None or scores[1] is None else scores[0] - scores[1],
-        "win_probability": sum(votes) / 2,
-        "uncertainty": mutual_information(votes),
+        "win_probability": verdict.win_probability,
+        "uncertainty": verdict.uncertainty,
     }
 
 
@@ -69,18 +68,8 @@ def by_likelihood(chosen: float, rejected: float, chosen_tokens: int, rejected_t
         "rejected_score": means[1],
         "margin": means[0] - means[1],
         "win_probability": readings[0],
-        "uncertainty": mutual_information(readings),
+        "uncertainty": mutual_information([[p] for p in readings]),
     }
-
-
-def mutual_information(votes: list[float]) -> float:
-    """H(mean p) - mean H(p) in nats of several probabilities of one event: 0 where they agree, log 2 at most (BALD)."""
-    mean = sum(votes) / len(votes)
-    return max(0.0, _entropy(mean) - sum(map(_entropy, votes)) / len(votes))
-
-
-def _entropy(p: float) -> float:
-    return -sum(q * math.log(q) for q in (p, 1 - p) if q > 0)
 
 
 def _sigmoid(x: float) -> float:

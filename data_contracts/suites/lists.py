@@ -23,7 +23,7 @@ ID = "list_id"
 
 def derive(frame: pd.DataFrame, limits: Limits) -> pd.DataFrame:
     """The numbers that the contracts below look at, one row per list."""
-    prompt = prompt_columns(frame, limits.bos_token_id, limits.control_tokens)
+    prompt = prompt_columns(frame, limits)
     sizes: Counts = np.array([len(a) for a in frame["answers"]], dtype=np.int64)
     row_of: Counts = np.repeat(np.arange(len(frame)), sizes)
     texts = pd.Series([text or "" for answers in frame["answers"] for text in answers], dtype=object)

@@ -11,7 +11,7 @@ from models.engine import quiet
 from models.objectives.batch import Need
 from models.teacher import Teacher
 from tasks.complete import INSTRUCTIONS, complete
-from tasks.score_pairs import by_likelihood, mutual_information, score_pairs
+from tasks.score_pairs import by_likelihood, score_pairs
 from tests.pairs_dataset import full_rows, pair_rows, pairs_dataset
 from tests.tasks.test_judge import judging, longer
 
@@ -43,9 +43,8 @@ def test_the_likelihood_judges_scores_are_log_probabilities_a_token(tiny, pairs,
 
 
 def test_doubt_is_how_far_the_readings_disagree():
-    """Sums and means agree for equal lengths of one token; far apart, H(1/2) - 0 = log 2."""
+    """Sums and means agree for equal lengths of one token, and disagree where the longer answer is the likelier a token."""
     assert by_likelihood(-1.0, -3.0, 1, 1)["uncertainty"] == pytest.approx(0.0, abs=1e-12)
-    assert mutual_information([0.0, 1.0]) == pytest.approx(math.log(2)) and mutual_information([0.3, 0.3]) == 0.0
     shorter_wins = by_likelihood(-300.0, -200.0, 300, 100)  # by sums the rejected answer, a token the chosen one
     assert shorter_wins["win_probability"] < 1e-20 and shorter_wins["margin"] == pytest.approx(1.0)
     assert shorter_wins["uncertainty"] > 0.2
