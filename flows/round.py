@@ -8,10 +8,12 @@ from typing import Any
 from prefect import flow
 
 from data_contracts.store import Dataset, open_dataset
+from flows.overrides import settle
 from flows.references import references
 from flows.serve import lists_from_samples, serve
 from flows.session import Session, current
-from flows.step import markdown, step
+from flows.step import step
+from flows.story import markdown
 from models.checkpoint import load_tokenizer, open_checkpoint
 from tasks.align import align
 from tasks.evaluate import evaluate
@@ -36,6 +38,7 @@ from tasks.win_rate import win_rate
 def round_flow(number: int) -> None:
     """From the champion as it stands to a decision about its successor."""
     s = current()
+    settle(s, number)
     c, folder, name = s.rounds, s.folder / f"round-{number}", f"round {number}"
     champion = standing(s.folder, s.policy, number)
     seed = c.seed * 1000 + number

@@ -103,6 +103,14 @@ def is_round_finished(run: Path, number: int) -> bool:
     return all(state.state == "finished" for state in status(run) if state.place.startswith(f"round-{number}/"))
 
 
+def finished_rounds(run: Path) -> int:
+    """How many rounds are finished before the first that is not. 0 where there is no run yet."""
+    if not (run / "config.yaml").is_file():
+        return 0
+    rounds = range(1, read_config(run)["rounds"] + 1)
+    return next((number - 1 for number in rounds if not is_round_finished(run, number)), len(rounds))
+
+
 def collect(run: Path) -> list[Row]:
     """The rows of the final table: start and one a round, or before and after for a run on human pairs."""
     config = read_config(run)
