@@ -16,6 +16,7 @@ from data_contracts.store import digest
 from models.checkpoint import Checkpoint, load_model, load_tokenizer
 from models.objectives.batch import Need
 from models.objectives.wrappers import configured
+from models.preference.train import train_preference
 from models.training.checkpoints import save_checkpoint
 from models.training.data import Example, check_fit, content_digest, read_pairs
 from models.training.given import prepare
@@ -122,4 +123,5 @@ def _load(checkpoint: Checkpoint, examples: Sequence[Example], accelerator: Acce
     return model
 
 
-JOBS: dict[str, Callable[[dict[str, Any], Progress], dict[str, Any]]] = {"align": align, "rank": rank}
+Job = Callable[[dict[str, Any], Progress], dict[str, Any]]
+JOBS: dict[str, Job] = {"align": align, "rank": rank, "preference": train_preference}
