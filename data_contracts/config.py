@@ -71,6 +71,7 @@ RunConfig = Annotated[RoundsConfig | HumanPairsConfig, Field(discriminator="flow
 PATH_KEYS = (
     *("policy", "teacher.model", "prompts.file", "evaluate.benchmark", "evaluate.shots", "pairs.file"),
     *("judge.rubric", "judge.model"),
+    "align.second_reference",
 )
 
 

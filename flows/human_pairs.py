@@ -1,5 +1,7 @@
 """Align on a preference file that is already there: import, validate, hold out, rank, align, rank again."""
 
+from functools import partial
+
 from prefect import flow
 
 from data_contracts.config import HumanPairsConfig
@@ -26,7 +28,9 @@ def human_pairs_flow(name: str) -> None:
         train = step("train split", split_held_out, folder / "train", clean, c.pairs.held_out, c.seed, "train")
         held_out = step("held-out split", split_held_out, folder / "held_out", clean, c.pairs.held_out, c.seed, "held_out")
         step("rank before", rank, folder / "rank_before", held_out, s.policy, s.trainer)
-        trained = step("align", align, folder / "align", train, c.align, s.policy, s.policy, c.seed, s.trainer)
+        second = s.others.get(c.align.second_reference or "", s.policy if c.align.second_reference else None)
+        stage = partial(align, second=second)
+        trained = step("align", stage, folder / "align", train, c.align, s.policy, s.policy, c.seed, s.trainer)
         step("rank after", rank, folder / "rank_after", held_out, open_checkpoint(trained.folder / "model"), s.trainer)
         tell(folder)
         finish(folder)

@@ -161,7 +161,7 @@ def open_session(
     with _locked(folder):
         policy = open_checkpoint(config.policy)
         teacher = _open_teacher(config)
-        others = _open_others(config)
+        others = _open_others(config) | _open_second(config, policy)
         _check_lengths(config, policy)
         _check_inputs(folder, config, {"policy": policy} | ({"teacher.model": teacher} if teacher else {}) | others)
         trainer = lender.trainer if lender else Trainer(folder / "logs" / "trainer.log")
@@ -208,6 +208,17 @@ def _open_others(config: RoundsConfig | HumanPairsConfig) -> dict[str, Checkpoin
                 f"{config.engine.max_model_len}: lower it or name another model"
             )
     return others
+
+
+def _open_second(config: RoundsConfig | HumanPairsConfig, policy: Checkpoint) -> dict[str, Checkpoint]:
+    """Raises PlumblineError for a second reference that does not read the policy's tokens."""
+    name = config.align.second_reference
+    if name in (None, "initial", "previous"):
+        return {}
+    found = open_checkpoint(str(name))
+    if load_tokenizer(found.path).get_vocab() != load_tokenizer(policy.path).get_vocab():
+        raise PlumblineError(f"align.second_reference {name} has another tokenizer than the policy: name a model that shares it")
+    return {str(name): found}
 
 
 def _check_lengths(config: RoundsConfig | HumanPairsConfig, policy: Checkpoint) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from data_contracts.config_align import AlignConfig
 from data_contracts.store import Dataset, Rows, build, digest, shared
 from models.checkpoint import Checkpoint, open_checkpoint
+from models.extrapolation import write_extrapolation
 from models.objectives.curriculum import stages
 from models.objectives.serving import refuse_data
 from models.objectives.wrappers import configured
@@ -29,10 +30,12 @@ def align(
     trainer: Trainer,
     progress: Callable[[int, int], None] = lambda done, total: None,
     second: Checkpoint | None = None,
+    before: Checkpoint | None = None,
 ) -> Dataset:
     """Train `policy` on `pairs` (or lists) against `reference`, and a `second` one where the objective takes two.
 
-    Dataset "steps", one row per optimiser step.
+    Dataset "steps", one row per optimiser step. With `config.momentum` the checkpoint in `model` lies beyond the one that was
+    trained, which is then in `trained`, away from `before`, what the last training gave (arXiv 2410.06293).
 
     Raises PlumblineError before training if the objective or the model cannot take the data, and if training fails.
     """
@@ -59,6 +62,9 @@ def align(
         if known is not None:
             _copy_references(work, known)
         steps = result["steps"]
+        if before is not None and config.momentum > 0:
+            (work / "model").rename(work / "trained")
+            write_extrapolation(work / "trained", before.path, config.momentum, work / "model")
         return steps, {
             "steps": len(steps),
             "epochs": config.epochs,
@@ -76,6 +82,7 @@ def align(
 
     settings = config.model_dump(mode="json") | {"seed": seed}
     models = {"policy": policy.hash, "reference": reference.hash} | ({"second_reference": second.hash} if second else {})
+    models |= {"before": before.hash} if before else {}
     done = build(folder, "steps", settings, make, [pairs], models)
     shutil.rmtree(kept, ignore_errors=True)
     return done

@@ -14,7 +14,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from data_contracts.errors import PlumblineError
-from tasks.pair import stages as pair_stages
+from tasks.serving import stages as data_stages
 
 Manifest = dict[str, Any]
 Score = dict[str, float]  # mean, low, high
@@ -73,7 +73,7 @@ def places(run: Path) -> list[str]:
     config = read_config(run)
     if config["flow"] == "human_pairs":
         return list(HUMAN_STAGES)
-    stages = (*pair_stages(config), *AFTER_PAIRS)
+    stages = (*data_stages(config), *AFTER_PAIRS)
     rounds = [f"round-{k}/{stage}" for k in range(1, config["rounds"] + 1) for stage in stages]
     return ["round-0/evaluate", *rounds]
 
@@ -118,10 +118,11 @@ def collect(run: Path) -> list[Row]:
         return _human_rows(run)
     start = manifest(run / "round-0" / "evaluate")
     rows = [Row("start", _scores(start), None, None, None, None, start["seconds"] if start else None)]
+    stages = (*data_stages(config), *AFTER_PAIRS)
     for k in range(1, config["rounds"] + 1):
         folder = run / f"round-{k}"
         win, decision = manifest(folder / "win_rate"), folder / "decision.json"
-        kept, quarantined = gate_counts(folder / "validate_pairs")
+        kept, quarantined = gate_counts(folder / ("validate_lists" if "validate_lists" in stages else "validate_pairs"))
         rows.append(
             Row(
                 f"round {k}",
@@ -130,7 +131,7 @@ def collect(run: Path) -> list[Row]:
                 kept,
                 quarantined,
                 json.loads(decision.read_text(encoding="utf-8"))["promoted"] if decision.exists() else None,
-                _seconds(folder, (*pair_stages(config), *AFTER_PAIRS)),
+                _seconds(folder, stages),
             )
         )
     return rows

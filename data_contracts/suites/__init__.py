@@ -10,7 +10,7 @@ import os
 from types import ModuleType
 
 from data_contracts.config_validate import ValidateConfig
-from data_contracts.suites import pairs, revisions, samples, verdicts
+from data_contracts.suites import lists, pairs, revisions, samples, verdicts
 from data_contracts.suites.contract import Codec, Contract, Limits, check_names, configured, rows_at_least
 
 os.environ["GX_ANALYTICS_ENABLED"] = "false"  # before anything here imports great_expectations
@@ -18,6 +18,7 @@ os.environ["GX_ANALYTICS_ENABLED"] = "false"  # before anything here imports gre
 VERSION = 2  # part of every gate's dataset key: raise it when a contract lets something else through
 
 SUITES: dict[str, ModuleType] = {"samples": samples, "revisions": revisions, "verdicts": verdicts, "pairs": pairs}
+SUITES |= {"lists": lists}
 
 _ANY = Limits(1, 0, None, 0, (), (), codec=Codec(lambda _: [], lambda _: []))
 

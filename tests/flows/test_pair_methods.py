@@ -1,4 +1,7 @@
-"""Every pair method through a round's real wiring, on the embedded models: gates, engine, teacher, and what the pairs must be."""
+"""The pair methods through a round's real wiring, on the embedded models: gates, engine, teacher, and what the pairs must be.
+
+The method `clair` goes through the whole command in tests/end_to_end.
+"""
 
 import json
 from collections.abc import Callable
@@ -26,7 +29,6 @@ HOT = "{name: off_policy_judge, sources: [{kind: teacher, temperature: 1.5}, ini
 DELTA = f"{{name: delta, stronger: teacher, weaker: {{kind: checkpoint, model: {ROOT}/models/embedded/student}}}}"
 # sets of the configuration → the writers of (chosen, rejected) that the pairs may have
 CASES: dict[str, tuple[list[str], set[tuple[str, str]]]] = {
-    "clair": (["method=clair"], {("teacher", "policy")}),
     "self_revision": (
         ["method=self_revision", "policy=models/embedded/teacher", "sample.temperature=2.0"],
         {("teacher", "teacher")},
@@ -52,7 +54,7 @@ def make(
         assert isinstance(config, RoundsConfig)
         policy = open_checkpoint(config.policy)
         others = {w.model: open_checkpoint(w.model) for w in config.method.writers if w.kind == "checkpoint"}
-        session = Session(tmp_path, config, None, policy, teacher, others, engine)  # type: ignore[arg-type]
+        session = Session(tmp_path, config, None, policy, teacher, others, _engine=engine)  # type: ignore[arg-type]
         session._teacher = asked
         standing = Standing(0, policy, None)  # type: ignore[arg-type]
         return flow.make_pairs(session, tmp_path / f"round-{number}", "test", standing, number, 5), config
