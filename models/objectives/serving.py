@@ -131,8 +131,8 @@ def _refuse_down(objective: Objective, config: RoundsConfig) -> None:
     better = config.method.name in ("clair", "self_revision", "stronger_preferred") or config.method.own == "several"
     if "apo_down" in parts and better:
         raise PlumblineError(
-            f"objective {objective.name} lowers the chosen answers, and those of method {config.method.name} are better than what "
-            "the policy writes on average: it would unlearn them; use apo_zero, or apo_auto to decide pair by pair"
+            f"objective {objective.name} lowers the chosen answers, and those of method {config.method.name} are better than "
+            "what the policy writes on average: it would unlearn them; use apo_zero, or apo_auto to decide pair by pair"
         )
 
 

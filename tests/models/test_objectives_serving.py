@@ -28,7 +28,7 @@ def human(tmp_path, name, line, *sets):
 def test_every_objective_is_reached_by_some_config(name):
     """By revisions, judged samples or (apo_down) worsened copies, with the local teacher's likelihood judge."""
     reached = []
-    for sets in ((), ("align.second_reference=previous",), JUDGED, ("method=worst_revision",)):
+    for sets in ((), ("align.second_reference=previous",), JUDGED, ("method=worst_revision", "revise.template=worsen-1")):
         try:
             refuse_config(config(name, *sets))
             reached.append(sets)
