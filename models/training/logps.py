@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from data_contracts.errors import PlumblineError
-from models.training.attention import BLOCK, Layout, install
+from models.training.attention import BLOCK, TWIG, Layout, install
 from models.training.data import Example, Ids, micro_batches
 from models.training.tree import lay, plant
 
@@ -45,8 +45,9 @@ def tree_logps(model: "PreTrainedModel", examples: Sequence[Example], overlap: b
     All examples have the same number of answers. With `overlap` the policy's self-overlap is measured on the way.
     """
     install(model)
-    row = lay([plant(e) for e in examples], BLOCK)
-    layout = Layout(row, model.device)
+    row = lay([plant(e) for e in examples], BLOCK, TWIG)
+    used = {start + place for tree, start in zip(row.trees, row.starts, strict=True) for place in tree.parent[tree.prompt :]}
+    layout = Layout(row, model.device, sorted(used))
     # a mask of four dimensions keeps transformers from making one of the row's full length; the layout brings its own
     hidden = model.base_model(
         input_ids=layout.ids,
