@@ -13,7 +13,7 @@ from data_contracts.config_align import AlignConfig
 from data_contracts.config_base import Share, Strict
 from data_contracts.config_evaluate import EvaluateConfig, PromoteConfig
 from data_contracts.config_judge import JudgeConfig
-from data_contracts.config_pairs import PromptsConfig, ReviseConfig, SampleConfig
+from data_contracts.config_pairs import Clair, MethodConfig, PairsConfig, PromptsConfig, ReviseConfig, SampleConfig
 from data_contracts.config_teacher import TeacherConfig
 
 
@@ -42,12 +42,13 @@ class RoundsConfig(Strict):
     rounds: PositiveInt = 1
     policy: str
     teacher: TeacherConfig
-    method: Literal["clair", "on_policy_judge"] = "clair"
+    method: MethodConfig = Clair(name="clair")
     prompts: PromptsConfig
     engine: EngineConfig = EngineConfig()
     sample: SampleConfig = SampleConfig()
     revise: ReviseConfig = ReviseConfig()
     judge: JudgeConfig = JudgeConfig()
+    pairs: PairsConfig = PairsConfig()
     validate_: Annotated[ValidateConfig, Field(alias="validate")] = ValidateConfig()
     align: AlignConfig
     evaluate: EvaluateConfig
@@ -74,7 +75,10 @@ class HumanPairsConfig(Strict):
 
 
 RunConfig = Annotated[RoundsConfig | HumanPairsConfig, Field(discriminator="flow")]
-PATH_KEYS = ("policy", "teacher.model", "prompts.file", "evaluate.benchmark", "pairs.file")
+PATH_KEYS = (
+    *("policy", "teacher.model", "prompts.file", "evaluate.benchmark", "evaluate.shots", "pairs.file"),
+    *("judge.rubric", "judge.model"),
+)
 
 
 def resolve_path(reference: str, base: Path) -> str:

@@ -15,10 +15,36 @@ class LoraConfig(Strict):
     alpha: PositiveInt = 32
 
 
+class EmaConfig(Strict):
+    """Reference `ema`: every so many steps it becomes `rate` policy + (1 - rate) itself (TR-DPO, arXiv 2404.09656)."""
+
+    rate: Annotated[float, Field(gt=0, le=1)] = 0.6
+    every: PositiveInt = 512
+
+
+class CurriculumConfig(Strict):
+    """Easy pairs first, and each stage's reference is the previous stage's model (Curry-DPO, arXiv 2403.07230).
+
+    Easy is a wide gap: in the judge's scores (`margin`), or in the reference's log-probabilities (`reference_gap`).
+    """
+
+    by: Literal["margin", "reference_gap"] = "reference_gap"
+    stages: Annotated[int, Field(ge=2)] = 3
+
+
 class AlignConfig(Strict):
+    """`initial` is the run's start, `previous` the model that is trained on; `extrapolated` lies beyond it, away from its
+    predecessor, by `extrapolation` times the way between them. With `momentum` the round's own result is carried on like that
+    (accelerated preference optimisation, arXiv 2410.06293; both amounts are assumed)."""
+
     objective: ObjectiveConfig
     wrappers: WrappersConfig = WrappersConfig()
-    reference: Literal["initial", "previous"] = "previous"
+    reference: Literal["initial", "previous", "ema", "extrapolated"] = "previous"
+    ema: EmaConfig = EmaConfig()
+    extrapolation: PositiveFloat = 0.3
+    second_reference: str | None = None  # for mrpo: "initial", "previous", or a checkpoint
+    momentum: Annotated[float, Field(ge=0)] = 0.0
+    curriculum: CurriculumConfig | None = None
     learning_rate: PositiveFloat = 2e-7
     schedule: Literal["constant", "linear", "cosine"] = "linear"
     warmup: Share = 0.1

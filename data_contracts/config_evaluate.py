@@ -8,11 +8,17 @@ from data_contracts.config_base import Share, Strict
 
 
 class EvaluateConfig(Strict):
-    """A folder in MixEval's data format. `prompts: mixeval` wraps each question as MixEval does, `plain` asks it as it stands."""
+    """A folder in MixEval's data format, or a copy on the hub (`hub:org/name/folder`).
+
+    `prompts`: `mixeval` wraps each question as MixEval does for chat models, `mixeval-base` puts five answered examples before it
+    for base models (ours, or `shots`: a folder with free-form.txt and multiple-choice.txt), `plain` asks it as it stands.
+    The model parsers ask the run's teacher. Upstream's limits are 512 tokens for chat models and 399 for base models.
+    """
 
     benchmark: str
-    prompts: Literal["mixeval", "plain"] = "mixeval"
-    parser: Literal["rule-1", "strict-1"] = "rule-1"
+    prompts: Literal["mixeval", "mixeval-base", "plain"] = "mixeval"
+    shots: str | None = None
+    parser: Literal["rule-1", "rule-2", "strict-1", "official-rule", "model-1", "official-model-1"] = "rule-1"
     max_tokens: PositiveInt = 512
 
 

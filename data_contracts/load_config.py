@@ -8,7 +8,9 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from data_contracts.check_method import check_method
 from data_contracts.config import PATH_KEYS, HumanPairsConfig, RoundsConfig, RunConfig, resolve_path
+from data_contracts.config_judge import check_judge
 from data_contracts.errors import PlumblineError
 
 _ADAPTER: TypeAdapter[RoundsConfig | HumanPairsConfig] = TypeAdapter(RunConfig)
@@ -50,6 +52,9 @@ def load_config(path: Path, sets: Sequence[str] = ()) -> RoundsConfig | HumanPai
             _make_absolute(tree, key, Path.cwd())
     for key in PATH_KEYS:
         _make_absolute(tree, key, path.parent)
+    for source in _sources(tree):
+        for key in ("model", "file"):
+            _make_absolute(source, key, path.parent)
     _place_journal(tree, sets, path.parent)
     try:
         config = _ADAPTER.validate_python(tree)
@@ -92,6 +97,16 @@ def _make_absolute(tree: dict[str, Any], key: str, base: Path) -> None:
         node[last] = resolve_path(node[last], base)
 
 
+def _sources(tree: dict[str, Any]) -> list[dict[str, Any]]:
+    """The groups inside `method` that may name a checkpoint or a file."""
+    method = tree.get("method")
+    if not isinstance(method, dict):
+        return []
+    sources = method.get("sources")
+    several = sources if isinstance(sources, list) else []
+    return [s for s in (*several, method.get("stronger"), method.get("weaker")) if isinstance(s, dict)]
+
+
 def _place_journal(tree: dict[str, Any], sets: Sequence[str], base: Path) -> None:
     """The one path that need not be there yet."""
     teacher = tree.get("teacher")
@@ -100,20 +115,17 @@ def _place_journal(tree: dict[str, Any], sets: Sequence[str], base: Path) -> Non
         teacher["journal"] = str(((Path.cwd() if told else base) / Path(teacher["journal"]).expanduser()).resolve())
 
 
-_UNIONS = (
-    "rounds",
-    "human_pairs",
-    "local",
-    "vllm",
-    "openai",
-    "batch",
-)  # discriminator values pydantic puts into an error's location
+_TAGGED = ("flow", "teacher", "method", "stronger", "weaker", "sources")  # after these pydantic names the member of a union, too
 
 
 def _sentence(error: ValidationError, where: str) -> str:
     first = error.errors()[0]
     parts = [str(p) for p in first["loc"]]
-    names = [p for i, p in enumerate(parts) if not (p in _UNIONS and (i == 0 or parts[i - 1] == "teacher"))]
+    names, owner = [], "flow"
+    for part in parts:
+        is_tag = owner in _TAGGED and not part.isdigit()
+        names += [] if is_tag else [part]
+        owner = owner if part.isdigit() else "" if is_tag else part
     if len(names) > 2 and names[-3:-2] == ["objective"]:
         del names[-2]
     key = ".".join(names)
@@ -151,16 +163,14 @@ def _check_together(config: RoundsConfig | HumanPairsConfig, where: str) -> None
         raise PlumblineError(f"{where}: teacher.base_url holds a user name or password: keep the key in teacher.api_key_env")
     if config.teacher.kind == "openai" and config.teacher.budget and config.teacher.budget.money and not config.teacher.price:
         raise PlumblineError(f"{where}: teacher.budget.money needs teacher.price: {{input: …, output: …}}, per million tokens")
-    if config.judge.kind == "likelihood" and config.teacher.kind != "local":
-        raise PlumblineError(
-            f"{where}: judge.kind likelihood needs a local teacher (teacher.kind is {config.teacher.kind}): use generation"
-        )
-    if config.method == "on_policy_judge" and config.sample.n < 2:
-        raise PlumblineError(f"{where}: method on_policy_judge compares answers to one prompt, so sample.n must be at least 2")
-    if config.method == "clair" and config.sample.n > 1:
-        raise PlumblineError(
-            f"{where}: method clair revises one answer a prompt, so sample.n must be 1 (it is {config.sample.n})"
-        )
+    writes_only = config.teacher.kind != "local"
+    try:
+        check_judge(config.judge, "judge", writes_only)
+        if config.pairs.second_view:
+            check_judge(config.pairs.second_view, "pairs.second_view", writes_only)
+        check_method(config)
+    except PlumblineError as error:
+        raise PlumblineError(f"{where}: {error}") from None
     if config.sample.n > 1 and config.sample.temperature == 0:
         raise PlumblineError(
             f"{where}: sample.temperature 0 gives {config.sample.n} equal answers: raise it or set sample.n to 1"
@@ -170,11 +180,16 @@ def _check_together(config: RoundsConfig | HumanPairsConfig, where: str) -> None
 def _files(config: RoundsConfig | HumanPairsConfig) -> list[tuple[str, str]]:
     if isinstance(config, HumanPairsConfig):
         return [("pairs.file", config.pairs.file)]
-    return [("prompts.file", config.prompts.file), ("evaluate.benchmark", config.evaluate.benchmark)]
+    recorded = [("method: file", w.file) for w in config.method.writers if w.kind == "file"]
+    measured = [("evaluate.benchmark", config.evaluate.benchmark), ("evaluate.shots", config.evaluate.shots)]
+    named = [(key, value) for key, value in measured if value is not None and not value.startswith("hub:")]
+    return [("prompts.file", config.prompts.file), *named, *recorded]
 
 
 def _checkpoints(config: RoundsConfig | HumanPairsConfig) -> list[tuple[str, str]]:
     found = [("policy", config.policy)]
     if isinstance(config, RoundsConfig) and config.teacher.kind in ("local", "vllm"):
         found.append(("teacher.model", config.teacher.model))
+    if isinstance(config, RoundsConfig):
+        found += [("method: model", w.model) for w in config.method.writers if w.kind == "checkpoint"]
     return found

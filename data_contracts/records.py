@@ -61,8 +61,31 @@ VERDICTS = pa.schema(  # one row per unordered pair of answers to one prompt
         ("forward", pa.string()),  # verdict when shown (first, second): "first", "second", "tie" or "unparsed"
         ("backward", pa.string()),  # verdict when shown (second, first), already mapped back to first/second
         ("outcome", pa.string()),  # "first", "second" or "tie"; two orders that disagree are a tie
-        ("first_score", pa.float64()),  # likelihood judge: log-probability in nats; null for a generated verdict
+        (
+            "first_score",
+            pa.float64(),
+        ),  # on the judge's own scale where it scores answers (likelihood: nats); null where it compares
         ("second_score", pa.float64()),
+        ("win_probability", pa.float64()),  # P(first beats second): mean over orders and votes, a tie or an unread reply one half
+        (
+            "uncertainty",
+            pa.float64(),
+        ),  # mutual information of judge and label over the votes, nats (BALD); null for a single vote
+        ("criterion", pa.string()),  # what a criterion-first judge chose to judge this prompt by
+        ("judge", pa.string()),
+    ]
+)
+
+SCORES = pa.schema(  # one row per answer, from any judge: one that scores answers, or one that compares or ranks them
+    [
+        ("sample_id", pa.string()),
+        ("prompt_id", pa.string()),
+        (
+            "score",
+            pa.float64(),
+        ),  # mean of the votes on the judge's own scale, or the win rate among the prompt's answers; or null
+        ("rank", pa.int32()),  # 1 = best of the prompt's answers; null where there is no score
+        ("votes", pa.list_(pa.float64())),  # each vote's score, null where the reply could not be read; null for a win rate
         ("judge", pa.string()),
     ]
 )
@@ -95,6 +118,7 @@ PAIRS = pa.schema(  # one row per (chosen, rejected)
         ("rejected_prompt_ids", IDS),  # where the rejected answer answers another prompt
         ("reprompt_ids", IDS),  # the prompt's instruction, changed
         ("round", pa.int32()),  # the round that made the pair (replay)
+        ("weight", pa.float64()),  # what the data says the pair should count, 1 where it says nothing
     ]
 )
 
@@ -144,7 +168,9 @@ RANKINGS = pa.schema(  # one row per held-out pair: log-probabilities in nats, s
     ]
 )
 
-STEPS = pa.schema(  # one row per optimiser step: means over its batch, in nats summed over an answer, before that step's update
+# One row per optimiser step: means over its batch, in nats summed over an answer, before that step's update. Of a list, "chosen"
+# is the best answer and "rejected" the mean over the others.
+STEPS = pa.schema(
     [
         ("step", pa.int32()),
         ("epoch", pa.float64()),
@@ -157,6 +183,7 @@ STEPS = pa.schema(  # one row per optimiser step: means over its batch, in nats 
         ("accuracy", pa.float64()),  # share of pairs with a positive margin; no margin counts one half
         ("gradient_norm", pa.float64()),
         ("learning_rate", pa.float64()),
+        ("zero_share", pa.float64()),  # apo_auto: the share of the batch's pairs trained with apo_zero; null for other objectives
         ("tokens_per_second", pa.float64()),
     ]
 )
@@ -166,6 +193,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     "samples": SAMPLES,
     "revisions": REVISIONS,
     "verdicts": VERDICTS,
+    "scores": SCORES,
     "pairs": PAIRS,
     "lists": LISTS,
     "answers": ANSWERS,

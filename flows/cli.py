@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows import cli_compare, cli_objectives
+from flows import cli_compare, cli_evaluate, cli_objectives, cli_teacher
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -19,6 +19,9 @@ app = typer.Typer(
 embedded = typer.Typer(help="The small student and teacher that make the demo run anywhere.", no_args_is_help=True)
 app.add_typer(embedded, name="embedded")
 app.add_typer(cli_objectives.app, name="objectives")
+app.add_typer(cli_teacher.app, name="teacher")
+app.command()(cli_evaluate.evaluate)
+app.command()(cli_evaluate.score)
 cli_compare.register(app)
 
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key, for example align.epochs=2.")]
@@ -41,12 +44,12 @@ def run(
 
 
 @app.command()
-def resume(folder: Folder) -> None:
-    """Finish the run in FOLDER with the configuration saved there."""
+def resume(folder: Folder, set_: Sets = None) -> None:
+    """Finish the run in FOLDER with the configuration saved there. --set may change what decides no result, as a budget."""
     from tasks.summary import read_config
 
     read_config(folder)
-    _run(folder / "config.yaml", [], folder)
+    _run(folder / "config.yaml", set_ or [], folder)
 
 
 @app.command()

@@ -1,11 +1,32 @@
 """`plumbline compare`, `plumbline rollback`, `plumbline sync`: rounds beside each other, and a step back."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 Folder = Annotated[Path, typer.Argument(help="A run's folder, for example runs/demo.")]
+
+
+def compare(
+    a: Annotated[str, typer.Argument(help="A run's folder (its champion), or FOLDER#round-k.")],
+    b: Annotated[str, typer.Argument(help="The same, to compare with A.")],
+    as_json: Annotated[bool, typer.Option("--json", help="The same for programs.")] = False,
+) -> None:
+    """Show what changed from A to B: configuration, data, scores with significance, and answers."""
+    from tasks.compare import compare as beside
+    from tasks.compare import open_side
+
+    found = beside(open_side(a), open_side(b))
+    if as_json:
+        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    from flows.display import console
+    from tasks.compare_text import render
+
+    for part in render(found):
+        console().print(part)
 
 
 def rollback(
@@ -54,5 +75,6 @@ def _tell(folder: Path) -> str | None:
 
 
 def register(app: typer.Typer) -> None:
+    app.command()(compare)
     app.command()(rollback)
     app.command()(sync)

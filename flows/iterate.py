@@ -12,8 +12,10 @@ from data_contracts.flatten import flatten
 from data_contracts.load_config import dump_config, load_config
 from flows.display import console, quiet_libraries, working
 from flows.server import PrefectServer
-from models.benchmark import load_benchmark
-from models.objectives.wrappers import configured
+from models.objectives.serving import refuse_config
+from tasks.evaluate import prepare
+from tasks.import_recorded import check_recorded
+from tasks.pair import METHODS, revise_config
 from tasks.prompts import check_enough
 from tasks.revise import revision_prompt
 from tasks.summary import is_finished
@@ -35,12 +37,15 @@ def check(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
     same run.
     """
     try:
-        configured(config.align.objective, config.align.wrappers)
+        refuse_config(config)
     except PlumblineError as error:
         raise PlumblineError(f"align: {error}") from None
     if isinstance(config, RoundsConfig):
-        load_benchmark(Path(config.evaluate.benchmark))
-        check_enough(Path(config.prompts.file), config.prompts.per_round, config.rounds)
+        prepare(config.evaluate)
+        if config.method.name == "recorded":
+            check_recorded(config.prompts, config.rounds)
+        else:
+            check_enough(Path(config.prompts.file), config.prompts.per_round, config.rounds)
         _check_templates(config)
         if config.teacher.kind == "openai" and not os.environ.get(config.teacher.api_key_env):
             raise PlumblineError(f"teacher.api_key_env names {config.teacher.api_key_env}, which is not set in the environment")
@@ -59,12 +64,13 @@ def _is_free(key: str) -> bool:
 
 def _check_templates(config: RoundsConfig) -> None:
     """Fill each prompt template that the run will use once, with nothing of interest."""
-    from models.prompts import render
+    from tasks.criteria import check_templates
 
-    if config.method == "clair":
-        revision_prompt(config.revise, "", "")
-    if config.judge.kind == "generation":
-        render(config.judge.template, task="", answer_a="", answer_b="")
+    if "revise" in METHODS[config.method.name].stages:
+        revision_prompt(revise_config(config.revise, config.method.name), "", "")
+    check_templates(config.judge)
+    if config.pairs.second_view:
+        check_templates(config.pairs.second_view)
 
 
 def execute(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:

@@ -1,22 +1,29 @@
 """One round: sample, revise or judge, pair, validate, align, evaluate, promote. This file only wires."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from prefect import flow
 
-from data_contracts.store import Dataset
+from data_contracts.store import Dataset, open_dataset
 from flows.session import Session, current
 from flows.step import markdown, step
 from models.checkpoint import load_tokenizer, open_checkpoint
 from tasks.align import align
 from tasks.evaluate import evaluate
+from tasks.import_recorded import import_recorded
 from tasks.judge import judge
 from tasks.lineage import Standing, standing
-from tasks.pair import pair_clair, pair_judged
+from tasks.pair import METHODS, revise_config
+from tasks.pair.stage import pair
 from tasks.promote import decide, write_decision
 from tasks.prompts import take_prompts
+from tasks.replay import replay
 from tasks.revise import revise
 from tasks.sample import sample
+from tasks.sample_others import sample_others
+from tasks.second_view import second_view
 from tasks.validate import limits_of, validate
 from tasks.win_rate import win_rate
 
@@ -34,7 +41,7 @@ def round_flow(number: int) -> None:
     reference = s.policy if c.align.reference == "initial" else champion.model
     trained = step(f"{name}: align", align, folder / "align", pairs, c.align, champion.model, reference, seed, s.trainer)
     candidate = open_checkpoint(trained.folder / "model")
-    answers = step(f"{name}: evaluate", evaluate, folder / "evaluate", c.evaluate, candidate, s.engine())
+    answers = step(f"{name}: evaluate", evaluate, folder / "evaluate", c.evaluate, candidate, *s.measures())
     wins = step(f"{name}: win rate", win_rate, folder / "win_rate", answers, champion.answers, c.judge, s.teacher(), seed)
     decision = decide(answers, champion.answers, wins, c.promote)
     write_decision(folder / "decision.json", decision)
@@ -43,21 +50,40 @@ def round_flow(number: int) -> None:
 
 def make_pairs(s: Session, folder: Path, name: str, champion: Standing, number: int, seed: int) -> Dataset:
     """The round's clean preference pairs, by the configured method; every dataset passes its gate before the next is made."""
-    c, retries = s.rounds, 2 if s.rounds.teacher.kind == "openai" else 0
-    engine, teacher = s.engine(), s.teacher()
-    limits = limits_of(load_tokenizer(champion.model.path), c.validate_.max_tokens, champion.model.hash)
+    c, method, retries = s.rounds, METHODS[s.rounds.method.name], 2 if s.rounds.teacher.kind == "openai" else 0
+    engine, teacher, model = s.engine(), s.teacher(), champion.model
+    tokenizer, made = load_tokenizer(model.path), dict[str, Dataset]()
 
-    def gate(data: Dataset) -> Dataset:
-        where = folder / f"validate_{data.kind}"
-        return step(f"{name}: validate {data.kind}", validate, where, data, c.validate_, limits, s.folder / "data_docs")
+    def run(place: str, stage: Callable[..., Dataset], *arguments: Any, retries: int = 0) -> Dataset:
+        made[place] = step(f"{name}: {place.replace('_', ' ')}", stage, folder / place, *arguments, retries=retries)
+        return made[place]
 
-    prompts = step(f"{name}: prompts", take_prompts, folder / "prompts", c.prompts, number)
-    drawn = step(f"{name}: sample", sample, folder / "sample", prompts, c.sample, champion.model, engine, seed)
-    samples = gate(drawn)
-    if c.method == "clair":
-        revised = step(
-            f"{name}: revise", revise, folder / "revise", samples, c.revise, teacher, champion.model, seed, retries=retries
-        )
-        return gate(step(f"{name}: pair", pair_clair, folder / "pair", gate(revised)))
-    verdicts = step(f"{name}: judge", judge, folder / "judge", samples, c.judge, teacher, seed, retries=retries)
-    return gate(step(f"{name}: pair", pair_judged, folder / "pair", samples, verdicts))
+    def gate(data: Dataset, place: str, policy: str | None = model.hash) -> Dataset:
+        limits = limits_of(tokenizer, c.validate_.max_tokens, policy)
+        return run(place, validate, data, c.validate_, limits, s.folder / "data_docs")
+
+    if "prompts" in method.stages:
+        run("prompts", take_prompts, c.prompts, number)
+    if "import" in method.stages:
+        run("import", import_recorded, c.prompts, c.method, model, number)
+    if "sample" in method.stages:
+        gate(run("sample", sample, made["prompts"], c.sample, model, engine, seed), "validate_samples")
+    if "sample_others" in method.stages:
+        writers = [s.writer(source, champion, number, seed) for source in c.method.writers]
+        others = run("sample_others", sample_others, made["prompts"], c.sample, writers, model, seed, retries=retries)
+        gate(others, "validate_others", policy=None)
+    if "revise" in method.stages:
+        reviser = s.policy_as_teacher(model) if c.method.name == "self_revision" else teacher
+        settings = revise_config(c.revise, c.method.name)
+        revised = run("revise", revise, made["validate_samples"], settings, reviser, model, seed, retries=retries)
+        gate(revised, "validate_revisions")
+    if "judge" in method.stages:
+        run("judge", judge, made[method.reads[0]], c.judge, teacher, seed, retries=retries)
+    pairs = run("pair", pair, c.method, [made[place] for place in method.reads], model.hash, s.policy.hash, number, seed)
+    if c.pairs.second_view:
+        pairs = run("second_view", second_view, pairs, c.pairs.second_view, teacher, seed, retries=retries)
+    if c.pairs.replay:
+        earlier = range(number - 1, max(0, number - 1 - len(c.pairs.replay)), -1)
+        clean = {k: open_dataset(s.folder / f"round-{k}" / "validate_pairs") for k in earlier}
+        pairs = run("replay", replay, pairs, clean, c.pairs.replay, model.hash, seed)
+    return gate(pairs, "validate_pairs")

@@ -23,7 +23,7 @@ def rounds_flow(name: str) -> None:
     s = current()
     with working("engine"):
         s.engine()
-    step("start: evaluate", evaluate, s.folder / "round-0" / "evaluate", s.rounds.evaluate, s.policy, s.engine())
+    step("start: evaluate", evaluate, s.folder / "round-0" / "evaluate", s.rounds.evaluate, s.policy, *s.measures())
     told = track_folder.submit(str(s.folder))
     for number in range(1, s.rounds.rounds + 1):
         if summary.is_round_finished(s.folder, number):

@@ -14,10 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_contracts.config import HumanPairsConfig, RoundsConfig
+from data_contracts.config_pairs import Source
 from data_contracts.errors import PlumblineError
 from data_contracts.store import digest, file_digest
-from models.checkpoint import Checkpoint, open_checkpoint
+from models.benchmark import split_files
+from models.benchmark_hub import open_benchmark
+from models.checkpoint import Checkpoint, load_tokenizer, open_checkpoint, positions
+from models.parsers import asks_teacher
 from models.training.process import Trainer
+from tasks.lineage import Standing, standing
+from tasks.sample_others import Writer, checkpoint_writer, file_writer, teacher_writer
 
 if TYPE_CHECKING:
     from models.engine import Engine
@@ -32,6 +38,7 @@ class Session:
     trainer: Trainer
     policy: Checkpoint
     teacher_model: Checkpoint | None = None
+    others: dict[str, Checkpoint] = field(default_factory=dict)  # what the pair method samples besides, by its name in the config
     _engine: "Engine | None" = field(default=None, repr=False)
     _teacher: "Teacher | None" = field(default=None, repr=False)
     _journal: "Journal | None" = field(default=None, repr=False)
@@ -64,11 +71,30 @@ class Session:
             self._teacher = open_teacher(self.rounds.teacher, self.folder, self.journal(), self.teacher_model, self.engine)
         return self._teacher
 
+    def measures(self) -> tuple["Engine", "Teacher | None", Path]:
+        """What evaluating takes: the engine, who reads if a model does, and where runs side by side keep their answers."""
+        reader = self.teacher() if asks_teacher(self.rounds.evaluate.parser) else None
+        return self.engine(), reader, self.folder.parent / ".answers"
+
     def policy_as_teacher(self, policy: Checkpoint) -> "Teacher":
         """`policy` as its own teacher: self-revision."""
         from models.teacher import local_teacher
 
         return local_teacher(self.engine(), policy, self.journal())
+
+    def writer(self, source: Source, champion: Standing, number: int, seed: int) -> Writer:
+        """Who answers the prompts of round `number`, besides the policy or in its place."""
+        if source.kind == "file":
+            path = Path(source.file)
+            return file_writer(path, source.prompt, source.answer, file_digest(path))
+        temperature = self.rounds.sample.temperature if source.temperature is None else source.temperature
+        if source.kind == "teacher":
+            return teacher_writer(self.teacher(), temperature, seed)
+        if source.kind == "checkpoint":
+            return checkpoint_writer(self.others[source.model], temperature, self.engine())
+        before = standing(self.folder, self.policy, number - 1).model
+        model = {"policy": champion.model, "initial": self.policy, "previous": before}[source.kind]
+        return checkpoint_writer(model, temperature, self.engine())
 
     def align_alone(self) -> None:
         """Before training: the engine gives back the GPU."""
@@ -104,9 +130,10 @@ def open_session(folder: Path, config: RoundsConfig | HumanPairsConfig) -> Itera
         policy = open_checkpoint(config.policy)
         local = isinstance(config, RoundsConfig) and config.teacher.kind in ("local", "vllm")
         teacher = open_checkpoint(config.teacher.model) if local else None  # type: ignore[union-attr]
+        others = _open_others(config)
         _check_lengths(config, policy)
-        _check_inputs(folder, config, policy, teacher)
-        session = Session(folder, config, Trainer(folder / "logs" / "trainer.log"), policy, teacher)
+        _check_inputs(folder, config, {"policy": policy} | ({"teacher.model": teacher} if teacher else {}) | others)
+        session = Session(folder, config, Trainer(folder / "logs" / "trainer.log"), policy, teacher, others)
         _current.append(session)
         try:
             session.trainer.warm()
@@ -116,12 +143,27 @@ def open_session(folder: Path, config: RoundsConfig | HumanPairsConfig) -> Itera
             session.close()
 
 
+def _open_others(config: RoundsConfig | HumanPairsConfig) -> dict[str, Checkpoint]:
+    """The checkpoints that the pair method names. Raises PlumblineError for one that cannot answer the run's prompts."""
+    if not isinstance(config, RoundsConfig):
+        return {}
+    others = {w.model: open_checkpoint(w.model) for w in config.method.writers if w.kind == "checkpoint"}
+    for name, checkpoint in others.items():
+        load_tokenizer(checkpoint.path)  # it must have a chat template
+        limit = positions(checkpoint.path)
+        if limit and limit < config.engine.max_model_len:
+            raise PlumblineError(
+                f"the model {name}, named by method {config.method.name}, takes {limit} tokens and engine.max_model_len is "
+                f"{config.engine.max_model_len}: lower it or name another model"
+            )
+    return others
+
+
 def _check_lengths(config: RoundsConfig | HumanPairsConfig, policy: Checkpoint) -> None:
     """Raises PlumblineError for budgets of tokens that cannot all be kept."""
-    model = json.loads((policy.path / "config.json").read_text())
-    positions = model.get("text_config", model).get("max_position_embeddings")
-    if positions and config.validate_.max_tokens > positions:
-        raise PlumblineError(f"validate.max_tokens is {config.validate_.max_tokens}, but the policy takes {positions}: lower it")
+    limit = positions(policy.path)
+    if limit and config.validate_.max_tokens > limit:
+        raise PlumblineError(f"validate.max_tokens is {config.validate_.max_tokens}, but the policy takes {limit}: lower it")
     if isinstance(config, RoundsConfig) and config.sample.max_tokens >= config.engine.max_model_len:
         raise PlumblineError(
             f"sample.max_tokens {config.sample.max_tokens} leaves no room for a prompt in engine.max_model_len "
@@ -129,12 +171,13 @@ def _check_lengths(config: RoundsConfig | HumanPairsConfig, policy: Checkpoint) 
         )
 
 
-def _check_inputs(folder: Path, config: RoundsConfig | HumanPairsConfig, policy: Checkpoint, teacher: Checkpoint | None) -> None:
+def _check_inputs(folder: Path, config: RoundsConfig | HumanPairsConfig, models: dict[str, Checkpoint]) -> None:
     """Raises PlumblineError if a file or model that the run began with has another content by now."""
-    names = {"policy": policy.hash} | ({"teacher.model": teacher.hash} if teacher else {})
+    names = {name: model.hash for name, model in models.items()}
     if isinstance(config, RoundsConfig):
         names["prompts.file"] = file_digest(Path(config.prompts.file))
-        names["evaluate.benchmark"] = digest([file_digest(p) for p in sorted(Path(config.evaluate.benchmark).glob("*.json"))])
+        names |= {w.file: file_digest(Path(w.file)) for w in config.method.writers if w.kind == "file"}
+        names["evaluate.benchmark"] = digest([file_digest(p) for p in _benchmark_files(config.evaluate.benchmark)])
     else:
         names["pairs.file"] = file_digest(Path(config.pairs.file))
     path = folder / "inputs.json"
@@ -146,6 +189,10 @@ def _check_inputs(folder: Path, config: RoundsConfig | HumanPairsConfig, policy:
             )
     else:
         path.write_text(json.dumps(names, indent=2))
+
+
+def _benchmark_files(reference: str) -> list[Path]:
+    return sorted(p for paths in split_files(open_benchmark(reference)).values() for p in paths)
 
 
 @contextmanager

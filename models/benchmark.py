@@ -1,7 +1,7 @@
-"""Benchmarks in MixEval's data format: a folder with `free-form.json` and `multiple-choice.json`.
+"""Benchmarks in MixEval's data format (arXiv 2406.06565): a folder with `free-form.json` and `multiple-choice.json`.
 
-Format and prompts: MixEval (arXiv 2406.06565), `mix_eval/data` and `mix_eval/prompts/evaluation_prompts.py`. Either file may be
-absent; each is a JSON object from id to question.
+Either file may be absent; each is a JSON object from id to question. The hub's copies hold the same rows as Parquet or JSON lines
+(`free_form-00000-of-00001.parquet`), which are read as well; models/benchmark_hub.py fetches them.
 """
 
 import json
@@ -20,7 +20,7 @@ _KEYS = {
     "free-form": {"problem_type", "context", "prompt", "target", "benchmark_name"},
     "multiple-choice": {"problem_type", "context", "prompt", "target", "benchmark_name", "options"},
 }
-_STEP_BY_STEP = ("BBH", "GSM8k", "MATH")  # the names as MixEval spells them
+_FILES = ("{}.json", "{}.jsonl", "{}.parquet", "{}-*.parquet")  # how a split's file is called, with - or _ between its words
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,27 @@ class Question:
 
 
 def benchmark_name(folder: Path) -> str:
-    """The folder's name and, where the folder above it is named after a release date, that date: what metrics are named after."""
-    date = re.search(r"\d{4}-\d{2}-\d{2}", folder.resolve().parent.name)
-    return folder.resolve().name + (f"-{date[0]}" if date else "")
+    """What metrics are named after: the folder's name and its version, `mixeval-hard-2024-06-01`.
+
+    The version is the release date in the name of the folder or of the one above it, else, for a copy from the hub, the
+    beginning of its commit; a folder with neither has only its name.
+    """
+    folder = folder.resolve()
+    name = folder.name.lower().replace("_", "-") if folder.name.lower().startswith("mixeval") else folder.name
+    date = re.search(r"\d{4}-\d{2}-\d{2}", folder.parent.name)
+    commit = re.search(r"/snapshots/([0-9a-f]{8})[0-9a-f]{32}(?:/|$)", folder.as_posix())
+    version = date[0] if date else commit[1] if commit else ""
+    return f"{name}-{version}" if version and version not in name else name
+
+
+def split_files(folder: Path) -> dict[Split, list[Path]]:
+    """The files of each split that the folder holds."""
+    names = {split: (split, split.replace("-", "_")) for split in SPLITS}
+    found = {
+        split: sorted({p for name in both for pattern in _FILES for p in folder.glob(pattern.format(name)) if p.is_file()})
+        for split, both in names.items()
+    }
+    return {split: paths for split, paths in found.items() if paths}
 
 
 def load_benchmark(folder: Path) -> tuple[Question, ...]:
@@ -49,26 +67,54 @@ def load_benchmark(folder: Path) -> tuple[Question, ...]:
 
     Raises PlumblineError naming the file and the id of anything that is not as the format says.
     """
-    files = [(split, folder / f"{split}.json") for split in SPLITS]
-    found = [(split, path) for split, path in files if path.is_file()]
+    found = split_files(folder)
     if not found:
         raise PlumblineError(
             f"{folder} holds neither free-form.json nor multiple-choice.json: name a folder in MixEval's data format"
         )
-    questions = [question for split, path in found for question in _load_split(split, path)]
+    for split, paths in found.items():
+        if paths[0].suffix != ".parquet" and len(paths) > 1:
+            raise PlumblineError(f"{folder} holds two files with {split} questions ({paths[0].name}, {paths[1].name}): keep one")
+    questions = [question for split, paths in found.items() for question in _load_split(split, paths)]
     if not questions:
-        raise PlumblineError(f"the benchmark in {folder} holds no questions: add some to {found[0][1].name}")
+        raise PlumblineError(f"the benchmark in {folder} holds no questions: add some to {next(iter(found.values()))[0].name}")
     return tuple(questions)
 
 
-def _load_split(split: Split, path: Path) -> list[Question]:
+def _load_split(split: Split, paths: list[Path]) -> list[Question]:
+    if paths[0].suffix == ".json":
+        try:
+            entries = json.loads(paths[0].read_text(encoding="utf-8"), object_pairs_hook=_unique_keys)
+        except ValueError as error:
+            raise PlumblineError(f"{paths[0]} is not valid JSON ({error}): correct the file") from None
+        if not isinstance(entries, dict):
+            raise PlumblineError(f"{paths[0]} must hold a JSON object from id to question, not a {type(entries).__name__}")
+        return [read_question(split, id_, entry, f"{paths[0]}, id {id_!r}") for id_, entry in entries.items()]
+    rows = [row for path in paths for row in _rows(path)]
+    return [read_question(split, str(row.get("id", i)), _plain(row), f"{paths[0]}, row {i}") for i, row in enumerate(rows)]
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.json
+    import pyarrow.parquet
+
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique_keys)
-    except ValueError as error:
-        raise PlumblineError(f"{path} is not valid JSON ({error}): correct the file") from None
-    if not isinstance(entries, dict):
-        raise PlumblineError(f"{path} must hold a JSON object from id to question, not a {type(entries).__name__}")
-    return [_question(split, id_, entry, f"{path}, id {id_!r}") for id_, entry in entries.items()]
+        rows = pa.parquet.read_table(path) if path.suffix == ".parquet" else pa.json.read_json(path)
+    except (pa.ArrowException, OSError) as error:
+        raise PlumblineError(f"{path} cannot be read ({' '.join(str(error).split())[:120]}): fetch the file again") from None
+    found: list[dict[str, Any]] = rows.to_pylist()
+    return found
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    """A table's columns have one type each, so copies of the benchmark spell an option's index as text."""
+    row = row | {"problem_type": {"free_form": "free-form"}.get(str(row.get("problem_type")), row.get("problem_type"))}
+    if row["problem_type"] in ("multiple_choice", "single-choice", "multiple-choice"):
+        target = row.get("target")
+        row["problem_type"] = "multiple-choice"
+        row["target"] = [int(t) if str(t).isdecimal() else t for t in target] if isinstance(target, list) else target
+    return row
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -79,7 +125,8 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _question(split: Split, id_: str, entry: Any, where: str) -> Question:
+def read_question(split: Split, id_: str, entry: Any, where: str) -> Question:
+    """The question in an entry of a benchmark or response file. Raises PlumblineError that begins with `where`."""
     if not isinstance(entry, dict) or not _KEYS[split] <= entry.keys():
         missing = ", ".join(sorted(_KEYS[split] - entry.keys())) if isinstance(entry, dict) else "every key"
         raise PlumblineError(f"{where}: a {split} question must have {missing}")
@@ -91,18 +138,18 @@ def _question(split: Split, id_: str, entry: Any, where: str) -> Question:
     options: tuple[str, ...] = ()
     right: int | None = None
     if split == "multiple-choice":
-        options = _texts(entry["options"], f"{where}: options")
+        options = _texts(entry["options"], f"{where}: options", blank=True)
         right = _index(target, len(options), where)
         target = [options[right]]
         if not 2 <= len(options) <= len(LETTERS):
             raise PlumblineError(f"{where}: options must be between 2 and {len(LETTERS)} texts, they are {len(options)}")
-    accepted = _texts(target, f"{where}: target")
+    accepted = _texts(target, f"{where}: target", blank=split == "multiple-choice")
     content = digest([split, name, context, prompt, options, entry["target"]])
     return Question(f"{split}/{id_}", split, name, context, prompt, options, accepted, right, content)
 
 
-def _texts(value: Any, what: str) -> tuple[str, ...]:
-    if not isinstance(value, list) or not value or not all(isinstance(text, str) and text.strip() for text in value):
+def _texts(value: Any, what: str, blank: bool = False) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value or not all(isinstance(text, str) and (blank or text.strip()) for text in value):
         raise PlumblineError(f"{what} must be a list of texts that are not empty, it is {str(value)[:80]!r}")
     return tuple(value)
 
@@ -111,25 +158,3 @@ def _index(target: Any, n: int, where: str) -> int:
     if not (isinstance(target, list) and len(target) == 1 and type(target[0]) is int and 0 <= target[0] < n):
         raise PlumblineError(f"{where}: target must be a list of one option index from 0 to {n - 1}, it is {str(target)[:80]!r}")
     return int(target[0])
-
-
-def mixeval_prompt(question: Question) -> str:
-    """The model input that MixEval builds for chat models, zero-shot."""
-    has_context = question.context is not None and question.context.strip().lower() not in ("", "none", "null")
-    context = f"{question.context}\n" if has_context else ""
-    if question.split == "multiple-choice":
-        options = "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, question.options, strict=False))
-        return f"{context}{question.prompt}\n{options}\nAnswer with the option letter from the given choices directly."
-    if question.benchmark in _STEP_BY_STEP:
-        how = "Answer the question. \nLet's think step by step."  # the blank before the line break is MixEval's
-    else:
-        how = "Answer the question shortly."
-    return f"Question: {context}{question.prompt}\n{how}"
-
-
-def plain_prompt(question: Question) -> str:
-    """The question as it stands: its options, if any, are part of its text."""
-    return question.prompt
-
-
-PROMPTS = {"mixeval": mixeval_prompt, "plain": plain_prompt}

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypedDict
 
+from data_contracts.errors import PlumblineError
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
@@ -32,6 +34,12 @@ def encode_prompt(tokenizer: "PreTrainedTokenizerFast", messages: Sequence[Messa
     return _encode(tokenizer, _render(tokenizer, list(messages)))
 
 
+def encode_text(tokenizer: "PreTrainedTokenizerFast", text: str) -> list[int]:
+    """Ids of a text for a base model to continue: plain characters after what the tokenizer begins every text with."""
+    ids: list[int] = tokenizer(text, split_special_tokens=True)["input_ids"]
+    return ids
+
+
 def encode_answer(tokenizer: "PreTrainedTokenizerFast", text: str) -> list[int]:
     """Ids of a complete answer that somebody else wrote: its text as plain characters, then one end token."""
     ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
@@ -43,6 +51,8 @@ def end_token(tokenizer: "PreTrainedTokenizerFast") -> int:
 
     Gemma's turns end with `<end_of_turn>` and Phi-3's with `<|end|>`, while their `eos_token` ends a document.
     """
+    if not tokenizer.chat_template:  # a base model
+        return int(tokenizer.eos_token_id)
     mark = "\ue000answer\ue001"
     turns = [Message(role="user", content="question"), Message(role="assistant", content=mark)]
     rendered: str = tokenizer.apply_chat_template(turns, add_generation_prompt=False, tokenize=False)
@@ -62,6 +72,10 @@ def control_tokens(tokenizer: "PreTrainedTokenizerFast") -> list[str]:
 
 
 def _render(tokenizer: "PreTrainedTokenizerFast", messages: list[Message]) -> str:
+    if not tokenizer.chat_template:
+        raise PlumblineError(
+            f"the tokenizer of {tokenizer.name_or_path} has no chat template: add chat_template.jinja to the checkpoint"
+        )
     text: str = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     return text
 

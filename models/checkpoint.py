@@ -3,6 +3,7 @@
 Weights are safetensors only and remote code is never run: a folder that needs either is refused.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,12 +53,19 @@ def _fetch(reference: str) -> Path:
         ) from None
 
 
-def load_tokenizer(path: Path) -> "PreTrainedTokenizerFast":
-    """Raises PlumblineError if the tokenizer has no chat template: prompts are conversations."""
+def positions(path: Path) -> int | None:
+    """How many tokens the model takes, if its configuration says so."""
+    config = json.loads((path / "config.json").read_text())
+    limit: int | None = config.get("text_config", config).get("max_position_embeddings")
+    return limit
+
+
+def load_tokenizer(path: Path, chat: bool = True) -> "PreTrainedTokenizerFast":
+    """Raises PlumblineError if `chat` and the tokenizer has no chat template, or if it names no end of sequence."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-    if not tokenizer.chat_template:
+    if chat and not tokenizer.chat_template:
         raise PlumblineError(f"the tokenizer in {path} has no chat template: add chat_template.jinja to the checkpoint")
     if tokenizer.eos_token_id is None:
         raise PlumblineError(f"the tokenizer in {path} names no end-of-sequence token: set eos_token in tokenizer_config.json")

@@ -74,7 +74,9 @@ class Engine:
     def __init__(self, checkpoint: Checkpoint, config: EngineConfig) -> None:
         preload()
         import torch
+        import vllm
 
+        self.version: str = vllm.__version__
         self.on_gpu = torch.cuda.is_available()
         self.dtype = config.dtype if config.dtype != "auto" else ("bfloat16" if self.on_gpu else "float32")
         self._config = config
@@ -101,12 +103,22 @@ class Engine:
         self._prove(checkpoint)
 
     def generate(
-        self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int], progress: Progress = quiet
+        self,
+        prompts: Sequence[Sequence[int]],
+        sampling: Sampling,
+        seeds: Sequence[int],
+        progress: Progress = quiet,
+        choices: Sequence[str] = (),
     ) -> list[Completion]:
-        """One completion a prompt, in order; equal prompts, sampling and seeds give equal completions on equal hardware."""
+        """One completion a prompt, in order; equal prompts, sampling and seeds give equal completions on equal hardware.
+
+        With `choices`, every completion is one of them.
+        """
         from vllm import SamplingParams
+        from vllm.sampling_params import StructuredOutputsParams
 
         self._wake()
+        only = StructuredOutputsParams(choice=list(choices)) if choices else None
         parameters = [
             SamplingParams(
                 temperature=sampling.temperature,
@@ -114,6 +126,7 @@ class Engine:
                 max_tokens=sampling.max_tokens,
                 seed=seed if sampling.temperature > 0 else None,
                 detokenize=False,
+                structured_outputs=only,
             )
             for seed in seeds
         ]
@@ -208,7 +221,7 @@ class Engine:
         Log-probabilities of a prompt are always computed afresh, so they show wrong weights but not a stale prefix cache; the
         token after the prompt is generated with the cache in use and shows that too.
         """
-        self.tokenizer = load_tokenizer(checkpoint.path)
+        self.tokenizer = load_tokenizer(checkpoint.path, chat=False)
         length = min(_PROBE_TOKENS, self._config.max_model_len - 2)
         probe = [(7 * i * i + 3 * i) % len(self.tokenizer) for i in range(length)]
         if checkpoint.hash not in self._probes:

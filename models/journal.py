@@ -115,12 +115,16 @@ class Journal:
                 found[key] = Reply(text, reason, read, written, cost, mine)
         return found
 
-    def store(self, calls: Iterable[tuple[Request, Reply]]) -> int:
-        """How many were new; returns when they are on disk. A key that is there keeps its first reply."""
+    def store(self, calls: Iterable[tuple[Request, Reply]], elsewhere: bool = False) -> int:
+        """How many were new; returns when they are on disk. A key that is there keeps its first reply.
+
+        `elsewhere`: they were paid for outside this journal, at the cost that the replies name.
+        """
         now, rows = _now(), []
         for request, r in calls:
             content = json.dumps(request.content, ensure_ascii=False)
-            counts = (r.input_tokens, r.output_tokens, self._cost(r.input_tokens, r.output_tokens), self.payer)
+            cost = r.cost if elsewhere else self._cost(r.input_tokens, r.output_tokens)
+            counts = (r.input_tokens, r.output_tokens, cost, "" if elsewhere else self.payer)
             rows.append((request.key, request.model, content, r.text, r.finish_reason, now, *counts))
         with self._lock, self._connection:
             before = self._connection.total_changes

@@ -15,6 +15,7 @@ _MARKS = [
 ]
 _TIE = re.compile(r"\W*(?:(?:it is |it['’]s )?an? )?(?:exact )?tie\b(?!\s*[|/,]|\s+or\b)", re.IGNORECASE)
 _LETTER = re.compile(r"\W*(?:(?:the )?(?:answer|solution|response|option) )?\W*([AB])\b", re.IGNORECASE)
+_THOUGHTS = re.compile(r"\A\s*(?:<think(?:ing)?>)?.*</think(?:ing)?>|\A\s*<think(?:ing)?>.*\Z", re.DOTALL | re.IGNORECASE)
 _OTHER = re.compile(r"\b[AB]\b|\b[Tt]ie\b")
 
 
@@ -22,12 +23,22 @@ def parse_verdict(raw: str) -> str:
     """The verdict "first", "second" or "tie", else "unparsed".
 
     A verdict given twice counts if both say the same; the form quoted from the prompt ("A|B|tie") is passed over.
+    What a reasoning model thinks aloud is not part of its verdict.
     """
+    raw = without_thoughts(raw)
     for mark in _MARKS:
         if said := [m["said"] for m in mark.finditer(raw)]:
             verdicts = {_read(s) for s in said} - {"unparsed"}
             return verdicts.pop() if len(verdicts) == 1 else "unparsed"
     return "unparsed"
+
+
+def without_thoughts(raw: str) -> str:
+    """The reply after `<think>…</think>`; nothing where the thinking never ended.
+
+    The opening mark may be missing: some chat templates write it themselves.
+    """
+    return _THOUGHTS.sub("", raw, count=1).strip()
 
 
 def _read(said: str) -> str:

@@ -60,6 +60,64 @@ def mean_interval(
     return Interval(float(values.mean()), float(np.quantile(drawn_means, tail)), float(np.quantile(drawn_means, 1 - tail)))
 
 
+@dataclass(frozen=True)
+class Gain:
+    """Mean of new minus old over all rows; `p` is the two-sided p-value of "no difference"."""
+
+    mean: float
+    low: float
+    high: float
+    p: float
+    rows: int
+    distinct: int
+
+
+def paired_test(new: Rows, old: Rows, confidence: float = 0.95, resamples: int = 2000, seed: int = 0) -> Gain:
+    """`paired_gain` with a p-value: how often a difference as large comes up when each question's sign is drawn by lot.
+
+    Fisher's randomisation test for paired samples: if the two models are alike, each distinct question's summed difference is as
+    likely to have the other sign. p = (1 + draws at least as large) / (1 + draws), with 10,000 draws.
+
+    Raises PlumblineError if the two do not answer the same questions.
+    """
+    interval = paired_gain(new, old, confidence, resamples, seed)
+    before = {row["question_id"]: row["score"] for row in old}
+    _, index = np.unique([row["question"] for row in new], return_inverse=True)
+    sums = np.bincount(index, weights=[row["score"] - before[row["question_id"]] for row in new])
+    rng, draws, extreme = np.random.default_rng(seed), 10_000, 0
+    for begin in range(0, draws, step := max(1, _CELLS // len(sums))):
+        signs = rng.integers(0, 2, size=(min(step, draws - begin), len(sums)), dtype=np.int8) * 2 - 1
+        extreme += int((np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9).sum())
+    return Gain(**interval.as_dict(), p=(1 + extreme) / (1 + draws), rows=len(new), distinct=len(sums))
+
+
+def selection_bias(scores: Sequence[Rows], resamples: int = 2000, seed: int = 0) -> float:
+    """By how much the best of several models' scores is expected to overstate that model, all of them on the same questions.
+
+    Each resample draws distinct questions, picks the model that is best on them, and compares its score there with its score on
+    all questions; the mean difference is the bias of "take the maximum" (bootstrap bias estimate, Efron and Tibshirani 1993,
+    chapter 10). Zero for a single model.
+
+    Raises PlumblineError if the models do not answer the same questions.
+    """
+    first = scores[0]
+    for other in scores[1:]:
+        _same_questions(first, other)
+    _, index = np.unique([row["question"] for row in first], return_inverse=True)
+    order = [row["question_id"] for row in first]
+    by_id = [{row["question_id"]: row["score"] for row in rows} for rows in scores]
+    sums = np.stack([np.bincount(index, weights=[found[id_] for id_ in order]) for found in by_id], axis=1)
+    counts = np.bincount(index).astype(np.float64)
+    overall = sums.sum(axis=0) / counts.sum()
+    rng, n, gained = np.random.default_rng(seed), len(counts), 0.0
+    for _ in range(resamples):
+        weights = np.bincount(rng.integers(0, n, n), minlength=n)
+        means = (weights @ sums) / (weights @ counts)
+        best = int(means.argmax())
+        gained += float(means[best] - overall[best])
+    return gained / resamples
+
+
 def paired_gain(new: Rows, old: Rows, confidence: float = 0.95, resamples: int = 2000, seed: int = 0) -> Interval:
     """Mean of new minus old score over the same questions, with its clustered interval. Rows are those of an answers dataset.
 
@@ -67,6 +125,13 @@ def paired_gain(new: Rows, old: Rows, confidence: float = 0.95, resamples: int =
 
     Raises PlumblineError if the two do not answer the same questions.
     """
+    before = _same_questions(new, old)
+    gains = [row["score"] - before[row["question_id"]]["score"] for row in new]
+    return mean_interval(gains, [row["question"] for row in new], confidence, resamples, seed)
+
+
+def _same_questions(new: Rows, old: Rows) -> dict[str, dict[str, Any]]:
+    """The old rows by question."""
     before = {row["question_id"]: row for row in old}
     same = len(new) == len(old) == len(before) and all(
         row["question"] == before.get(row["question_id"], {}).get("question") for row in new
@@ -76,5 +141,4 @@ def paired_gain(new: Rows, old: Rows, confidence: float = 0.95, resamples: int =
             f"the two models did not answer the same questions ({len(new)} and {len(old)} rows): "
             "evaluate both on the same benchmark"
         )
-    gains = [row["score"] - before[row["question_id"]]["score"] for row in new]
-    return mean_interval(gains, [row["question"] for row in new], confidence, resamples, seed)
+    return before

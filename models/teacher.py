@@ -28,13 +28,18 @@ class Teacher:
     """`complete(conversations, sampling, seed, progress)` gives one reply each, in order.
 
     `score(conversations, answers)` gives each answer's log-probability in nats, its end-of-sequence token included; servers
-    cannot, so theirs is None. `close` ends what the teacher started; it can be asked again afterwards.
+    cannot, so theirs is None. `choose(conversations, choices, sampling, seed, progress)` is `complete` with every reply one of
+    `choices`, and `weigh(conversations, choices, progress)` gives the log-probability in nats of each of them as the reply (minus
+    infinity where it is too small to be told); None where the teacher cannot. `close` ends what the teacher started; it can be
+    asked again afterwards.
     """
 
     name: str  # the server's model id, or the checkpoint's hash
     complete: Complete
     score: Callable[[Sequence[Conversation], Sequence[str]], list[float]] | None = None
     close: Callable[[], None] = _nothing
+    choose: Callable[[Sequence[Conversation], Sequence[str], Sampling, int, Progress], list[Reply]] | None = None
+    weigh: Callable[[Sequence[Conversation], Sequence[str], Progress], list[list[float]]] | None = None
 
 
 def metered(teacher: Teacher) -> tuple[Teacher, Callable[[], dict[str, Any]]]:
@@ -61,20 +66,29 @@ def metered(teacher: Teacher) -> tuple[Teacher, Callable[[], dict[str, Any]]]:
             "cost": _total([reply.cost for reply in paid]) if paid else None,
         }
 
-    return replace(teacher, complete=complete), usage
+    def choose(
+        conversations: Sequence[Conversation], choices: Sequence[str], sampling: Sampling, seed: int, progress: Progress
+    ) -> list[Reply]:
+        assert teacher.choose is not None
+        replies = teacher.choose(conversations, choices, sampling, seed, progress)
+        seen.extend(replies)
+        return replies
+
+    return replace(teacher, complete=complete, choose=choose if teacher.choose else None), usage
 
 
 def journaled(
-    name: str, journal: Journal, ask: Callable[[list[Request], Keep, Progress], None], every: int | None = None
+    name: str, journal: Journal, ask: Callable[[list[Request], Keep, Progress], None], every: int | None = None, **settings: Any
 ) -> Complete:
     """A teacher's `complete`: replies come from the journal, and `ask(missing, keep, progress)` gets those that are not there.
 
     It must `keep` each reply as soon as it has it. `progress` is for whoever can say more between two calls of `keep`: the number
-    of requests done since the last one. At most `every` requests are handed to `ask` at once.
+    of requests done since the last one. At most `every` requests are handed to `ask` at once. `settings` are added to the
+    sampling of every request.
     """
 
     def complete(conversations: Sequence[Conversation], sampling: Sampling, seed: int, progress: Progress) -> list[Reply]:
-        requests = requests_of(name, conversations, asdict(sampling), seed)
+        requests = requests_of(name, conversations, asdict(sampling) | settings, seed)
         replies = journal.lookup([r.key for r in requests])
         missing = [r for r in requests if r.key not in replies]
         progress(len(replies), len(requests))
@@ -99,11 +113,14 @@ def local_teacher(engine: Engine, checkpoint: Checkpoint, journal: Journal) -> T
         engine.use(checkpoint)
         prompts = [encode_prompt(engine.tokenizer, r.messages) for r in missing]
         fits = [i for i, prompt in enumerate(prompts) if len(prompt) < engine.max_model_len]
+        sampling = dict(missing[0].sampling)
+        choices = sampling.pop("choices", ())
         made = engine.generate(
             [prompts[i] for i in fits],
-            Sampling(**missing[0].sampling),
+            Sampling(**sampling),
             [missing[i].server_seed for i in fits],
             progress,
+            choices,
         )
         answered = {i: Reply(c.text, c.finish_reason, len(prompts[i]), len(c.token_ids)) for i, c in zip(fits, made, strict=True)}
         keep((r, answered.get(i, Reply("", "too_long", 0, 0))) for i, r in enumerate(missing))
@@ -113,7 +130,18 @@ def local_teacher(engine: Engine, checkpoint: Checkpoint, journal: Journal) -> T
         prompts = [encode_prompt(engine.tokenizer, c) for c in conversations]
         return engine.score(prompts, [encode_answer(engine.tokenizer, a) for a in answers])
 
-    return Teacher(checkpoint.hash, journaled(checkpoint.hash, journal, ask, _AT_ONCE), score)
+    def choose(
+        conversations: Sequence[Conversation], choices: Sequence[str], sampling: Sampling, seed: int, progress: Progress
+    ) -> list[Reply]:
+        chosen = journaled(checkpoint.hash, journal, ask, _AT_ONCE, choices=list(choices))
+        return chosen(conversations, sampling, seed, progress)
+
+    def weigh(conversations: Sequence[Conversation], choices: Sequence[str], progress: Progress) -> list[list[float]]:
+        values = score([c for c in conversations for _ in choices], [*choices] * len(conversations))
+        progress(len(conversations), len(conversations))
+        return [values[i : i + len(choices)] for i in range(0, len(values), len(choices))]
+
+    return Teacher(checkpoint.hash, journaled(checkpoint.hash, journal, ask, _AT_ONCE), score, choose=choose, weigh=weigh)
 
 
 def _total(values: Sequence[Any]) -> Any:

@@ -5,12 +5,29 @@ Understood are `chosen`/`rejected` without a prompt (two whole conversations tha
 transcript as in Anthropic's HH data: "\\n\\nHuman: …\\n\\nAssistant: …".
 """
 
+import gzip
+import json
 import re
+import zlib
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from models.chat import Message
 
+EXTRAS = {  # optional keys of a line, and the column of the pairs each fills
+    "chosen_score": "chosen_score",
+    "rejected_score": "rejected_score",
+    "win_probability": "win_probability",
+    "uncertainty": "uncertainty",
+    "weight": "weight",
+    "rationale": "reasoning",
+    "gold": "gold_ids",
+    "base": "base_ids",
+    "changed_prompt": "reprompt_ids",
+    "rejected_prompt": "rejected_prompt_ids",
+}
 _TURN = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):[ \t]?")
 _ROLE = {"Human": "user", "Assistant": "assistant"}
 _ROLES = ("system", "user", "assistant")
@@ -42,8 +59,25 @@ REASONS = {
     "no_assistant_turn": "a conversation does not end with an answer",
     "empty_conversation": "there is no turn before the answers",
     "prompts_differ": "chosen and rejected answer different conversations",
+    "no_probability": "the probability that is asked for is no number from 0 to 1",
     "refused_by_template": "the policy's chat template does not accept the conversation",
 }
+
+
+def first_object(path: Path) -> dict[str, Any]:
+    """The first line of a JSON lines file, plain or gzip, that is an object; empty where there is none."""
+    with path.open("rb") as raw:
+        is_gzip = raw.read(2) == b"\x1f\x8b"
+    with gzip.open(path) if is_gzip else path.open("rb") as stream:
+        try:
+            for line in stream:
+                with suppress(ValueError, RecursionError):
+                    row = json.loads(line.decode("utf-8-sig"))
+                    if isinstance(row, dict):
+                        return row
+        except (EOFError, OSError, zlib.error):  # damaged: the import says so, with its place
+            return {}
+    return {}
 
 
 def read_preference(row: Any) -> Preference | Unreadable:

@@ -9,8 +9,11 @@ from typing import Any
 from data_contracts.config_align import AlignConfig
 from data_contracts.store import Dataset, Rows, build
 from models.checkpoint import Checkpoint, open_checkpoint
+from models.objectives.curriculum import stages
+from models.objectives.serving import refuse_data
 from models.objectives.wrappers import configured
-from models.training.data import check_fit, mismatched, read_pairs
+from models.training.data import check_fit
+from models.training.inputs import read_inputs
 from models.training.process import Trainer
 
 NOTICEABLE = 0.1  # nats: a change of a whole answer's probability by less than a tenth is no change
@@ -25,8 +28,11 @@ def align(
     seed: int,
     trainer: Trainer,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    second: Checkpoint | None = None,
 ) -> Dataset:
-    """Train `policy` on `pairs` against `reference`; dataset "steps", one row per optimiser step.
+    """Train `policy` on `pairs` (or lists) against `reference`, and a `second` one where the objective takes two.
+
+    Dataset "steps", one row per optimiser step.
 
     Raises PlumblineError before training if the objective or the model cannot take the data, and if training fails.
     """
@@ -34,12 +40,13 @@ def align(
     kept = folder.with_name(f".{folder.name}.resume")  # survives a killed attempt, and is a sibling since `work` does not
 
     def make(work: Path) -> tuple[Rows, dict[str, Any]]:
-        refuse(pairs, config, policy)
+        refuse(pairs, config, policy, second)
         job = {
             "kind": "align",
             "pairs": str(pairs.folder),
             "policy": {"path": str(policy.path), "hash": policy.hash},
             "reference": {"path": str(reference.path), "hash": reference.hash},
+            "second_reference": None if second is None else {"path": str(second.path), "hash": second.hash},
             "config": config.model_dump(mode="json"),
             "seed": seed,
             "out": str(work),
@@ -50,7 +57,7 @@ def align(
         return steps, {
             "steps": len(steps),
             "epochs": config.epochs,
-            "pairs": pairs.rows,
+            pairs.kind: pairs.rows,
             "objective": config.objective.name,
             "effective_batch": min(config.batch_size, pairs.rows),
             "tokens": result["tokens"],
@@ -63,24 +70,27 @@ def align(
         }
 
     settings = config.model_dump(mode="json") | {"seed": seed}
-    done = build(folder, "steps", settings, make, [pairs], {"policy": policy.hash, "reference": reference.hash})
+    models = {"policy": policy.hash, "reference": reference.hash} | ({"second_reference": second.hash} if second else {})
+    done = build(folder, "steps", settings, make, [pairs], models)
     shutil.rmtree(kept, ignore_errors=True)
     return done
 
 
-def refuse(pairs: Dataset, config: AlignConfig, policy: Checkpoint) -> None:
+def refuse(pairs: Dataset, config: AlignConfig, policy: Checkpoint, second: Checkpoint | None = None) -> None:
     """Everything that can be known to be wrong without loading a model.
 
     Raises PlumblineError for an objective whose needs the data does not meet, an empty prompt or answer, another tokenizer's ids
     and sequences longer than the model takes.
     """
-    configured(config.objective, config.wrappers)
-    examples = read_pairs(pairs.folder)
+    objective = configured(config.objective, config.wrappers)
+    refuse_data(pairs.folder, pairs.kind, policy.hash, objective, second is not None)
+    inputs = read_inputs(pairs.folder, objective.needs)
     model = json.loads((policy.path / "config.json").read_text())
     model = model.get("text_config", model)
-    check_fit(examples, model["vocab_size"], model.get("max_position_embeddings"))
-    if config.objective.name == "kto":
-        mismatched(examples)
+    for examples in (inputs.examples, *inputs.aux.values()):
+        check_fit(examples, model["vocab_size"], model.get("max_position_embeddings"))
+    if config.curriculum is not None and config.curriculum.by == "margin":
+        stages(inputs.gaps, config.curriculum.stages)
 
 
 def final_means(steps: Rows) -> dict[str, float]:

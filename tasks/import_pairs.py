@@ -48,7 +48,7 @@ def import_pairs(
         tokenizer = load_tokenizer(policy.path)
         rows: list[dict[str, Any]] = []
         failures: list[tuple[int, str]] = []
-        for number, line in _lines(path, progress):
+        for number, line in lines_of(path, progress):
             row = _read(line, number, tokenizer)
             if isinstance(row, Unreadable):
                 failures.append((number, row.reason))
@@ -66,7 +66,7 @@ def import_pairs(
     return build(folder, "pairs", {"file": file_digest(path)}, make, models={"policy": policy.hash})
 
 
-def _lines(path: Path, progress: Callable[[int, int], None]) -> Iterator[tuple[int, bytes]]:
+def lines_of(path: Path, progress: Callable[[int, int], None]) -> Iterator[tuple[int, bytes]]:
     """(number from 1, line) of every line that is not blank. Raises PlumblineError if a gzip file is damaged."""
     total = path.stat().st_size
     with path.open("rb") as raw, contextlib.ExitStack() as closing:
@@ -89,7 +89,7 @@ def _read(line: bytes, number: int, tokenizer: "PreTrainedTokenizerFast") -> dic
         preference = read_preference(json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8")))
         if isinstance(preference, Unreadable):
             return preference
-        return _row(preference, number, tokenizer)
+        return row_of(preference, number, tokenizer)
     except UnicodeDecodeError:
         return Unreadable("not_utf8")
     except (ValueError, RecursionError):
@@ -98,7 +98,7 @@ def _read(line: bytes, number: int, tokenizer: "PreTrainedTokenizerFast") -> dic
         return Unreadable("refused_by_template")
 
 
-def _row(preference: Preference, number: int, tokenizer: "PreTrainedTokenizerFast") -> dict[str, Any]:
+def row_of(preference: Preference, number: int, tokenizer: "PreTrainedTokenizerFast") -> dict[str, Any]:
     return {
         "pair_id": str(number),
         "prompt_id": str(number),

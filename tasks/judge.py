@@ -1,54 +1,25 @@
-"""Judge: which of two answers to a prompt is better, according to the teacher?
+"""Judge: which of two answers to a prompt is better? One interface for every kind of judge in data_contracts/config_judge.py.
 
-A judge that generates is asked both ways round, and two orders that disagree are a tie: one that always says "first" prefers
-nobody (design, decision 6). The likelihood judge compares the teacher's log-probabilities of the answers; it knows no order.
+A judge that is shown two answers is asked both ways round, and two orders that disagree are a tie: one that always says "first"
+prefers nobody (design, decision 6). Judges that score each answer by itself know no order.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import combinations, groupby
 from pathlib import Path
 from typing import Any
 
-from data_contracts.config_judge import JudgeConfig
-from data_contracts.errors import PlumblineError
+from data_contracts.config_judge import JudgeConfig, check_judge
 from data_contracts.store import Dataset, Rows, build, digest
-from models.chat import Message
-from models.engine import Progress, Sampling, quiet
-from models.parse_verdict import parse_verdict
-from models.prompts import render, render_task
-from models.teacher import Teacher
+from models.engine import Progress, quiet
+from models.teacher import Teacher, metered
+from tasks.comparison import SWAPPED, TIE, Comparison, Verdict, answer_id, scored
+from tasks.criteria import find_criteria, rubric_of, template_of
+from tasks.judge_pairwise import by_generation
+from tasks.judge_ranking import by_ranking
+from tasks.judge_scores import Answer, Votes, by_checklist, by_likelihood, by_score
 
-_SWAPPED = {"first": "second", "second": "first", "tie": "tie", "unparsed": "unparsed"}
-
-
-@dataclass(frozen=True)
-class Comparison:
-    prompt: Sequence[Message]
-    first: str
-    second: str
-
-    def swap(self) -> "Comparison":
-        return Comparison(self.prompt, self.second, self.first)
-
-    @property
-    def is_identical(self) -> bool:
-        """Equal answers are a tie that nobody has to be asked about."""
-        return self.first.strip() == self.second.strip()
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The verdicts of both orders in terms of the comparison as given, and what they come to together (never "unparsed")."""
-
-    forward: str
-    backward: str
-    outcome: str
-    first_score: float | None = None
-    second_score: float | None = None
-
-
-_TIE = Verdict("tie", "tie", "tie")
+__all__ = ["Comparison", "Verdict", "agreement", "compare", "judge", "judge_groups", "judge_name", "judge_slice", "score_answers"]
 
 
 def compare(
@@ -56,12 +27,36 @@ def compare(
 ) -> list[Verdict]:
     """One verdict a comparison, in order.
 
-    Raises PlumblineError if the template does not fit or the teacher cannot score.
+    Raises PlumblineError if the settings contradict each other, the template does not fit or the teacher cannot do what they ask.
     """
+    check_judge(config)
     asked = [c for c in comparisons if not c.is_identical]
-    ask = _by_likelihood if config.kind == "likelihood" else _by_generation
-    verdicts = iter(ask(asked, config, teacher, seed, progress) if asked else [])
-    return [_TIE if c.is_identical else next(verdicts) for c in comparisons]
+    verdicts = iter(_ask(asked, config, teacher, seed, progress) if asked else [])
+    return [TIE if c.is_identical else next(verdicts) for c in comparisons]
+
+
+def scores_answers(config: JudgeConfig) -> bool:
+    """Whether the judge scores each answer by itself, rather than comparing or ranking several."""
+    return config.kind in ("pointwise", "checklist", "likelihood")
+
+
+def score_answers(
+    answers: Sequence[Answer], config: JudgeConfig, teacher: Teacher, seed: int, progress: Progress = quiet
+) -> list[Votes]:
+    """Every answer's scores, one a vote, from a judge that scores answers by themselves; each distinct answer is judged once.
+
+    Raises PlumblineError as `compare` does.
+    """
+    check_judge(config)
+    distinct = list({answer_id(prompt, text): (prompt, text) for prompt, text in answers}.values())
+    if config.kind == "likelihood":
+        votes = by_likelihood(distinct, teacher, progress)
+    else:
+        criteria = find_criteria([prompt for prompt, _ in distinct], config, teacher, seed, progress)
+        by = by_score if config.kind == "pointwise" else by_checklist
+        votes = by(distinct, config, teacher, seed, progress, criteria)
+    votes_of = {answer_id(*answer): given for answer, given in zip(distinct, votes, strict=True)}
+    return [votes_of[answer_id(*answer)] for answer in answers]
 
 
 def agreement(comparisons: Sequence[Comparison], verdicts: Sequence[Verdict]) -> dict[str, Any]:
@@ -69,19 +64,19 @@ def agreement(comparisons: Sequence[Comparison], verdicts: Sequence[Verdict]) ->
 
     `orders_agree` is the share in which both orders said the same; `first_position` the share of replies preferring one answer
     that preferred the one shown first (.5 for a judge without position bias); `unparsed` counts replies. The first two are
-    None for the likelihood judge, which is shown no order.
+    None for judges that score each answer by itself, which are shown no order.
     """
     asked = [v for c, v in zip(comparisons, verdicts, strict=True) if not c.is_identical]
-    written = [v for v in asked if v.first_score is None]
-    shown = [v.forward for v in written] + [_SWAPPED[v.backward] for v in written]
+    side_by_side = [v for v in asked if v.side_by_side]
+    shown = [v.forward for v in side_by_side] + [SWAPPED[v.backward] for v in side_by_side]
     named = [s for s in shown if s in ("first", "second")]
-    agreed = [v for v in written if v.forward == v.backward != "unparsed"]
+    agreed = [v for v in side_by_side if v.forward == v.backward != "unparsed"]
     return {
         "comparisons": len(verdicts),
         "asked": len(asked),
         "ties": sum(v.outcome == "tie" for v in verdicts),
-        "unparsed": shown.count("unparsed"),
-        "orders_agree": len(agreed) / len(written) if written else None,
+        "unparsed": shown.count("unparsed") + sum(v.forward == "unparsed" for v in asked if not v.side_by_side),
+        "orders_agree": len(agreed) / len(side_by_side) if side_by_side else None,
         "first_position": named.count("first") / len(named) if named else None,
     }
 
@@ -89,25 +84,84 @@ def agreement(comparisons: Sequence[Comparison], verdicts: Sequence[Verdict]) ->
 def judge(
     folder: Path, samples: Dataset, config: JudgeConfig, teacher: Teacher, seed: int, progress: Progress = quiet
 ) -> Dataset:
-    """The "verdicts" dataset: one row per unordered pair of answers to one prompt; facts as in `agreement`."""
+    """The "verdicts" dataset: one row per unordered pair of answers to one prompt.
+
+    Facts as in `agreement`; `teacher` as models.teacher.metered says it.
+    """
 
     def make(_workdir: Path) -> tuple[Rows, dict[str, Any]]:
-        rows = sorted(samples.records(), key=lambda r: (r["prompt_id"], r["index"]))
-        groups = [list(group) for _, group in groupby(rows, key=lambda r: r["prompt_id"])]
+        groups, name = by_prompt(samples.records()), judge_name(config, teacher)
+        asked, usage = metered(teacher)
+        judged = judge_groups(groups, config, asked, seed, progress)
         pairs = [pair for group in groups for pair in combinations(group, 2)]
-        comparisons = [Comparison(a["prompt"], a["text"], b["text"]) for a, b in pairs]
-        verdicts = compare(comparisons, config, teacher, seed, progress)
-        name = judge_name(config, teacher)
+        verdicts = [verdict for group in judged for verdict in group]
         made = [_row(a, b, v, name) for (a, b), v in zip(pairs, verdicts, strict=True)]
-        return made, agreement(comparisons, verdicts)
+        return made, agreement([_comparison(a, b) for a, b in pairs], verdicts) | {"teacher": usage()}
 
-    slice_ = {**config.model_dump(mode="json"), "seed": seed}
-    return build(folder, "verdicts", slice_, make, [samples], {"teacher": teacher.name})
+    return build(folder, "verdicts", judge_slice(config, seed), make, [samples], {"teacher": teacher.name})
+
+
+def judge_groups(groups: list[Rows], config: JudgeConfig, teacher: Teacher, seed: int, progress: Progress) -> list[list[Verdict]]:
+    """Of each group of answers to one prompt, the verdicts on all its unordered pairs, in the order of itertools.combinations.
+
+    A listwise judge sees a group whole; a single answer is nobody's question.
+    """
+    pairs = [[_comparison(a, b) for a, b in combinations(group, 2)] for group in groups]
+    if config.kind != "listwise":
+        verdicts = iter(compare([c for group in pairs for c in group], config, teacher, seed, progress))
+        return [[next(verdicts) for _ in group] for group in pairs]
+    check_judge(config)
+    lists = [(group[0]["prompt"], [row["text"] for row in group]) for group in groups if len(group) > 1]
+    criteria = find_criteria([prompt for prompt, _ in lists], config, teacher, seed, progress)
+    ranked = iter(by_ranking(lists, config, teacher, seed, progress, criteria))
+    judged = [next(ranked) if len(group) > 1 else [] for group in groups]
+    return [
+        [TIE if c.is_identical else v for c, v in zip(group, verdicts, strict=True)]
+        for group, verdicts in zip(pairs, judged, strict=True)
+    ]
+
+
+def by_prompt(rows: Rows) -> list[Rows]:
+    """Rows of samples in groups of one prompt, each in the order of its index."""
+    ordered = sorted(rows, key=lambda r: (r["prompt_id"], r["index"]))
+    return [list(group) for _, group in groupby(ordered, key=lambda r: r["prompt_id"])]
+
+
+def judge_slice(config: JudgeConfig, seed: int) -> dict[str, Any]:
+    """What decides a judge's verdicts, for the key of a dataset that holds them: files by their content, not their name."""
+    rubric = rubric_of(config) if config.kind in ("generation", "pointwise", "checklist", "listwise") else None
+    content = {"rubric_content": digest(rubric.model_dump(mode="json"))} if rubric else {}
+    return {**config.model_dump(mode="json"), "seed": seed, **content}
 
 
 def judge_name(config: JudgeConfig, teacher: Teacher) -> str:
     """What a figure that this judge decided must carry in its name (design, decision 10)."""
-    return f"{'likelihood' if config.kind == 'likelihood' else config.template}/{teacher.name}"
+    if config.kind == "likelihood":
+        return f"likelihood/{teacher.name}"
+    rubric = rubric_of(config)
+    parts = [template_of(config), *([rubric.name] if rubric else []), *(["criterion-first"] if config.criterion_first else [])]
+    parts += [config.verdict] if config.verdict != "text" else []
+    parts += ["reasoning"] if config.reasoning else []
+    parts += [f"{config.votes} votes"] if config.votes > 1 else []
+    return f"{', '.join(parts)}/{teacher.name}"
+
+
+def _ask(
+    comparisons: Sequence[Comparison], config: JudgeConfig, teacher: Teacher, seed: int, progress: Progress
+) -> list[Verdict]:
+    if scores_answers(config):
+        answers = [(c.prompt, text) for c in comparisons for text in (c.first, c.second)]
+        votes = score_answers(answers, config, teacher, seed, progress)
+        return [scored(first, second) for first, second in zip(votes[::2], votes[1::2], strict=True)]
+    criteria = find_criteria([c.prompt for c in comparisons], config, teacher, seed, progress)
+    if config.kind == "listwise":
+        groups = [(c.prompt, [c.first, c.second]) for c in comparisons]
+        return [verdict for (verdict,) in by_ranking(groups, config, teacher, seed, progress, criteria)]
+    return by_generation(comparisons, config, teacher, seed, progress, criteria)
+
+
+def _comparison(a: dict[str, Any], b: dict[str, Any]) -> Comparison:
+    return Comparison(a["prompt"], a["text"], b["text"])
 
 
 def _row(first: dict[str, Any], second: dict[str, Any], verdict: Verdict, judge_: str) -> dict[str, Any]:
@@ -120,41 +174,8 @@ def _row(first: dict[str, Any], second: dict[str, Any], verdict: Verdict, judge_
         "outcome": verdict.outcome,
         "first_score": verdict.first_score,
         "second_score": verdict.second_score,
+        "win_probability": verdict.win_probability,
+        "uncertainty": verdict.uncertainty,
+        "criterion": verdict.criterion,
         "judge": judge_,
     }
-
-
-def _by_generation(
-    comparisons: Sequence[Comparison], config: JudgeConfig, teacher: Teacher, seed: int, progress: Progress
-) -> list[Verdict]:
-    orders = [order for c in comparisons for order in (c, c.swap())]
-    prompts = [render(config.template, task=render_task(c.prompt), answer_a=c.first, answer_b=c.second) for c in orders]
-    conversations: list[list[Message]] = [[{"role": "user", "content": p}] for p in prompts]
-    replies = teacher.complete(conversations, Sampling(config.temperature, 1.0, config.max_tokens), seed, progress)
-    said = [parse_verdict(r.text) for r in replies]
-    verdicts = []
-    for forward, swapped in zip(said[::2], said[1::2], strict=True):
-        backward = _SWAPPED[swapped]
-        verdicts.append(Verdict(forward, backward, forward if forward == backward != "unparsed" else "tie"))
-    return verdicts
-
-
-def _by_likelihood(
-    comparisons: Sequence[Comparison], config: JudgeConfig, teacher: Teacher, seed: int, progress: Progress
-) -> list[Verdict]:
-    if teacher.score is None:
-        raise PlumblineError(f"judge.kind likelihood needs a teacher that scores, and {teacher.name} only writes: use generation")
-    answers = {_id(c.prompt, text): (c.prompt, text) for c in comparisons for text in (c.first, c.second)}  # each once
-    values = teacher.score([prompt for prompt, _ in answers.values()], [text for _, text in answers.values()])
-    scores = dict(zip(answers, values, strict=True))
-    progress(len(comparisons), len(comparisons))
-    verdicts = []
-    for c in comparisons:
-        first, second = scores[_id(c.prompt, c.first)], scores[_id(c.prompt, c.second)]
-        said = "tie" if first == second else "first" if first > second else "second"
-        verdicts.append(Verdict(said, said, said, first, second))
-    return verdicts
-
-
-def _id(prompt: Sequence[Message], text: str) -> str:
-    return digest([list(prompt), text])

@@ -27,7 +27,7 @@ def read_prompts(path: Path) -> list[tuple[str, list[Message]]]:
         prompt_id = str(row.get("id", number))
         if prompt_id in found:
             raise PlumblineError(f"{path}:{number}: the id {prompt_id!r} occurs twice: ids must be unique")
-        found[prompt_id] = _conversation(row["prompt"], f"{path}:{number}")
+        found[prompt_id] = read_conversation(row["prompt"], f"{path}:{number}")
     return list(found.items())
 
 
@@ -64,7 +64,7 @@ def _parse(line: str, where: str) -> dict[str, Any]:
     return row
 
 
-def _conversation(prompt: Any, where: str) -> list[Message]:
+def read_conversation(prompt: Any, where: str) -> list[Message]:
     messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
     is_list = isinstance(messages, list) and bool(messages) and all(isinstance(m, dict) for m in messages)
     if not is_list or any(not isinstance(m.get("role"), str) or not isinstance(m.get("content"), str) for m in messages):

@@ -18,6 +18,7 @@ from data_contracts.store import Rows, open_dataset
 from tasks import summary
 from tasks.charts import Series, chart
 from tasks.diff import similarity, word_diff
+from tasks.pair import method_name
 from tasks.promote import read_decision
 from tasks.rank import reward_accuracy
 
@@ -81,7 +82,7 @@ def _what(config: dict[str, Any]) -> str:
     if config["flow"] == "human_pairs":
         return f"Aligned on human preference pairs with {objective}."
     n = config["rounds"]
-    return f"{n} round{'s' if n > 1 else ''} of {config['method']} with {objective}."
+    return f"{n} round{'s' if n > 1 else ''} of {method_name(config['method'])} with {objective}."
 
 
 def _models(run: Path, folders: dict[str, Path]) -> list[tuple[str, str]]:

@@ -30,8 +30,8 @@ def revise(
 ) -> Dataset:
     """The "revisions" dataset: one row a sample, in the order of the samples, encoded for `policy`, which will learn from them.
 
-    Facts: `parsed` = `changed` + `unchanged`, `failures` by reason, and over the changed ones the mean `token_jaccard` and
-    `levenshtein` (characters) between answer and revision; `teacher` as models.teacher.metered says it. Raises PlumblineError if the template does not fit.
+    Facts: `parsed` = `changed` + `unchanged`, `failures` by reason, and `teacher` as models.teacher.metered says it.
+    Raises PlumblineError if the template does not fit.
     """
 
     def make(_workdir: Path) -> tuple[Rows, dict[str, Any]]:
@@ -62,16 +62,10 @@ def is_unchanged(row: dict[str, Any]) -> bool:
     return row["revision"] is not None and row["revision"].strip() == row["text"].strip()
 
 
-def _jaccard(one: list[int], other: list[int]) -> float:
-    """Shared over all distinct tokens of two answers, 1 for equal sets (CLAIR, table 1: higher is more contrastive)."""
-    a, b = set(one), set(other)
-    return len(a & b) / len(a | b) if a | b else 1.0
-
-
 def revision_prompt(config: ReviseConfig, task: str, student_solution: str) -> str:
     """Raises PlumblineError if the template is filled from other things, or wants a rubric and there is none."""
     rubric = {} if config.rubric is None else {"rubric": config.rubric}
-    return render(config.template, task=task, student_solution=student_solution, **rubric)
+    return render(config.template or "minimal-1", task=task, student_solution=student_solution, **rubric)
 
 
 def _conversation(config: ReviseConfig, row: dict[str, Any]) -> list[Message]:
@@ -79,18 +73,12 @@ def _conversation(config: ReviseConfig, row: dict[str, Any]) -> list[Message]:
 
 
 def _facts(rows: Rows) -> dict[str, Any]:
-    from rapidfuzz.distance import Levenshtein
-
     parsed = [r for r in rows if r["revision"] is not None]
     changed = [r for r in parsed if not is_unchanged(r)]
-    jaccard = [_jaccard(r["token_ids"][: -1 if r["stopped"] else None], r["revision_ids"][:-1]) for r in changed]
-    distance = [Levenshtein.distance(r["text"], r["revision"]) for r in changed]
     return {
         "samples": len(rows),
         "parsed": len(parsed),
         "changed": len(changed),
         "unchanged": len(parsed) - len(changed),
         "failures": dict(Counter(r["failure"] for r in rows if r["failure"]).most_common()),
-        "token_jaccard": sum(jaccard) / len(changed) if changed else None,
-        "levenshtein": sum(distance) / len(changed) if changed else None,
     }

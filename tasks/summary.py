@@ -14,14 +14,11 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from data_contracts.errors import PlumblineError
+from tasks.pair import stages as pair_stages
 
 Manifest = dict[str, Any]
 Score = dict[str, float]  # mean, low, high
 
-ROUND_STAGES = {
-    "clair": ("prompts", "sample", "validate_samples", "revise", "validate_revisions", "pair", "validate_pairs"),
-    "on_policy_judge": ("prompts", "sample", "validate_samples", "judge", "pair", "validate_pairs"),
-}
 AFTER_PAIRS = ("align", "evaluate", "win_rate", "promote")
 HUMAN_STAGES = ("import", "validate_pairs", "train", "held_out", "rank_before", "align", "rank_after")
 RANKINGS = {"ranking accuracy": "accuracy", "per token": "accuracy_per_token"}  # column: name in the rankings' facts
@@ -76,7 +73,7 @@ def places(run: Path) -> list[str]:
     config = read_config(run)
     if config["flow"] == "human_pairs":
         return list(HUMAN_STAGES)
-    stages = (*ROUND_STAGES[config["method"]], *AFTER_PAIRS)
+    stages = (*pair_stages(config), *AFTER_PAIRS)
     rounds = [f"round-{k}/{stage}" for k in range(1, config["rounds"] + 1) for stage in stages]
     return ["round-0/evaluate", *rounds]
 
@@ -125,7 +122,7 @@ def collect(run: Path) -> list[Row]:
                 kept,
                 quarantined,
                 json.loads(decision.read_text(encoding="utf-8"))["promoted"] if decision.exists() else None,
-                _seconds(folder, (*ROUND_STAGES[config["method"]], *AFTER_PAIRS)),
+                _seconds(folder, (*pair_stages(config), *AFTER_PAIRS)),
             )
         )
     return rows

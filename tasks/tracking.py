@@ -1,4 +1,4 @@
-"""What the run folder holds, told to a tracking server: one parent run, one child a round. tracking*.py are the only door to MLflow.
+"""What the run folder holds, told to a tracking server: a parent run, a child a round. tracking*.py are the only door to MLflow.
 
 Tracking is a projection of the folder. `track` logs what is finished there and has not been logged yet, remembers it in
 `tracking.json`, and can be repeated at any time: after an outage `plumbline sync` is the same call. No stage waits for it.
@@ -15,10 +15,10 @@ from typing import Any
 from data_contracts.store import Dataset, open_dataset
 from models.checkpoint import open_checkpoint
 from tasks import summary, tracking_models
-from tasks.evaluate import metric_name
 from tasks.figures import scores_figure, training_figure
 from tasks.lineage import champions, read_rollbacks
 from tasks.promote import read_decision
+from tasks.score import metric_name
 from tasks.tracking_calls import forget_calls, log_calls, log_prompts
 from tasks.tracking_client import at, create_run, curves, log_inputs, log_metrics, log_params, numbers, open_client, server
 from tasks.tracking_client import tracking_uri as tracking_uri

@@ -21,7 +21,7 @@ from data_contracts.gate import ContractResult, GateResult, gate
 from data_contracts.store import Dataset, build
 from data_contracts.suites import SUITES, VERSION, whole_suite
 from data_contracts.suites.contract import Limits
-from models.chat import control_tokens, encode_prompt, end_token
+from models.chat import Message, control_tokens, encode_prompt, end_token
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -29,11 +29,16 @@ if TYPE_CHECKING:
 _EXAMPLES = 5
 
 
+_CHAT = [Message(role=role, content="hello") for role in ("user", "assistant", "user")]
+
+
 def limits_of(tokenizer: "PreTrainedTokenizerFast", max_tokens: int, policy: str | None = None) -> Limits:
     """What the contracts must know: the tokenizer's control tokens, how its template begins, the context, the policy's hash."""
     eos, bos = end_token(tokenizer), tokenizer.bos_token_id
     bos = None if bos == eos else bos
-    probe = encode_prompt(tokenizer, [{"role": "user", "content": "hello"}])
+    probe, longer = encode_prompt(tokenizer, _CHAT[:1]), encode_prompt(tokenizer, _CHAT)
+    if bos is not None and probe.count(bos) != longer.count(bos):  # Llama 2's template begins every turn with it: no one count
+        bos = None
     spelt = control_tokens(tokenizer)
     return Limits(
         max_tokens=max_tokens,

@@ -10,8 +10,8 @@ from data_contracts.errors import PlumblineError
 from data_contracts.store import Dataset, Rows, build
 from models.engine import Progress, quiet
 from models.statistics import mean_interval
-from models.teacher import Teacher
-from tasks.judge import Comparison, agreement, compare, judge_name
+from models.teacher import Teacher, metered
+from tasks.judge import Comparison, agreement, compare, judge_name, judge_slice
 
 _POINTS = {"first": 1.0, "tie": 0.5, "second": 0.0}
 
@@ -23,7 +23,7 @@ def win_rate(
 
     Equal answers are ties that nobody is asked about, and each distinct comparison is judged once. facts: `win_rate` with its
     95 % interval `low` to `high` (clustered by distinct question), `wins`, `losses`, `ties`, `n`, the judge's name, and how far
-    the judge can be trusted (`asked`, `orders_agree`, `first_position`, see tasks.judge.agreement).
+    the judge can be trusted (`asked`, `orders_agree`, `first_position`, see tasks.judge.agreement); `teacher`, see metered.
 
     Raises PlumblineError if the two datasets do not answer the same questions.
     """
@@ -35,7 +35,8 @@ def win_rate(
         couples = [(row["prompt"], row["response"], before[row["question_id"]]["response"]) for row in after]
         distinct = list(dict.fromkeys(couples))
         comparisons = [Comparison([{"role": "user", "content": prompt}], first, second) for prompt, first, second in distinct]
-        verdicts = compare(comparisons, config, teacher, seed, progress)
+        asked, usage = metered(teacher)
+        verdicts = compare(comparisons, config, asked, seed, progress)
         verdict_of = dict(zip(distinct, verdicts, strict=True))
         rows = []
         for row, couple in zip(after, couples, strict=True):
@@ -54,7 +55,6 @@ def win_rate(
             "n": len(rows),
             "judge": judge_name(config, teacher),
         }
-        return rows, agreement(comparisons, verdicts) | facts
+        return rows, agreement(comparisons, verdicts) | facts | {"teacher": usage()}
 
-    slice_ = {**config.model_dump(mode="json"), "seed": seed}
-    return build(folder, "verdicts", slice_, make, [new, old], {"teacher": teacher.name})
+    return build(folder, "verdicts", judge_slice(config, seed), make, [new, old], {"teacher": teacher.name})

@@ -1,5 +1,6 @@
 """Small pairs datasets in the embedded world's words, for tests of whatever trains on pairs."""
 
+import math
 import random
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,58 @@ def pair_rows(model: Checkpoint, count: int, seed: int = 0) -> list[dict[str, An
             }
         )
     return rows
+
+
+def full_rows(model: Checkpoint, count: int, seed: int = 0) -> list[dict[str, Any]]:
+    """`pair_rows` with every column filled that some method knows, so that they serve every objective on pairs."""
+    tokenizer, rng = load_tokenizer(model.path), random.Random(seed + 1)
+
+    def prompt(text: str) -> list[int]:
+        return encode_prompt(tokenizer, [{"role": "user", "content": text}])
+
+    rows = pair_rows(model, count, seed)
+    for row in rows:
+        (other, gold), (_, base) = _question(rng), _question(rng)
+        row |= {"chosen_score": rng.uniform(0.5, 1), "rejected_score": rng.uniform(0, 0.5), "margin": rng.random()}
+        row |= {"win_probability": rng.uniform(0.5, 1), "uncertainty": rng.uniform(0, 0.5), "weight": rng.uniform(0.5, 1.5)}
+        row |= {"gold_ids": encode_answer(tokenizer, gold), "base_ids": encode_answer(tokenizer, base)}
+        row |= {"rejected_prompt_ids": prompt(other), "reprompt_ids": prompt(f"Please answer. {other}")}
+        row |= {"reasoning": f"It is {gold}", "on_policy": True, "chosen_policy": model.hash}
+    return rows
+
+
+def list_rows(model: Checkpoint, count: int, size: int = 4, seed: int = 0) -> list[dict[str, Any]]:
+    """`count` lists of up to `size` answers, every third one shorter, every second with two reasoning steps; scores in 0..1."""
+    tokenizer, rng = load_tokenizer(model.path), random.Random(seed)
+    rows = []
+    for i in range(count):
+        prompt, best = _question(rng)
+        answers = [best, *(_question(rng)[1] for _ in range(size - 1 - (i % 3 == 2)))]
+        answers = [f"{a}\n{_question(rng)[1]}" if i % 2 else a for a in answers]
+        messages, scores = [{"role": "user", "content": prompt}], sorted((rng.random() for _ in answers), reverse=True)
+        rows.append(
+            {
+                "list_id": f"l{i}",
+                "prompt_id": f"q{i}",
+                "prompt": messages,
+                "prompt_ids": encode_prompt(tokenizer, messages),
+                "answers": answers,
+                "answer_ids": [encode_answer(tokenizer, a) for a in answers],
+                "stopped": [True] * len(answers),
+                "scores": scores,
+                "wins": [[1 / (1 + math.exp(b - a)) for b in scores] for a in scores],
+                "sources": [model.hash] * len(answers),
+                "method": "on_policy_judge",
+                "on_policy": True,
+                "policy": model.hash,
+            }
+        )
+    return rows
+
+
+def lists_dataset(folder: Path, model: Checkpoint, count: int, rows: list[dict[str, Any]] | None = None) -> Dataset:
+    made = list_rows(model, count) if rows is None else rows
+    return build(folder, "lists", {"count": count}, lambda work: (made, {}))
 
 
 def _question(rng: random.Random) -> tuple[str, str]:

@@ -22,6 +22,7 @@ from data_contracts.store import Dataset, open_dataset
 from models.checkpoint import open_checkpoint
 from models.engine import Engine
 from models.objectives import REGISTRY, check
+from models.objectives.serving import PAIRS
 from models.training.process import Trainer
 from tasks.align import align
 from tasks.evaluate import evaluate
@@ -66,7 +67,7 @@ def main() -> None:
 
 def _served(name: str) -> bool:
     try:
-        check(REGISTRY[name])
+        check(REGISTRY[name], PAIRS)
     except PlumblineError:
         return False
     return True

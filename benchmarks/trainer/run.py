@@ -35,7 +35,7 @@ def plumbline(folder: Path, examples: list[Example], batches: list[list[int]]) -
 
     model, accelerator = load_model(folder / "model", torch.float32).eval(), fresh_accelerator("float32")
     before, started, busy = resident(), time.monotonic(), time.process_time()
-    given = Given(examples, all_logps(model, examples, config.micro_batch_tokens))
+    given = Given(examples, all_logps(model, examples, config.micro_batch_tokens)[None])
     reference = time.monotonic() - started
     rows, _ = train(model, given, build_objective(config.objective), config, batches, accelerator, True, lambda d, t: None)
     seconds, cpu_seconds = time.monotonic() - started, time.process_time() - busy

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from data_contracts.contrast import NEAR_IDENTICAL, contrast, summarise
 from data_contracts.suites.columns import (
     Counts,
     control_token_counts,
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from great_expectations.expectations import Expectation
 
 ID = "pair_id"
-NEAR_IDENTICAL = 0.98  # normalised character similarity
 
 
 def derive(frame: pd.DataFrame, limits: Limits) -> pd.DataFrame:
@@ -63,26 +63,13 @@ def _repetitions(frame: pd.DataFrame) -> dict[str, Any]:
 
 
 def _contrast(frame: pd.DataFrame) -> dict[str, Any]:
-    from rapidfuzz.distance import Levenshtein
-    from rapidfuzz.process import cpdist
-
-    chosen, rejected = frame["chosen"].fillna("").tolist(), frame["rejected"].fillna("").tolist()
-    edits = cpdist(chosen, rejected, scorer=Levenshtein.distance, dtype=np.int64) if len(frame) else np.empty(0, dtype=np.int64)
-    longest = np.array([max(len(c), len(r), 1) for c, r in zip(chosen, rejected, strict=True)])
-    chosen_tokens = np.maximum(token_counts(frame["chosen_ids"]), 1)
-    rejected_tokens = np.maximum(token_counts(frame["rejected_ids"]), 1)
-    return {
-        "token_jaccard": [_jaccard(c, r) for c, r in zip(frame["chosen_ids"], frame["rejected_ids"], strict=True)],
-        "character_edits": edits,
-        "near_identical": (1 - edits / longest >= NEAR_IDENTICAL).astype(int),
-        "log_length_ratio": np.log(chosen_tokens / rejected_tokens),
-        "chosen_longer": (np.sign(chosen_tokens - rejected_tokens) + 1) / 2,
+    rows = contrast(frame)
+    chosen, rejected = (np.maximum(rows[f"{side}_tokens"].to_numpy(), 1) for side in ("chosen", "rejected"))
+    return {name: rows[name] for name in rows} | {
+        "near_identical": (rows["character_similarity"] >= NEAR_IDENTICAL).astype(int),
+        "log_length_ratio": np.log(chosen / rejected),
+        "chosen_longer": (np.sign(chosen - rejected) + 1) / 2,
     }
-
-
-def _jaccard(first: Any, second: Any) -> float:
-    a, b = set(() if first is None else first), set(() if second is None else second)
-    return len(a & b) / len(a | b) if a | b else 1.0
 
 
 def suite(limits: Limits) -> "ExpectationSuite":
@@ -153,13 +140,5 @@ def warnings() -> list["Expectation"]:
 
 
 def metrics(checks: pd.DataFrame) -> dict[str, float]:
-    """How contrastive the pairs are (arXiv 2408.06266, section 3): means over rows, the length ratio a geometric one."""
-    if checks.empty:
-        return {}
-    return {
-        "token_jaccard": float(checks["token_jaccard"].mean()),
-        "character_edits": float(checks["character_edits"].mean()),
-        "length_ratio": float(np.exp(checks["log_length_ratio"].mean())),
-        "chosen_longer": float(checks["chosen_longer"].mean()),
-        "near_identical": float(checks["near_identical"].mean()),
-    }
+    """How contrastive the pairs are: data_contracts.contrast."""
+    return summarise(checks)

@@ -5,6 +5,8 @@ An objective is a frozen dataclass of its parameters with `name`, `needs` and `s
 `(Batch, State) -> (losses, figures, State)`.
 """
 
+from collections.abc import Mapping
+
 from data_contracts.errors import PlumblineError
 from data_contracts.objective_config import ObjectiveConfig
 from models.objectives.adaptive import AdaDpo, AlphaDpo
@@ -35,22 +37,9 @@ _PAIRS: tuple[type[Objective], ...] = (
 )
 REGISTRY: dict[str, type[Objective]] = {objective.name: objective for objective in _PAIRS} | LISTS
 
-# What pairs of revisions and the trainer can give between them. The answers may be the policy's own, but nothing proves it.
-PAIRS_SERVE = (
-    Need.PAIR
-    | Need.REFERENCE
-    | Need.LABELS
-    | Need.MISMATCH
-    | Need.TOKENS
-    | Need.SHARED_PREFIX
-    | Need.OVERLAP
-    | Need.WHOLE_BATCH
-    | Need.STATE
-)
-
-_MISSING = {
+MISSING = {
     Need.PAIR: "a chosen and a rejected answer to each prompt",
-    Need.LIST: "three or more ranked answers to each prompt",
+    Need.LIST: "a ranked list of answers to each prompt",
     Need.REFERENCE: "a reference model",
     Need.REFERENCES: "two or more reference models",
     Need.LABELS: "a desirable/undesirable label for each answer",
@@ -82,9 +71,24 @@ def build_objective(config: ObjectiveConfig) -> Objective:
     return REGISTRY[config.name](**config.parameters())
 
 
-def check(objective: Objective | type[Objective], available: Need = PAIRS_SERVE) -> None:
-    """Raises PlumblineError naming what the objective needs and the data does not have."""
+# How a run comes by what its data does not have.
+_REMEDY = {
+    Need.SCORES: "set judge.kind to likelihood with a local teacher",
+    Need.TWO_PROMPTS: "set judge.kind to likelihood with a local teacher",
+    Need.ON_POLICY: "use method on_policy_judge",
+    Need.RATIONALE: "use method clair, whose teacher gives reasons",
+    Need.REFERENCES: "set align.second_reference",
+    Need.LIST: "use flow rounds, which makes lists",
+    Need.OLD_TOKENS: "use flow rounds, which makes lists",
+}
+
+
+def check(objective: Objective | type[Objective], available: Need, partly: Mapping[Need, str] | None = None) -> None:
+    """Raises PlumblineError naming what the objective needs and the data does not have; `partly` says how many rows lack it."""
     missing = objective.needs & ~available
     if missing:
-        what = " and ".join(_MISSING[need] for need in missing)
-        raise PlumblineError(f"objective {objective.name} needs {what}, which this data does not have: choose another objective")
+        known = partly or {}
+        what = " and ".join(MISSING[need] + (f" ({known[need]})" if need in known else "") for need in missing)
+        remedies = list(dict.fromkeys(_REMEDY[need] for need in missing if need in _REMEDY))
+        ways = ", ".join([*remedies, "or choose another objective"] if remedies else ["choose another objective"])
+        raise PlumblineError(f"objective {objective.name} needs {what}, which this data does not have: {ways}")

@@ -18,7 +18,7 @@ class Need(Flag):
     """What an objective needs beyond the log-probability and the length of the first answer."""
 
     PAIR = auto()  # K = 2, the chosen answer first
-    LIST = auto()  # K >= 3, ranked
+    LIST = auto()  # K >= 2 answers, ranked; score where there is one, mask in lists of unequal length
     REFERENCE = auto()  # ref_logp
     REFERENCES = auto()  # ref_logp of two or more reference models
     LABELS = auto()  # label

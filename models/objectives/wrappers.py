@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from data_contracts.errors import PlumblineError
 from data_contracts.objective_config import ObjectiveConfig, WrappersConfig
-from models.objectives import build_objective, check
+from models.objectives import build_objective
 from models.objectives.batch import Batch, Need, Objective, Result, Spec, State
 from models.objectives.pieces import desensitised, difference, nll, required, summed
 from models.objectives.weighted import likely_pair
@@ -138,20 +138,10 @@ def trimmed(objective: Objective) -> Objective:
     return _objective(f"{objective.name}, trimmed", needs, objective.spec, call)
 
 
-def refuse_combination(
-    objective: Objective, wrappers: WrappersConfig, reference_chosen: bool = False, part: bool = False
-) -> None:
-    """Raises PlumblineError, with the reason, for wrappers that make no sense around `objective`.
-
-    `reference_chosen`: whether the config names a reference policy (an absent key is no choice). `part`: whether the objective is
-    one of several.
-    """
+def refuse_combination(objective: Objective, wrappers: WrappersConfig, part: bool = False) -> None:
+    """Raises PlumblineError, with the reason, for wrappers that make no sense around `objective` (a `part` of a mixture)."""
     name, needs = objective.name, objective.needs
     compares = bool(needs & (Need.PAIR | Need.LABELS)) and Need.LIST not in needs
-    if reference_chosen and not needs & Need.REFERENCE:
-        raise PlumblineError(
-            f"objective {name} uses no reference model, so choosing one has no effect: leave align.reference out"
-        )
     elsewhere = needs & (Need.TOKENS | Need.OVERLAP | Need.REFERENCES | Need.REPROMPT | Need.MISMATCH)  # left as they are
     if wrappers.length_desensitising is not None:
         if objective.spec.normalised:
@@ -180,7 +170,7 @@ def refuse_combination(
         raise PlumblineError(f"objective {name} counts the judge's doubt already: leave weight_by out")
 
 
-def wrap(objective: Objective, wrappers: WrappersConfig, reference_chosen: bool = False) -> Objective:
+def wrap(objective: Objective, wrappers: WrappersConfig) -> Objective:
     """`objective` with the wrappers asked for, from the inside out: mixture, length, trimming, weights, anchor (not weighted).
 
     Raises PlumblineError for a combination that makes no sense.
@@ -190,7 +180,7 @@ def wrap(objective: Objective, wrappers: WrappersConfig, reference_chosen: bool 
         for part, _ in parts:
             refuse_combination(part, wrappers, part=True)
         objective = mixture(parts)
-    refuse_combination(objective, wrappers, reference_chosen)
+    refuse_combination(objective, wrappers)
     if wrappers.length_desensitising is not None:
         objective = length_desensitised(objective, wrappers.length_desensitising)
     if wrappers.trim:
@@ -201,10 +191,5 @@ def wrap(objective: Objective, wrappers: WrappersConfig, reference_chosen: bool 
 
 
 def configured(objective: ObjectiveConfig, wrappers: WrappersConfig) -> Objective:
-    """The objective a config describes.
-
-    Raises PlumblineError if its combination makes no sense or pairs cannot give it what it needs.
-    """
-    made = wrap(build_objective(objective), wrappers)
-    check(made)
-    return made
+    """The objective a config describes. Raises PlumblineError if its combination makes no sense."""
+    return wrap(build_objective(objective), wrappers)

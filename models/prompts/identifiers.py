@@ -10,6 +10,8 @@ import re
 IDENTIFIERS = (
     *("task", "student_solution", "teacher_reasoning", "corrected_student_solution", "rubric"),
     *("answer_a", "answer_b", "preferred"),
+    *("judging_criteria", "given_answer", "final_score", "list_of_points", "point_to_check", "point_[0-9]{1,3}"),
+    *("answer_[0-9]{1,3}", "final_ranking", "chosen_criterion", "new_principle"),
 )
 FLAGS = re.IGNORECASE | re.ASCII  # ASCII: no look-alike letter folds into one of ours
 

@@ -25,20 +25,27 @@ def template_source(template: str) -> str:
     return (_FOLDER / f"{template}.jinja").read_text(encoding="utf-8")
 
 
-def render(template: str, **values: str) -> str:
-    """The prompt `template` filled with `values` as plain text, identifiers in them disarmed.
+def slots(template: str) -> set[str]:
+    """The names of the values that `template` is filled from. Raises PlumblineError if there is no such template."""
+    if template not in templates():
+        raise PlumblineError(f"there is no prompt template {template!r}: use one of {', '.join(templates())}")
+    return _load(template)[1]
+
+
+def render(template: str, **values: str | Sequence[str]) -> str:
+    """The prompt `template` filled with `values` (texts or lists of texts) as plain text, identifiers in them disarmed.
 
     Raises PlumblineError if there is no such template, or if it does not use exactly these values.
     """
-    if template not in templates():
-        raise PlumblineError(f"there is no prompt template {template!r}: use one of {', '.join(templates())}")
-    compiled, needs = _load(template)
+    needs = slots(template)
     if needs != set(values):
         raise PlumblineError(
             f"the prompt template {template!r} is filled from {_names(needs)}, but is used here with {_names(set(values))}: "
             "name a template made for this stage, and give it what it needs"
         )
-    return compiled.render({name: disarm(value) for name, value in values.items()})
+    return _load(template)[0].render(
+        {name: disarm(v) if isinstance(v, str) else [disarm(item) for item in v] for name, v in values.items()}
+    )
 
 
 def render_task(messages: Sequence[Message]) -> str:

@@ -40,11 +40,12 @@ class Pace:
     """How many requests may be under way, between 1 and `most`: one more for each round of answers, half for a refusal.
 
     Additive increase, multiplicative decrease (Chiu and Jain 1989). Refusals of requests that were sent before the last cut say
-    nothing new and cut nothing.
+    nothing new and cut nothing. `resumes_at`: nothing is sent before, in seconds on the loop's clock; a server that says a short
+    time again and again without an answer in between is left alone longer each time.
     """
 
     def __init__(self, most: int) -> None:
-        self._most, self._limit, self._cut_at = most, float(most), -1.0
+        self._most, self._limit, self._cut_at, self._cuts = most, float(most), -1.0, 0
         self.resumes_at = 0.0
 
     @property
@@ -52,12 +53,14 @@ class Pace:
         return int(self._limit)
 
     def answered(self) -> None:
-        self._limit = min(self._most, self._limit + 1 / self._limit)
+        self._limit, self._cuts = min(self._most, self._limit + 1 / self._limit), 0
 
-    def refused(self, sent: float, now: float, wait: float) -> None:
+    def refused(self, sent: float, now: float, wait: float | None) -> None:
+        """`wait`: the seconds that the server asked for, if it did."""
         if sent > self._cut_at:
-            self._limit, self._cut_at = max(1.0, self._limit / 2), now
-        self.resumes_at = max(self.resumes_at, now + wait)
+            self._limit, self._cut_at, self._cuts = max(1.0, self._limit / 2), now, self._cuts + 1
+        first = wait is not None and self._cuts == 1
+        self.resumes_at = max(self.resumes_at, now + (wait or 0.0), 0.0 if first else now + backoff(self._cuts - 1))
 
 
 async def ask_all(
@@ -105,7 +108,7 @@ async def ask_all(
                     purse.settle(job.request, None)
                     heapq.heappush(waiting, _again(job, answer, now, now - last_answer))
                     if answer.throttled:
-                        pace.refused(sent, now, waiting_time(answer, job.tries))
+                        pace.refused(sent, now, answer.wait)
     finally:
         if running:
             await asyncio.wait(running)
@@ -113,10 +116,8 @@ async def ask_all(
             keep([(request, answer) for request, answer in late if isinstance(answer, Reply)])
 
 
-def waiting_time(answer: Again, tries: int) -> float:
-    """Seconds: what the server asked for, else doubling from try to try, spread so that not all come back at once."""
-    if answer.wait is not None:
-        return answer.wait
+def backoff(tries: int) -> float:
+    """Seconds, doubling from try to try, spread so that not all come back at once."""
     return min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(tries, 20)) * random.uniform(0.5, 1.0)
 
 
@@ -125,4 +126,5 @@ def _again(job: _Job, answer: Again, now: float, silence: float) -> _Job:
     hopeless = silence > PATIENCE if answer.throttled else job.tries + 1 >= TRIES
     if hopeless or (answer.wait or 0.0) > LONGEST_PAUSE:
         raise answer.error
-    return _Job(now + waiting_time(answer, job.tries), job.number, job.tries + 1, job.request)
+    wait = answer.wait or 0.0 if answer.throttled else max(answer.wait or 0.0, backoff(job.tries))  # Pace has the rest
+    return _Job(now + wait, job.number, job.tries + 1, job.request)

@@ -7,6 +7,7 @@ providers and `vllm run-batch` share; and plumbline's own export of a journal.
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +37,14 @@ def batch_teacher(config: BatchTeacher, journal: Journal, run: Path) -> Teacher:
 
 
 def write_requests(requests: Iterable[Request], folder: Path) -> list[Path]:
-    """The provider's batch files, named after what is in them; a request that occurs twice is written once."""
+    """The provider's batch files, named after what is in them, whatever its order."""
     lines = {
         r.key: json.dumps({"custom_id": r.key, "method": "POST", "url": "/v1/chat/completions", "body": chat_body(r)})
         for r in requests
     }
     folder.mkdir(parents=True, exist_ok=True)
     files = []
-    for part in _parts(lines.values()):
+    for part in _parts(lines[key] for key in sorted(lines)):
         path = folder / f"requests-{digest(part)}.jsonl"
         partial = path.with_name(f".{path.name}.partial")
         partial.write_text("".join(part), encoding="utf-8")
@@ -73,28 +74,33 @@ def read_results(path: Path, journal: Journal) -> dict[str, int]:
     Raises PlumblineError if the file cannot be read.
     """
     wanted, counts = journal.wanted(), Counter[str]()
-    known: list[tuple[Request, Reply]] = []
+    results: list[tuple[Request, Reply]] = []
+    exported: list[tuple[Request, Reply]] = []
     try:
         with path.open(encoding="utf-8", errors="replace") as stream:
-            for line in stream:
-                if line.strip():
-                    said = _read(line, wanted)
-                    known += [said] if not isinstance(said, str) else []
-                    counts[said if isinstance(said, str) else "read"] += 1
+            for row in map(_parse, filter(str.strip, stream)):
+                is_result = "custom_id" in row
+                said = _result(row, wanted) if is_result else _exported(row)
+                if isinstance(said, str):
+                    counts[said] += 1
+                else:
+                    (results if is_result else exported).append(said)
     except OSError as error:
         raise PlumblineError(f"{path} cannot be read ({error.strerror}): name a file of JSON lines") from None
-    added = journal.store(known)
-    return {"added": added, "known": counts.pop("read", 0) - added, **dict(sorted(counts.items()))}
+    added = journal.store(results) + journal.store(exported, elsewhere=True)
+    return {"added": added, "known": len(results) + len(exported) - added, **dict(sorted(counts.items()))}
 
 
-def _read(line: str, wanted: Mapping[str, Request]) -> tuple[Request, Reply] | str:
+def _parse(line: str) -> dict[str, Any]:
+    """The object in a line, empty for anything else."""
     try:
         row = json.loads(line)
+        if not isinstance(row, dict) or "custom_id" in row:
+            return row if isinstance(row, dict) else {}
+        json.dumps(row, ensure_ascii=False).encode()  # what no text file can hold has no digest
     except (ValueError, RecursionError):
-        return "unreadable"
-    if not isinstance(row, dict):
-        return "unreadable"
-    return _result(row, wanted) if "custom_id" in row else _exported(row)
+        return {}
+    return row
 
 
 def _result(row: dict[str, Any], wanted: Mapping[str, Request]) -> tuple[Request, Reply] | str:
@@ -141,7 +147,9 @@ def _exported(row: dict[str, Any]) -> tuple[Request, Reply] | str:
             "usage": {"prompt_tokens": row.get("input_tokens"), "completion_tokens": row.get("output_tokens")},
         }
     )
-    return "unreadable" if reply is None else (Request(**content), reply)
+    cost = row.get("cost")
+    known = isinstance(cost, float) and 0 <= cost < float("inf")
+    return "unreadable" if reply is None else (Request(**content), replace(reply, cost=cost if known else None))
 
 
 def _is_message(value: Any) -> bool:

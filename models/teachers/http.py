@@ -43,7 +43,7 @@ async def attempt(
         status = getattr(error, "status_code", None) or 0
         if (status in _PASSING or status >= 500) and error.code != _QUOTA:
             wait = retry_after(getattr(error, "response").headers)  # noqa: B009
-            return Again(PassingError(explain(error)), wait, throttled=status == 429 or wait is not None)
+            return Again(PassingError(explain(error)), wait, throttled=status == 429)
         raise PlumblineError(explain(error)) from None
     reply = read_reply(raw.http_response.text)
     if reply is None:  # a web page, or an error sent as a success

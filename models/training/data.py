@@ -19,11 +19,13 @@ Ids = list[int]
 
 @dataclass(frozen=True)
 class Example:
-    """One prompt and its K answers, the best first, as the sampler's own token ids."""
+    """One prompt and its K answers, the best first, as the sampler's own token ids. In lists of unequal length an empty answer is
+    one that is not there."""
 
     id: str
     prompt: Ids
     answers: tuple[Ids, ...]
+    skip: tuple[int, ...] = ()  # tokens each answer begins with that are still prompt; () is none
 
     @property
     def longest(self) -> int:
@@ -39,6 +41,19 @@ class Example:
         ordered = sorted(self.answers)
         shared = sum(shared_beginning(a, b) for a, b in pairwise(ordered))
         return len(self.prompt) + sum(map(len, ordered)) - shared
+
+
+def two_prompts(name: str, prompts: tuple[Ids, Ids], answers: tuple[Ids, Ids]) -> Example:
+    """Two answers, each to a prompt of its own: what the prompts begin with alike is the tree's, the rest goes with the answers.
+
+    Raises PlumblineError if the prompts share no beginning: one chat template writes both.
+    """
+    shared = shared_beginning(*prompts)
+    if not shared:
+        raise PlumblineError(f"the prompts of pair {name!r} begin with different tokens, so they are not of one chat template")
+    rests = [prompt[shared:] for prompt in prompts]
+    one, other = (rest + answer for rest, answer in zip(rests, answers, strict=True))
+    return Example(name, prompts[0][:shared], (one, other), (len(rests[0]), len(rests[1])))
 
 
 def shared_beginning(a: Ids, b: Ids) -> int:
@@ -70,7 +85,7 @@ def check_fit(examples: Sequence[Example], vocabulary: int, positions: int | Non
             raise PlumblineError(
                 f"pair {example.id!r} has {example.longest} tokens and the model takes {positions}: lower validate.max_tokens"
             )
-        top = max(max(ids) for ids in (example.prompt, *example.answers))
+        top = max(max(ids, default=0) for ids in (example.prompt, *example.answers))
         if top >= vocabulary:
             raise PlumblineError(
                 f"pair {example.id!r} holds token id {top} and the model has {vocabulary}: the pairs belong to another tokenizer"
@@ -133,7 +148,7 @@ def content_digest(examples: Sequence[Example]) -> str:
     """Hash of every id and token, in order."""
     sha = hashlib.sha256()
     for example in examples:
-        sha.update(repr((example.id, len(example.prompt), [len(a) for a in example.answers])).encode())
+        sha.update(repr((example.id, len(example.prompt), [len(a) for a in example.answers], *example.skip)).encode())
         for ids in (example.prompt, *example.answers):
             sha.update(array("q", ids).tobytes())
     return sha.hexdigest()[:16]

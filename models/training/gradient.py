@@ -6,8 +6,8 @@ differentiated with respect to them, and a second pass carries these numbers bac
 That is the chain rule and no approximation; it costs one more forward. Where one micro batch suffices, one pass does.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,17 +23,31 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 WHOLE = Need.WHOLE_BATCH | Need.STATE
+MISMATCH = "mismatch"  # the one kind of further answers that carries no gradient and is of the whole batch
 
 
 @dataclass(frozen=True)
 class Given:
-    """Examples with their reference log-probabilities, and the same answers under other prompts (or None)."""
+    """Examples with their reference log-probabilities, and whatever else the objective needs of them. All on the CPU."""
 
     examples: list[Example]
-    ref: Tensor  # [N, K]
-    token_ref: list[Tensor] | None = None  # of each example, [K, T]; only for Need.TOKENS
-    others: list[Example] | None = None
-    others_ref: Tensor | None = None
+    refs: Tensor  # [R, N, K] of R references, the main one first
+    numbers: Mapping[str, Tensor] = field(default_factory=dict)  # by field of `Batch`: [N, …]
+    by_token: Mapping[str, list[Tensor]] = field(default_factory=dict)  # by field of `Batch`: of each example, [K, T]
+    aux: Mapping[str, tuple[list[Example], Tensor]] = field(default_factory=dict)  # further answers, their reference's [N, K']
+
+    @property
+    def ref(self) -> Tensor:
+        """The main reference's, [N, K]."""
+        return self.refs[0]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What one forward pass gives: the answers' log-probabilities, and the further answers' sums [B, K']."""
+
+    own: Logps
+    aux: dict[str, Tensor]
 
 
 def accumulate(
@@ -51,37 +65,38 @@ def accumulate(
     and its next state.
     """
     needs, count = objective.needs, len(indices)
-    parts = micro_batches(given.examples, indices, tokens)
+    carried = {name: rows for name, (rows, _) in given.aux.items() if name != MISMATCH}
+    parts = micro_batches(given.examples, indices, tokens // (1 + len(carried)))
     if needs & WHOLE and len(parts) == 1:
         parts = [indices]  # one pass, and in the order given
-    aux: dict[str, Answers] = {}
-    if given.others is not None and given.others_ref is not None:
-        others = [given.others[i] for i in indices]
+    mismatch: dict[str, Answers] = {}
+    if MISMATCH in given.aux:
+        others, others_ref = given.aux[MISMATCH]
+        chosen = [others[i] for i in indices]
         with accelerator.autocast():
-            other = all_logps(model, others, tokens).to(accelerator.device)
-        aux["mismatch"] = Answers(other, given.others_ref[indices].to(other), lengths(others).to(other.device))
+            other = all_logps(model, chosen, tokens).to(accelerator.device)
+        mismatch[MISMATCH] = Answers(other, others_ref[indices].to(other), lengths(chosen).to(other.device))
 
-    def forward(part: Sequence[int]) -> Logps:
+    def forward(part: Sequence[int]) -> _Found:
         with accelerator.autocast():
-            return _forward(model, [given.examples[i] for i in part], needs)
+            own = _forward(model, [given.examples[i] for i in part], needs)
+            return _Found(own, {name: tree_logps(model, [rows[i] for i in part]).total for name, rows in carried.items()})
 
     if needs & WHOLE and len(parts) > 1:
         with torch.no_grad():
             first = _join([forward(part) for part in parts], parts, indices)
-        total, token = first.total.requires_grad_(), first.token.requires_grad_()
-        batch = _batch(given, indices, Logps(total, token, first.mask, first.overlap), aux, needs)
-        losses, figures, state = objective(batch, state)
-        by_total, by_token = torch.autograd.grad(losses.mean(), (total, token), allow_unused=True)
+        leaves = [t.requires_grad_() for t in (first.own.total, first.own.token, *first.aux.values())]
+        losses, figures, state = objective(_batch(given, indices, first, mismatch, needs), state)
+        slopes = torch.autograd.grad(losses.mean(), leaves, allow_unused=True)
         place = {index: row for row, index in enumerate(indices)}
         for part in parts:
             found, rows = forward(part), [place[i] for i in part]
-            value = found.total.new_zeros(())
-            if by_total is not None:
-                value = value + (found.total * by_total[rows]).sum()
-            if by_token is not None:
-                value = value + (found.token * by_token[rows, :, : found.token.shape[-1]]).sum()
+            value = found.own.total.new_zeros(())
+            for values, slope in zip((found.own.total, found.own.token, *found.aux.values()), slopes, strict=True):
+                if slope is not None:
+                    value = value + (values * slope[rows][..., : values.shape[-1]]).sum()
             accelerator.backward(value)
-        return losses.detach().cpu(), total.detach().cpu(), figures, state
+        return losses.detach().cpu(), first.own.total.detach().cpu(), figures, state
 
     sums: dict[str, float] = {}
     losses = torch.full((count,), float("nan"))
@@ -89,10 +104,10 @@ def accumulate(
     place = {index: row for row, index in enumerate(indices)}
     for part in parts:
         found = forward(part)
-        loss, figures, state = objective(_batch(given, part, found, aux, needs), state)
+        loss, figures, state = objective(_batch(given, part, found, mismatch, needs), state)
         accelerator.backward(loss.sum() / count)
         rows = [place[i] for i in part]
-        losses[rows], logps[rows] = loss.detach().cpu(), found.total.detach().cpu()
+        losses[rows], logps[rows] = loss.detach().cpu(), found.own.total.detach().cpu()
         for name, value in figures.items():
             sums[name] = sums.get(name, 0.0) + value * len(part) / count
     return losses, logps, sums, state
@@ -100,7 +115,7 @@ def accumulate(
 
 def _forward(model: "PreTrainedModel", examples: list[Example], needs: Need) -> Logps:
     """Log-probabilities of all answers; those no objective of these `needs` looks at are watched and carry no gradient."""
-    if needs & (Need.PAIR | Need.LABELS | Need.LIST):
+    if needs & (Need.PAIR | Need.LABELS | Need.LIST | Need.OLD_TOKENS):
         return tree_logps(model, examples, overlap=Need.OVERLAP in needs)
     first = [Example(e.id, e.prompt, e.answers[:1]) for e in examples]
     rest = [Example(e.id, e.prompt, e.answers[1:]) for e in examples]
@@ -113,31 +128,36 @@ def _forward(model: "PreTrainedModel", examples: list[Example], needs: Need) -> 
     return _widest([trained, watched], 1)
 
 
-def _batch(given: Given, part: Sequence[int], found: Logps, aux: dict[str, Answers], needs: Need) -> Batch:
-    examples, device = [given.examples[i] for i in part], found.total.device
-    count = found.total.shape[1]
-    label = torch.where(torch.arange(count, device=device) < (count + 1) // 2, 1.0, -1.0).expand_as(found.total)
-    fields: dict[str, Tensor | None] = {}
+def _batch(given: Given, part: Sequence[int], found: _Found, mismatch: Mapping[str, Answers], needs: Need) -> Batch:
+    examples, own, device = [given.examples[i] for i in part], found.own, found.own.total.device
+    count, width, n = own.total.shape[1], own.token.shape[-1], lengths(examples).to(device)
+    label = torch.where(torch.arange(count, device=device) < (count + 1) // 2, 1.0, -1.0).expand_as(own.total)
+    fields: dict[str, Tensor | None] = {name: values[part].to(device) for name, values in given.numbers.items()}
     if Need.TOKENS in needs:
-        fields |= {"token_logp": found.token, "token_mask": found.mask}
-        if given.token_ref is not None:
-            width = found.token.shape[-1]
-            rows = [pad(given.token_ref[i], (0, width - given.token_ref[i].shape[-1])) for i in part]
-            fields["token_ref"] = torch.stack(rows).to(device)
+        fields |= {"token_logp": own.token, "token_mask": own.mask}
+    for name, rows in given.by_token.items():
+        padded = [pad(rows[i], (0, width - rows[i].shape[-1])) for i in part]
+        fields[name] = torch.stack(padded).to(device)
     if Need.SHARED_PREFIX in needs:
         shared = [shared_beginning(min(e.answers), max(e.answers)) for e in examples]
         fields["shared"] = torch.tensor(shared, device=device)
-    ref = given.ref[part].to(device)[None]
-    return Batch(found.total, lengths(examples).to(device), ref, label, self_overlap=found.overlap, aux=aux, **fields)
+    if not bool(n.all()):  # some answer is not there
+        fields["mask"] = n > 0
+    aux = dict(mismatch)
+    for name, total in found.aux.items():
+        rows, ref = given.aux[name]
+        aux[name] = Answers(total, ref[part].to(device), lengths([rows[i] for i in part]).to(device))
+    return Batch(own.total, n, given.refs[:, part].to(device), label, self_overlap=own.overlap, aux=aux, **fields)
 
 
-def _join(found: Sequence[Logps], parts: Sequence[Sequence[int]], indices: Sequence[int]) -> Logps:
+def _join(found: Sequence[_Found], parts: Sequence[Sequence[int]], indices: Sequence[int]) -> _Found:
     """The micro batches' rows as one batch in the order of `indices`."""
     at = {index: row for row, index in enumerate(i for part in parts for i in part)}
     order = [at[index] for index in indices]
-    joined = _widest(found, 0)
+    joined = _widest([f.own for f in found], 0)
     overlap = None if joined.overlap is None else joined.overlap[order]
-    return Logps(joined.total[order], joined.token[order], joined.mask[order], overlap)
+    aux = {name: torch.cat([f.aux[name] for f in found])[order] for name in found[0].aux}
+    return _Found(Logps(joined.total[order], joined.token[order], joined.mask[order], overlap), aux)
 
 
 def _widest(found: Sequence[Logps], dim: int) -> Logps:
@@ -157,5 +177,5 @@ def _widest(found: Sequence[Logps], dim: int) -> Logps:
 
 
 def lengths(examples: Sequence[Example]) -> Tensor:
-    """Tokens of each answer, [B, K]."""
-    return torch.tensor([[len(a) for a in e.answers] for e in examples])
+    """Tokens of each answer, [B, K]; 0 for one that is not there."""
+    return torch.tensor([[len(a) - s for a, s in zip(e.answers, e.skip or (0,) * len(e.answers), strict=True)] for e in examples])

@@ -3,7 +3,6 @@
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +12,18 @@ from accelerate.state import AcceleratorState
 
 from data_contracts.config_align import AlignConfig
 from data_contracts.store import digest
-from models.checkpoint import Checkpoint, load_model
+from models.checkpoint import Checkpoint, load_model, load_tokenizer
 from models.objectives.batch import Need
 from models.objectives.wrappers import configured
 from models.training.checkpoints import save_checkpoint
-from models.training.data import Example, check_fit, content_digest, mismatched, plan, read_pairs
-from models.training.gradient import Given
-from models.training.logps import all_logps, all_tree_logps, verify_head
+from models.training.data import Example, check_fit, content_digest, read_pairs
+from models.training.given import prepare
+from models.training.inputs import read_inputs
+from models.training.logps import all_logps, verify_head
 from models.training.loop import TOLERANCE, Progress, train
 from models.training.methods import merge, set_up
-from models.training.reference import Stored, reference_key, stored_logps
+from models.training.moving import MovingReference
+from models.training.schedule import schedule
 from models.training.snapshots import Snapshots
 
 if TYPE_CHECKING:
@@ -41,35 +42,31 @@ def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     Raises PlumblineError before the first step for data that the objective or the model cannot take.
     """
     config = AlignConfig.model_validate(job["config"])
-    policy, reference = (Checkpoint(Path(job[name]["path"]), job[name]["hash"]) for name in ("policy", "reference"))
-    out, kept, same = Path(job["out"]), Path(job["resume"]), job["policy"] == job["reference"]
+    policy, reference = (_checkpoint(job[name]) for name in ("policy", "reference"))
+    second = [_checkpoint(job["second_reference"])] if job.get("second_reference") else []
+    out, kept, same = Path(job["out"]), Path(job["resume"]), policy == reference
     kept.mkdir(parents=True, exist_ok=True)
     objective = configured(config.objective, config.wrappers)
-    examples = read_pairs(Path(job["pairs"]))
+    inputs = read_inputs(Path(job["pairs"]), objective.needs, load_tokenizer(policy.path))
+    examples = inputs.examples
     torch.manual_seed(job["seed"])
     accelerator = fresh_accelerator(config.dtype)
 
-    model = _load(reference, examples, accelerator, config.dtype)
+    def load(checkpoint: Checkpoint) -> "PreTrainedModel":
+        return _load(checkpoint, [*examples, *(e for rows in inputs.aux.values() for e in rows)], accelerator, config.dtype)
 
-    def given_by_reference(name: str, examples: Sequence[Example], by_token: bool = False) -> Stored:
-        key = reference_key(reference.hash, examples, config.micro_batch_tokens, config.dtype, accelerator.device.type)
-        with accelerator.autocast():
-            return stored_logps(
-                kept / name, key, examples, lambda: all_tree_logps(model, examples, config.micro_batch_tokens), by_token
-            )
-
-    given = Given(examples, *given_by_reference("reference.parquet", examples, Need.TOKENS in objective.needs))
-    if Need.MISMATCH in objective.needs:
-        others = mismatched(examples)
-        given = replace(given, others=others, others_ref=given_by_reference("reference_mismatched.parquet", others)[0])
-    if not same:
-        del model
-        model = _load(policy, examples, accelerator, config.dtype)
+    given, model = prepare(inputs, objective.needs, [reference, *second], policy, load, kept, config, accelerator)
+    by_reference = config.curriculum is not None and config.curriculum.by == "reference_gap"
+    gaps = (given.ref[:, 0] - given.ref[:, 1]).tolist() if by_reference else inputs.gaps
+    batches, moves = schedule(len(examples), config, job["seed"], gaps)
+    moving = None
+    if moves and Need.REFERENCE in objective.needs:
+        moving = MovingReference(model, moves, config.micro_batch_tokens, accelerator)
     set_up(model, config)
     started = time.monotonic()
-    batches = plan(len(examples), config.batch_size, config.epochs, job["seed"])
-    snapshots = Snapshots(kept, digest([job["config"], job["seed"], policy.hash, reference.hash, content_digest(examples)]))
-    rows, figures = train(model, given, objective, config, batches, accelerator, same, progress, snapshots)
+    models = [policy.hash, *(c.hash for c in (reference, *second))]
+    snapshots = Snapshots(kept, digest([job["config"], job["seed"], models, content_digest(examples)]), moving)
+    rows, figures = train(model, given, objective, config, batches, accelerator, same, progress, snapshots, moving)
     seconds = time.monotonic() - started
     for name in kept.glob("reference*.parquet"):
         shutil.copyfile(name, out / name.name)
@@ -79,9 +76,13 @@ def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     return {"steps": rows, "figures": figures, "tokens": tokens, "seconds": seconds}
 
 
+def _checkpoint(named: dict[str, str]) -> Checkpoint:
+    return Checkpoint(Path(named["path"]), named["hash"])
+
+
 def rank(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Log-probabilities of the dataset in folder `pairs` under `policy`, in float32: {"rows": rows of records.RANKINGS}."""
-    policy, examples = Checkpoint(Path(job["policy"]["path"]), job["policy"]["hash"]), read_pairs(Path(job["pairs"]))
+    policy, examples = _checkpoint(job["policy"]), read_pairs(Path(job["pairs"]))
     model = _load(policy, examples, fresh_accelerator("float32"), "float32")
     logps = all_logps(model, examples, RANK_TOKENS, progress).tolist()
     names = ("chosen_logp", "rejected_logp", "chosen_tokens", "rejected_tokens")

@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from data_contracts.errors import PlumblineError
 from models.training.attention import BLOCK, TWIG, Layout, install
 from models.training.data import Example, Ids, micro_batches
-from models.training.tree import lay, plant
+from models.training.tree import Row, lay, plant
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -44,18 +44,9 @@ def tree_logps(model: "PreTrainedModel", examples: Sequence[Example], overlap: b
 
     All examples have the same number of answers. With `overlap` the policy's self-overlap is measured on the way.
     """
-    install(model)
     row = lay([plant(e) for e in examples], BLOCK, TWIG)
     used = {start + place for tree, start in zip(row.trees, row.starts, strict=True) for place in tree.parent[tree.prompt :]}
-    layout = Layout(row, model.device, sorted(used))
-    # a mask of four dimensions keeps transformers from making one of the row's full length; the layout brings its own
-    hidden = model.base_model(
-        input_ids=layout.ids,
-        attention_mask=layout.ids.new_ones(1, 1, 1, 1, dtype=torch.bool),
-        position_ids=layout.depth,
-        use_cache=False,
-        tree=layout,
-    ).last_hidden_state[0]
+    layout, hidden = _hidden(model, row, sorted(used))
     before: list[int] = []  # of each answer token in the row: the place whose output predicts it
     behind: list[int] = []  # and its own place
     paths: list[Ids] = []  # of each answer: its tokens' places in `behind`
@@ -71,6 +62,34 @@ def tree_logps(model: "PreTrainedModel", examples: Sequence[Example], overlap: b
     spread = torch.cat([values, values.new_zeros(1, values.shape[1])])[padded].unflatten(0, (len(examples), -1))
     mask = (padded < len(behind)).unflatten(0, (len(examples), -1))
     return Logps(spread[..., 0].sum(-1), spread[..., 0], mask, spread[..., 1].sum(-1) if overlap else None)
+
+
+def _hidden(model: "PreTrainedModel", row: Row, used: Ids | None = None) -> tuple[Layout, Tensor]:
+    """The row's layout and the last hidden states of its tokens [T, width]; true only at the places `used`, if given."""
+    install(model)
+    layout = Layout(row, model.device, used)
+    # a mask of four dimensions keeps transformers from making one of the row's full length; the layout brings its own
+    found = model.base_model(
+        input_ids=layout.ids,
+        attention_mask=layout.ids.new_ones(1, 1, 1, 1, dtype=torch.bool),
+        position_ids=layout.depth,
+        use_cache=False,
+        tree=layout,
+    )
+    return layout, found.last_hidden_state[0]
+
+
+@torch.no_grad()
+def prompt_embeddings(model: "PreTrainedModel", examples: Sequence[Example], tokens: int) -> Tensor:
+    """Mean of the last hidden states over each prompt's tokens, [N, width] in float32 on the CPU."""
+    prompts = [Example(e.id, e.prompt, ()) for e in examples]
+    means: list[Tensor] = [torch.empty(0)] * len(prompts)
+    for part in micro_batches(prompts, range(len(prompts)), tokens):
+        row = lay([plant(prompts[i]) for i in part], BLOCK, TWIG)
+        _, hidden = _hidden(model, row)
+        for i, states in zip(part, hidden.float().split([len(t.ids) for t in row.trees]), strict=True):
+            means[i] = states.mean(0).cpu()
+    return torch.stack(means)
 
 
 def _token_logps(model: "PreTrainedModel", hidden: Tensor, targets: Tensor, overlap: bool) -> Tensor:
@@ -136,9 +155,12 @@ def verify_head(model: "PreTrainedModel", example: Example, tolerance: float) ->
     """
     mine = completion_logps(model, [example])[0].cpu()
     for k, answer in enumerate(example.answers):
+        if not answer:
+            continue
         ids = torch.tensor([[*example.prompt, *answer]], device=model.device)
-        logits = model(input_ids=ids, use_cache=False).logits[0, len(example.prompt) - 1 : -1].float()
-        plain = logits.log_softmax(-1).gather(-1, torch.tensor(answer, device=model.device)[:, None]).sum().item()
+        own = answer[example.skip[k] if example.skip else 0 :]
+        logits = model(input_ids=ids, use_cache=False).logits[0, -1 - len(own) : -1].float()
+        plain = logits.log_softmax(-1).gather(-1, torch.tensor(own, device=model.device)[:, None]).sum().item()
         if not abs(plain - mine[k].item()) <= tolerance * len(answer):
             raise PlumblineError(
                 f"the trainer gives pair {example.id!r} a log-probability of {mine[k].item():.4f}, {type(model).__name__} itself "

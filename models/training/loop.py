@@ -4,22 +4,25 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from accelerate import Accelerator
 from torch import Tensor
 
 from data_contracts.config_align import AlignConfig
 from data_contracts.errors import PlumblineError
-from models.objectives.batch import Objective
+from models.objectives.batch import Need, Objective
 from models.training.data import Example
 from models.training.gradient import Given, accumulate, lengths
 from models.training.methods import build_optimizer, trainable
+from models.training.moving import MovingReference
 from models.training.snapshots import Snapshots, Standing
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+Rows = list[dict[str, Any]]
 Progress = Callable[[int, int], None]
 TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}  # nats a token between two layouts of the same computation
 log = logging.getLogger(__name__)
@@ -35,8 +38,11 @@ def train(
     starts_at_reference: bool,
     progress: Progress,
     snapshots: Snapshots | None = None,
-) -> tuple[list[dict[str, float]], dict[str, float]]:
+    moving: MovingReference | None = None,
+) -> tuple[Rows, dict[str, float]]:
     """Train `model` in place, one step for each of the `batches` of example indices, from the latest of `snapshots` on.
+
+    The log-ratios it reports are to the reference as `given`, also where the loss looks at one that is `moving`.
 
     Returns one row of records.STEPS per step, and what the objective itself measured in the last one.
     Raises PlumblineError when the loss or the gradient stops being a finite number, or if a policy that `starts_at_reference`
@@ -45,7 +51,8 @@ def train(
     optimizer = build_optimizer(model, config)
     model, optimizer = accelerator.prepare(model, optimizer)
     standing = snapshots.restore(model, optimizer) if snapshots else Standing()
-    rows, figures, state = list(standing.rows), standing.figures, standing.state
+    rows: Rows = list(standing.rows)
+    figures, state = standing.figures, standing.state
     if standing.step:
         log.info("goes on after step %d of %d", standing.step, len(batches))
     for step, indices in enumerate(batches):
@@ -55,7 +62,8 @@ def train(
         rate = learning_rate(step, len(batches), config)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        losses, logp, figures, state = accumulate(model, given, indices, objective, state, config.micro_batch_tokens, accelerator)
+        seen = moving.before(step, model, given, indices) if moving else given
+        losses, logp, figures, state = accumulate(model, seen, indices, objective, state, config.micro_batch_tokens, accelerator)
         norm = float(accelerator.clip_grad_norm_(trainable(model).values(), config.max_grad_norm))
         if not (losses.isfinite().all() and math.isfinite(norm)):
             broken = [given.examples[i].id for i, loss in zip(indices, losses.tolist(), strict=True) if not math.isfinite(loss)]
@@ -69,7 +77,9 @@ def train(
             check_start(ratio, [given.examples[i] for i in indices], TOLERANCE[config.dtype])
         optimizer.step()
         optimizer.zero_grad()
-        margin = ratio[:, 0] - ratio[:, 1]
+        there = lengths([given.examples[i] for i in indices]) > 0
+        rejected = partial(_others, there=there, pairs=Need.PAIR in objective.needs)
+        margin = ratio[:, 0] - rejected(ratio)
         seconds = time.monotonic() - started
         rows.append(
             {
@@ -77,13 +87,14 @@ def train(
                 "epoch": (step + 1) * config.epochs / len(batches),
                 "loss": losses.mean().item(),
                 "chosen_logp": logp[:, 0].mean().item(),
-                "rejected_logp": logp[:, 1].mean().item(),
+                "rejected_logp": rejected(logp).mean().item(),
                 "chosen_logratio": ratio[:, 0].mean().item(),
-                "rejected_logratio": ratio[:, 1].mean().item(),
+                "rejected_logratio": rejected(ratio).mean().item(),
                 "margin": margin.mean().item(),
                 "accuracy": ((margin > 0) + 0.5 * (margin == 0)).mean().item(),
                 "gradient_norm": norm,
                 "learning_rate": rate,
+                "zero_share": figures.get("share_zero"),
                 "tokens_per_second": sum(given.examples[i].tokens for i in indices) / seconds,
             }
         )
@@ -94,12 +105,19 @@ def train(
     return rows, figures
 
 
+def _others(values: Tensor, there: Tensor, pairs: bool) -> Tensor:
+    """[B] of the rejected answer, or the mean over all of a list but its best."""
+    if pairs or values.shape[1] == 2:
+        return values[:, 1]
+    return (values * there)[:, 1:].sum(-1) / there[:, 1:].sum(-1)
+
+
 def check_start(ratio: Tensor, examples: Sequence[Example], tolerance: float) -> None:
     """Before the first step a policy equal to its reference must give every answer the same log-probability: `ratio` [B, K] is 0.
 
     Raises PlumblineError with the pair that differs most.
     """
-    off = (ratio.abs() / lengths(examples)).max(-1).values
+    off = (ratio.abs() / lengths(examples).clamp(min=1)).max(-1).values
     worst = int(off.argmax())
     if not off[worst] <= tolerance:
         raise PlumblineError(

@@ -11,7 +11,7 @@ import shutil
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -20,6 +20,8 @@ from models.training.methods import trainable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from models.training.moving import MovingReference
 
 EVERY = 60.0  # seconds between snapshots, and at least SHARE times what the last one took
 SHARE = 20.0
@@ -32,15 +34,15 @@ class Standing:
 
     step: int = 0
     state: State = field(default_factory=State)
-    rows: list[dict[str, float]] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)
 
 
 class Snapshots:
     """Snapshots in `folder` of the one training that `key` stands for; those of another key are removed."""
 
-    def __init__(self, folder: Path, key: str) -> None:
-        self._folder, self._key = folder, key
+    def __init__(self, folder: Path, key: str, moving: "MovingReference | None" = None) -> None:
+        self._folder, self._key, self._moving = folder, key, moving
         self._due = time.monotonic() + EVERY
 
     def save_if_due(self, standing: Standing, model: "PreTrainedModel", optimizer: torch.optim.Optimizer) -> None:
@@ -61,6 +63,8 @@ class Snapshots:
         moments = optimizer.state_dict()["state"]
         flat = {f"{i}.{name}": value.contiguous() for i, of in moments.items() for name, value in of.items()}
         save_file(flat, work / "optimizer.safetensors")
+        if self._moving is not None:
+            save_file(self._moving.weights(), work / "reference.safetensors")
         (work / "standing.json").write_text(json.dumps({"key": self._key} | asdict(standing)))
         for path in work.iterdir():
             with path.open("rb") as file:
@@ -86,6 +90,8 @@ class Snapshots:
             for name, value in load_file(folder / "optimizer.safetensors").items():
                 index, _, kind = name.partition(".")
                 moments.setdefault(int(index), {})[kind] = value
+            if self._moving is not None:
+                self._moving.restore(load_file(folder / "reference.safetensors"))
             optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
             return Standing(**(stored | {"state": State(**stored["state"])}))
         return Standing()

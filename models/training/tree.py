@@ -19,12 +19,12 @@ class Tree:
     parent: Ids = field(default_factory=list)  # the token before it, whose output predicts it; -1 for the first
     until: Ids = field(default_factory=list)  # one past its last descendant
     segments: list[tuple[int, int, int]] = field(default_factory=list)  # begin, end and parent segment (-1) of unbranched stretches
-    paths: tuple[Ids, ...] = ()  # of each answer: its tokens' places in this tree
+    paths: tuple[Ids, ...] = ()  # of each answer: its tokens' places in this tree, less those it skips
     prompt: int = 0  # tokens of the prompt: the answers' begin behind them
 
 
 def plant(example: Example) -> Tree:
-    """The trie of the example's K >= 1 sequences. Linear in the tokens for a given K; no answer may be empty."""
+    """The trie of the example's K sequences. Linear in the tokens for a given K; an empty answer has an empty path."""
     answers = example.answers
     tree = Tree(paths=tuple([] for _ in answers), prompt=len(example.prompt))
 
@@ -54,6 +54,8 @@ def plant(example: Example) -> Tree:
         tree.until[start:end] = [len(tree.ids)] * len(segment)
 
     grow(example.prompt, range(len(answers)), 0, -1, -1)
+    for path, skipped in zip(tree.paths, example.skip, strict=False):
+        del path[:skipped]
     return tree
 
 

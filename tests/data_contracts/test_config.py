@@ -90,6 +90,14 @@ WRONG: dict[str, tuple[dict[str, Any] | str, list[str]]] = {
         rounds(method="on_policy_judge", sample={"n": 2, "temperature": 0.0}),
         ["sample.temperature"],
     ),
+    "budget of nothing": (rounds(teacher=OPENAI | {"budget": {}}), ["teacher.budget", "give tokens or money"]),
+    "budget without a price": (rounds(teacher=OPENAI | {"budget": {"money": 5.0}}), ["teacher.budget.money", "teacher.price"]),
+    "GPUs in words": (rounds(teacher={"kind": "vllm", "model": "teacher", "gpus": "all"}), ["teacher.gpus", "'all'"]),
+    "vllm teacher missing": (rounds(teacher={"kind": "vllm", "model": "no teacher"}), ["teacher.model", "no teacher"]),
+    "batch likelihood": (
+        rounds(teacher={"kind": "batch", "model": "m"}, judge={"kind": "likelihood"}),
+        ["judge.kind", "local teacher"],
+    ),
     "remote likelihood": (rounds(teacher=OPENAI, judge={"kind": "likelihood"}), ["judge.kind", "local teacher"]),
     "kto alone": (rounds(align={"objective": {"name": "kto"}, "batch_size": 1}), ["align.batch_size", "at least 2"]),
     "key given twice": ("flow: rounds\nname: a\nname: b\n", ["'name'", "twice"]),
@@ -188,3 +196,10 @@ def test_configs_are_checked_before_anything_heavy_is_imported(here: Path) -> No
     told, heavy = done.stdout.splitlines()
     assert "unknown key colour" in told
     assert heavy == "[]"
+
+
+def test_a_journal_that_is_not_there_yet_is_placed_beside_the_config_that_names_it(here: Path) -> None:
+    config = load_config(write(here, rounds(teacher=OPENAI | {"journal": "shared/j.db"})))
+    assert config.teacher.journal == str(here / "shared" / "j.db")  # type: ignore[union-attr]
+    told = load_config(write(here, rounds(teacher=OPENAI)), ["teacher.journal=j.db"])
+    assert told.teacher.journal == str(Path.cwd() / "j.db")  # type: ignore[union-attr]

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from data_contracts.errors import PlumblineError
-from models.benchmark import benchmark_name, load_benchmark, mixeval_prompt, plain_prompt
+from models.benchmark import benchmark_name, load_benchmark
+from models.benchmark_prompts import mixeval_prompt, plain_prompt
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data" / "mixeval"
 HARD = DATA / "2024-06-01" / "mixeval-hard"
@@ -80,7 +81,7 @@ def test_one_split_is_enough_and_content_ignores_the_id(tmp_path: Path) -> None:
         ({"target": [0, 1]}, "target must be"),
         ({"options": ["one"], "target": [0]}, "between 2 and 26"),
         ({"options": "cats"}, "options must be a list"),
-        ({"options": ["cats", ""]}, "options must be a list"),
+        ({"options": ["cats", 3]}, "options must be a list"),
         ({"problem_type": "free-form"}, "problem_type is 'free-form', must be 'multiple-choice'"),
         ({"prompt": " "}, "prompt and benchmark_name"),
         ({"context": 3}, "prompt and benchmark_name"),

@@ -1,13 +1,20 @@
 """The journal: what was asked once is never asked again, and nothing that was paid for is lost."""
 
+import json
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
-from models.journal import Journal, Reply, Request, requests_of
+import pytest
+
+from data_contracts.config_teacher import LocalTeacher, OpenAITeacher, Price
+from data_contracts.errors import PlumblineError
+from models.journal import Journal, Reply, Request, find_journal, requests_of
+from models.teachers.open import journal_path, open_journal
 
 SAMPLING = {"temperature": 0.7, "top_p": 1.0, "max_tokens": 9}
 
@@ -94,3 +101,79 @@ def test_it_is_a_plain_write_ahead_sqlite_file(tmp_path):
         assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         model, request, reply = other.execute("SELECT model, request, reply FROM calls").fetchone()
     assert (model, reply) == ("m", "b") and '"content": "a"' in request
+
+
+def old_file(path, calls=1):
+    """What plumbline 0.1 wrote."""
+    with sqlite3.connect(path) as old:
+        old.execute(
+            "CREATE TABLE calls (key TEXT PRIMARY KEY, model TEXT NOT NULL, request TEXT NOT NULL, reply TEXT NOT NULL, "
+            "finish_reason TEXT NOT NULL, created TEXT NOT NULL) WITHOUT ROWID"
+        )
+        for i in range(calls):
+            request = ask(str(i))
+            row = (request.key, "m", json.dumps(request.content), f"old {i}", "stop", "2026-01-01T00:00:00Z")
+            old.execute("INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?)", row)
+    old.close()
+
+
+def test_an_older_file_is_brought_up_to_date_with_all_it_holds(tmp_path):
+    old_file(tmp_path / "journal.db", calls=3)
+    journal = Journal(tmp_path / "journal.db", "run", Price(input=1.0, output=1.0))
+    found = journal.lookup([ask(str(i)).key for i in range(3)])
+    assert [r.text for r in found.values()] and {r.text for r in found.values()} == {"old 0", "old 1", "old 2"}
+    assert all(r.paid is False and r.cost is None for r in found.values())  # somebody paid, but not this run
+    journal.store([(ask("new"), Reply("x", "stop", 1_000_000, 2_000_000))])
+    assert journal.spent() == (3_000_000, 3.0)
+    assert journal.summary() == [("m", "stop", 4, 1_000_000, 2_000_000, 3.0)]
+
+
+def test_many_processes_may_open_an_older_file_at_once(tmp_path):
+    old_file(tmp_path / "journal.db")
+    with ThreadPoolExecutor(8) as pool:  # connections of their own: to SQLite the same as processes
+        journals = list(pool.map(lambda i: Journal(tmp_path / "journal.db", str(i)), range(8)))
+    for i, journal in enumerate(journals):
+        journal.store([(ask(f"new {i}"), Reply("x", "stop"))])
+    assert [j.count() for j in journals] == [9] * 8
+
+
+def test_a_file_that_is_no_journal_or_a_newer_one_is_refused(tmp_path):
+    (tmp_path / "garbage.db").write_bytes(b"\x00not a database" * 100)
+    with pytest.raises(PlumblineError, match=r"garbage\.db cannot be used \(file is not a database\)"):
+        Journal(tmp_path / "garbage.db")
+    Journal(tmp_path / "newer.db").close()
+    with sqlite3.connect(tmp_path / "newer.db") as newer:
+        newer.execute("PRAGMA user_version = 99")
+    with pytest.raises(PlumblineError, match="made by a newer plumbline"):
+        Journal(tmp_path / "newer.db")
+    with pytest.raises(PlumblineError, match="cannot be used"):
+        Journal(tmp_path / "garbage.db" / "below.db")
+
+
+def test_what_waits_is_forgotten_when_it_is_answered(tmp_path):
+    one, two = Journal(tmp_path / "j.db", "one"), Journal(tmp_path / "j.db", "two")
+    one.want([ask("a"), ask("b")])
+    two.want([ask("c")])
+    assert set(one.wanted()) == {ask(t).key for t in "abc"} and set(one.wanted("one")) == {ask(t).key for t in "ab"}
+    assert one.wanted()[ask("a").key] == ask("a")
+    two.store([(ask("a"), Reply("x", "stop"))])
+    assert set(one.wanted("one")) == {ask("b").key}
+    assert ("m", "waiting", 2, None, None, None) in one.summary()
+
+
+def test_a_run_finds_its_journal_and_keeps_its_name(tmp_path):
+    run, paid = tmp_path / "runs" / "a", OpenAITeacher(kind="openai", base_url="http://x/v1", model="m")
+    run.mkdir(parents=True)
+    assert find_journal(run) == (run / "journal.db", "")
+    first = open_journal(paid, run)
+    assert first.path == tmp_path / "runs" / "journal.db"  # beside the runs: the next one does not pay again
+    assert open_journal(paid, run).payer == first.payer != ""
+    assert find_journal(run)[0].resolve() == first.path and find_journal(run)[1] == first.payer
+    assert str(tmp_path) not in (run / "teacher.json").read_text()
+    other = tmp_path / "runs" / "b"
+    other.mkdir()
+    assert open_journal(paid, other).path == first.path and open_journal(paid, other).payer != first.payer
+    assert journal_path(LocalTeacher(kind="local", model="m"), run) == run / "journal.db"  # a run's own, and free of charge
+    assert journal_path(paid.model_copy(update={"journal": "/x/j.db"}), run) == Path("/x/j.db")
+    (run / "journal.db").touch()  # a run of an earlier version goes on with its own
+    assert journal_path(paid, run) == run / "journal.db"

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from data_contracts.errors import PlumblineError
 from data_contracts.objective_config import CONFIGS
-from models.objectives import PAIRS_SERVE, REGISTRY, build_objective, check
+from models.objectives import REGISTRY, build_objective, check
 from models.objectives.batch import Batch, Need, State
+from models.objectives.serving import PAIRS
 from tests.models.objective_cases import PAIR_NAMES, batch, loss_and_gradient, make, random_pairs
 
 VARIANTS = [(name, {}) for name in PAIR_NAMES] + [
@@ -157,19 +158,19 @@ def test_an_objective_whose_need_is_missing_is_refused_by_name():
         name: ClassVar[str] = "listwise"
         needs: ClassVar[Need] = Need.LIST | Need.SCORES | Need.REFERENCE
 
-    with pytest.raises(PlumblineError, match=r"listwise needs three or more ranked answers .* and a judge's score"):
-        check(Listwise)
+    with pytest.raises(PlumblineError, match=r"listwise needs a ranked list of answers .* and a judge's score"):
+        check(Listwise, PAIRS)
     with pytest.raises(PlumblineError, match="dpo needs a reference model"):
         check(REGISTRY["dpo"], Need.PAIR)
     with pytest.raises(PlumblineError, match=r"dno needs win probabilities .* and the present policy's own samples"):
-        check(make("dno", practical=False), PAIRS_SERVE)
+        check(make("dno", practical=False), PAIRS)
     for need in Need:  # every need has its words
         with pytest.raises(PlumblineError):
             check(type("Any", (), {"name": "any", "needs": need}), Need(0))
 
 
 def test_pairs_alone_serve_these():
-    served = {name for name in REGISTRY if not REGISTRY[name].needs & ~PAIRS_SERVE}
+    served = {name for name in REGISTRY if not REGISTRY[name].needs & ~PAIRS}
     assert served >= {"sft", "dpo", "kto", "bco", "aot", "wpo", "ld_dpo", "simpo", "apo_zero", "alpha_dpo"}
     assert served.isdisjoint({"odpo", "apo_auto", "sppo_soft", "osp", "mrpo", "triple_po", "dove", "lipo", "grpo"})
 

@@ -132,17 +132,6 @@ def test_what_makes_no_sense_is_refused_with_the_reason(name, options, because):
         wrap(make(name) if name in PAIR_NAMES else REGISTRY[name](**default_config(name).parameters()), config(**options))
 
 
-def test_a_reference_for_an_objective_without_one_is_refused():
-    for name in ("simpo", "orpo", "cpo", "sft", "triple_po"):
-        with pytest.raises(PlumblineError, match="uses no reference model"):
-            wrap(make(name), config(), reference_chosen=True)
-    assert wrap(make("dpo"), config(), reference_chosen=True).name == "dpo"
-    mixed = config(mix=[{"objective": {"name": "dpo"}, "weight": 1.0}])
-    assert Need.REFERENCE in wrap(make("simpo"), mixed, reference_chosen=True).needs  # dpo has use for it
-    with pytest.raises(PlumblineError, match="uses no reference model"):
-        wrap(make("simpo"), config(mix=[{"objective": {"name": "sft"}, "weight": 1.0}]), reference_chosen=True)
-
-
 def test_wrappers_config_refuses_what_it_does_not_know():
     for wrong in ({"nll": 1.0}, {"nll_anchor": -1.0}, {"length_desensitising": 1.5}, {"weight_by": "luck"}):
         with pytest.raises(ValidationError):

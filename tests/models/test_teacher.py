@@ -1,13 +1,10 @@
 """Teachers over HTTP (a real little server on loopback) and in the engine: paid once, kept at once, no key anywhere."""
 
-import json
 import logging
 import subprocess
 import sys
 import threading
 import traceback
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -20,53 +17,11 @@ from models.engine import Completion, Sampling, quiet
 from models.journal import Journal, Reply
 from models.teacher import local_teacher
 from models.teachers.server import openai_teacher
+from tests.models.chat_server import echo, refuses, says, serving
 
+ROOT = Path(__file__).resolve().parents[2]
 SECRET = "sk-very-secret-0123456789"
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=33)
-
-
-def says(text, finish_reason="stop", **message):
-    choice = {"index": 0, "message": {"role": "assistant", "content": text} | message, "finish_reason": finish_reason}
-    return 200, {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
-
-
-def refuses(status, message, code=None):
-    return status, {"error": {"message": message, "type": "error", "param": None, "code": code}}
-
-
-def echo(request):
-    return says("re: " + request["messages"][-1]["content"])
-
-
-@contextmanager
-def serving(answer):
-    """A chat completions server: `answer(request) -> (status, JSON body, or text)`; yields (address, requests, headers)."""
-    requests, headers = [], []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            requests.append(request)
-            headers.append((self.path, self.headers["Authorization"]))
-            status, body = answer(request)
-            data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "text/html" if isinstance(body, str) else "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.send_header("retry-after-ms", "1")
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/v1", requests, headers
-    server.shutdown()
-    server.server_close()
-    thread.join()
 
 
 @pytest.fixture
@@ -78,8 +33,8 @@ def journal(tmp_path, monkeypatch):
     opened.close()
 
 
-def teacher_at(address, journal, concurrency=4):
-    server = {"base_url": address, "model": "big/teacher", "api_key_env": "TEACHER_KEY", "concurrency": concurrency}
+def teacher_at(address, journal, concurrency=4, **more):
+    server = {"base_url": address, "model": "big/teacher", "api_key_env": "TEACHER_KEY", "concurrency": concurrency} | more
     return openai_teacher(OpenAITeacher(kind="openai", **server), journal)
 
 
@@ -151,12 +106,12 @@ def test_a_kill_between_replies_loses_none_of_them(journal):
         return echo(request)
 
     code = (
-        "import sys\nfrom pathlib import Path\nsys.path.insert(0, sys.argv[1])\nfrom test_teacher import *\n"
-        "teacher_at(sys.argv[2], Journal(Path(sys.argv[3])), concurrency=1).complete("
+        "import sys\nfrom pathlib import Path\nfrom tests.models.test_teacher import *\n"
+        "teacher_at(sys.argv[1], Journal(Path(sys.argv[2])), concurrency=1).complete("
         "chats(*'012345'), SAMPLING, 0, quiet)\n"
     )
     with serving(answer) as (address, requests, _):
-        child = subprocess.Popen([sys.executable, "-c", code, str(Path(__file__).parent), address, str(journal.path)])
+        child = subprocess.Popen([sys.executable, "-c", code, address, str(journal.path)], cwd=ROOT)
         assert reached.wait(60)
         child.kill()
         child.wait()

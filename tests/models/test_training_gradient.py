@@ -1,21 +1,25 @@
 """The gradient of a batch is that of its mean loss, however the batch is cut into micro batches."""
 
+from functools import cache
+
 import pytest
 import torch
 
 from data_contracts.config_align import AlignConfig
-from models.checkpoint import load_model
-from models.objectives import PAIRS_SERVE, REGISTRY, build_objective
+from models.checkpoint import load_model, load_tokenizer
+from models.objectives import REGISTRY, build_objective
 from models.objectives.batch import Batch, Need, State
-from models.training.data import mismatched, read_pairs
+from models.objectives.serving import takes_lists
+from models.training.given import rows
 from models.training.gradient import WHOLE, Given, accumulate, lengths
+from models.training.inputs import read_inputs
 from models.training.jobs import fresh_accelerator
-from models.training.logps import all_logps, all_tree_logps, completion_logps, tree_logps
-from tests.pairs_dataset import pairs_dataset
+from models.training.logps import all_tree_logps, completion_logps, prompt_embeddings, tree_logps
+from tests.pairs_dataset import full_rows, lists_dataset, pairs_dataset
 
-SERVED = [name for name, objective in REGISTRY.items() if not objective.needs & ~PAIRS_SERVE]
+ON_LISTS = [name for name in REGISTRY if takes_lists(REGISTRY[name].needs)]
 START = State(count=5, mean=0.2, variance=0.4)
-WHOLE_BATCH = [name for name in SERVED if REGISTRY[name].needs & WHOLE]
+WHOLE_BATCH = [name for name in REGISTRY if REGISTRY[name].needs & WHOLE]
 
 
 def objective(name):
@@ -28,15 +32,45 @@ def model(tiny):
 
 
 @pytest.fixture(scope="module")
-def given(tiny, model, tmp_path_factory):
-    """Eight pairs, the reference a little away from the policy so that no gradient vanishes by symmetry."""
-    examples = read_pairs(pairs_dataset(tmp_path_factory.mktemp("data") / "pairs", tiny, 8).folder)
-    others, away = mismatched(examples), torch.Generator().manual_seed(0)
-    _, tokens = all_tree_logps(model, examples, 10**6)
-    masks = [(torch.arange(t.shape[1]) < n[:, None]) for t, n in zip(tokens, lengths(examples), strict=True)]
-    tokens = [(t + 0.3 * torch.randn(t.shape, generator=away) - 0.1) * mask for t, mask in zip(tokens, masks, strict=True)]
-    others_ref = all_logps(model, others, 10**6) + torch.randn(8, 2, generator=away) - 1
-    return Given(examples, torch.stack([t.sum(-1) for t in tokens]), tokens, others, others_ref)
+def datasets(tiny, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    pairs = pairs_dataset(folder / "pairs", tiny, 8, rows=full_rows(tiny, 8))
+    return {"pairs": pairs, "lists": lists_dataset(folder / "lists", tiny, 8)}
+
+
+@pytest.fixture(scope="module")
+def given_for(tiny, model, datasets):
+    """What training is given for an objective, the references a little away from the policy so that no gradient vanishes by
+    symmetry."""
+
+    @cache
+    def made(name):
+        needs, away = objective(name).needs, torch.Generator().manual_seed(0)
+        folder = datasets["lists" if name in ON_LISTS else "pairs"].folder
+        inputs = read_inputs(folder, needs, load_tokenizer(tiny.path))
+
+        def near(examples):
+            _, tokens = all_tree_logps(model, examples, 10**6)
+            masks = [(torch.arange(t.shape[1]) < n[:, None]) for t, n in zip(tokens, lengths(examples), strict=True)]
+            tokens = [(t + 0.3 * torch.randn(t.shape, generator=away) - 0.1) * m for t, m in zip(tokens, masks, strict=True)]
+            return torch.stack([t.sum(-1) for t in tokens]), tokens
+
+        (ref, tokens), (other, old) = near(inputs.examples), near(inputs.examples)
+        numbers = {key: torch.tensor(values, dtype=torch.float32) for key, values in inputs.numbers.items()}
+        if Need.PROMPT_EMBEDDING in needs:
+            numbers["prompt_emb"] = prompt_embeddings(model, inputs.examples, 10**6)
+        by_token = {key: [torch.tensor(rows(v)) for v in values] for key, values in inputs.by_token.items()}
+        by_token |= {"token_ref": tokens} if Need.TOKENS in needs else {}
+        by_token |= {"token_old": old} if Need.OLD_TOKENS in needs else {}
+        aux = {key: (examples, near(examples)[0]) for key, examples in inputs.aux.items()}
+        return Given(inputs.examples, torch.stack([ref, other]), numbers, by_token, aux)
+
+    return made
+
+
+@pytest.fixture
+def given(given_for):
+    return given_for("dpo")
 
 
 def gradient(model, given, name, tokens, indices=range(8), dtype="float32", state=START):
@@ -45,8 +79,9 @@ def gradient(model, given, name, tokens, indices=range(8), dtype="float32", stat
     return losses, logp, figures, torch.cat([p.grad.flatten() for p in model.parameters()])
 
 
-@pytest.mark.parametrize("name", SERVED)
-def test_micro_batches_change_neither_loss_nor_gradient(model, given, name):
+@pytest.mark.parametrize("name", REGISTRY)
+def test_micro_batches_change_neither_loss_nor_gradient(model, given_for, name):
+    given = given_for(name)
     per_pair = max(e.tree_tokens for e in given.examples)
     whole = gradient(model, given, name, 10**6)
     for tokens in (2 * per_pair, per_pair):  # two pairs at a time, one at a time
@@ -54,7 +89,9 @@ def test_micro_batches_change_neither_loss_nor_gradient(model, given, name):
         for a, b in zip(whole[:2], parts[:2], strict=True):
             torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
         assert (whole[3] - parts[3]).norm() < 1e-5 * whole[3].norm()
-        assert parts[2] == pytest.approx(whole[2], abs=1e-4)
+        assert parts[2].keys() == whole[2].keys()
+        if name not in ON_LISTS:  # whose shares are those of a micro batch
+            assert parts[2] == pytest.approx(whole[2], abs=1e-4)
     assert whole[3].abs().max() > 1e-4
 
 
@@ -70,23 +107,26 @@ def test_the_gradient_is_that_of_the_mean_loss_over_the_batch(model, given):
     torch.testing.assert_close(found, torch.cat([p.grad.flatten() for p in model.parameters()]), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", SERVED)
-def test_the_order_of_a_batch_does_not_matter(model, given, name):
+@pytest.mark.parametrize("name", REGISTRY)
+def test_the_order_of_a_batch_does_not_matter(model, given_for, name):
+    given = given_for(name)
     forward, backward = gradient(model, given, name, 10**6), gradient(model, given, name, 10**6, range(7, -1, -1))
     torch.testing.assert_close(forward[0], backward[0].flip(0), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(forward[3], backward[3], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", WHOLE_BATCH)
-def test_two_passes_give_the_gradient_of_the_whole_batch(model, given, name):
+def test_two_passes_give_the_gradient_of_the_whole_batch(model, given_for, name):
     """Against autograd through one forward of the whole batch, which no micro batch sees."""
+    given = given_for(name)
     one = max(e.tree_tokens for e in given.examples)
     losses, logp, _, found = gradient(model, given, name, one)
     model.zero_grad()
     values = tree_logps(model, given.examples)
     width = values.token.shape[-1]
-    token_ref = torch.stack([torch.nn.functional.pad(t, (0, width - t.shape[1])) for t in given.token_ref])
-    fields = {"token_logp": values.token, "token_mask": values.mask, "token_ref": token_ref}
+    fields = {"token_logp": values.token, "token_mask": values.mask} | given.numbers
+    for key, tokens in given.by_token.items():
+        fields[key] = torch.stack([torch.nn.functional.pad(t, (0, width - t.shape[1])) for t in tokens])
     label = torch.tensor([1.0, -1.0]).expand(8, 2)
     expected, _, _ = objective(name)(Batch(values.total, lengths(given.examples), given.ref[None], label, **fields), START)
     expected.mean().backward()
@@ -96,18 +136,20 @@ def test_two_passes_give_the_gradient_of_the_whole_batch(model, given, name):
     assert (found - whole).norm() < 1e-5 * whole.norm()
 
 
-def test_an_objective_on_the_whole_batch_cut_into_pieces_would_be_another(model, given):
+def test_an_objective_on_the_whole_batch_cut_into_pieces_would_be_another(model, given_for):
     """Negative control: what micro batches by themselves would give."""
     differ = {}
     for name in WHOLE_BATCH:
+        given = given_for(name)
         whole = gradient(model, given, name, 10**6)[3]
         halves = torch.stack([gradient(model, given, name, 10**6, part)[3] for part in ([0, 1, 2, 3], [4, 5, 6, 7])]).mean(0)
         differ[name] = ((whole - halves).norm() / whole.norm()).item()
     assert sum(d > 1e-2 for d in differ.values()) >= 2, differ
 
 
-def test_a_state_moves_on_once_a_batch_however_it_is_cut(model, given):
-    stateful = next(name for name in SERVED if Need.STATE in REGISTRY[name].needs)
+@pytest.mark.parametrize("stateful", [name for name in REGISTRY if Need.STATE in REGISTRY[name].needs])
+def test_a_state_moves_on_once_a_batch_however_it_is_cut(model, given_for, stateful):
+    given = given_for(stateful)
     per_pair = max(e.tree_tokens for e in given.examples)
     after = [
         accumulate(model, given, list(range(8)), objective(stateful), START, tokens, fresh_accelerator("float32"))[3]
@@ -120,10 +162,12 @@ def test_a_state_moves_on_once_a_batch_however_it_is_cut(model, given):
 
 
 @pytest.mark.parametrize("size", [2, 3, 5])
-def test_kto_takes_odd_batches_and_estimates_its_divergence_from_that_batch(model, given, size):
+def test_kto_takes_odd_batches_and_estimates_its_divergence_from_that_batch(model, given_for, size):
+    given = given_for("kto")
+    others, others_ref = given.aux["mismatch"]
     *_, figures, _ = gradient(model, given, "kto", 10**6, range(size))
     with torch.no_grad():
-        expected = (completion_logps(model, given.others[:size]) - given.others_ref[:size]).mean().clamp(min=0)
+        expected = (completion_logps(model, others[:size]) - others_ref[:size]).mean().clamp(min=0)
     assert figures["kl"] == pytest.approx(expected.item(), abs=1e-4) and figures["kl"] > 0
 
 

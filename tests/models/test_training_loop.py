@@ -27,9 +27,11 @@ def config(name="apo_zero", **settings):
     return AlignConfig.model_validate({"objective": {"name": name}} | settings)
 
 
-def run(pairs, out, policy, reference=None, seed=0, progress=lambda done, total: None, **settings):
+def run(pairs, out, policy, reference=None, seed=0, progress=lambda done, total: None, second=None, **settings):
     out.mkdir(exist_ok=True)
-    models = {"policy": policy, "reference": reference or policy}
+    models = {"policy": policy, "reference": reference or policy} | ({"second_reference": second} if second else {})
+    if "reference_kind" in settings:
+        settings["reference"] = settings.pop("reference_kind")
     job = {name: {"path": str(m.path), "hash": m.hash} for name, m in models.items()}
     job |= {"pairs": str(pairs.folder), "config": config(**settings).model_dump(mode="json"), "seed": seed}
     job |= {"out": str(out), "resume": str(out / "resume")}
@@ -138,10 +140,10 @@ def test_a_policy_equal_to_its_reference_must_start_without_margin():
 
 def test_stale_reference_numbers_are_caught_at_the_first_step(pairs, tiny, tmp_path, monkeypatch):
     """The same checkpoint, but a cache that lies: training must not start."""
-    import models.training.jobs as jobs
+    from models.training import given
 
-    honest = jobs.all_tree_logps
-    monkeypatch.setattr(jobs, "all_tree_logps", lambda *a: (honest(*a)[0] + 0.05, None))
+    honest = given.all_tree_logps
+    monkeypatch.setattr(given, "all_tree_logps", lambda *a: (honest(*a)[0] + 0.05, None))
     with pytest.raises(PlumblineError, match="before the first step"):
         run(pairs, tmp_path / "out", tiny)
 

@@ -26,7 +26,8 @@ CONFIG = {
     "method": "clair",
     "align": {"objective": {"name": "apo_zero", "beta": 0.5}},
 }
-CONTRAST = {"token_jaccard": 0.67, "character_edits": 3.2, "length_ratio": 1.02, "chosen_longer": 0.4, "near_identical": 0.01}
+CONTRAST = {"token_jaccard": 0.67, "character_edits": 3.2, "character_similarity": 0.9, "shared_prefix": 0.4}
+CONTRAST |= {"length_ratio": 1.02, "chosen_longer": 0.4, "near_identical": 0.01}
 
 
 def make_run(run: Path, rounds: int = 2, until: str = "promote") -> Path:

@@ -10,7 +10,8 @@ from data_contracts.config_evaluate import EvaluateConfig
 from models.checkpoint import load_model, load_tokenizer
 from models.embedded.world import check, parse_task
 from models.engine import Completion
-from tasks.evaluate import evaluate, metric_name
+from tasks.evaluate import evaluate
+from tasks.score import metric_name
 
 EMBEDDED = Path(__file__).parents[2] / "models" / "embedded" / "data" / "mixeval" / "embedded-1"
 

@@ -91,9 +91,6 @@ def test_facts_account_for_every_reply(tmp_path, samples, tiny, tokenizer):
     facts = revise(tmp_path / "revise", samples, CONFIG, reviser([]), tiny, 0, quiet).facts
     assert (facts["samples"], facts["parsed"], facts["changed"], facts["unchanged"]) == (6, 4, 3, 1)
     assert facts["failures"] == {"missing_identifier": 1, "cut": 1}
-    # five -> four: f-i-v-e to f-o-u-r keeps only the f, 3 edits; "" -> four: 4 edits; x -> y: 1 edit
-    assert facts["levenshtein"] == pytest.approx((3 + 4 + 1) / 3)
-    assert 0 < facts["token_jaccard"] < 1
 
 
 def test_a_finished_dataset_asks_nobody_and_another_teacher_is_refused(tmp_path, samples, tiny, tokenizer):

@@ -155,3 +155,7 @@ def test_limits_tell_what_the_template_writes() -> None:
     assert limits_of(tokenizer, 100).bos_per_prompt == 0
     tokenizer.chat_template = "{{ bos_token }}" + tokenizer.chat_template
     assert limits_of(tokenizer, 100).bos_per_prompt == 1
+    begun, head, loop = tokenizer.chat_template, "{{ bos_token }}", "{%- for message in messages -%}"
+    assert loop in begun
+    tokenizer.chat_template = begun.removeprefix(head).replace(loop, loop + head)  # as Llama 2 does: nothing to count on
+    assert (limits_of(tokenizer, 100).bos_token_id, limits_of(tokenizer, 100).bos_per_prompt) == (None, 0)

@@ -1,21 +1,14 @@
-"""Reading an answer by rule: what did it claim, and is that right? No model judges here, and nothing is ever guessed.
+"""`strict-1` and `rule-1`: the first rules. They are never changed, so that scores of old runs can be compared with new ones.
 
-An answer that no rule can read is unparsed (`value` None) and scores 0; MixEval's own parsers draw an option at random instead.
-Rule scores run several points below model-judged ones, so they must not be compared with a leaderboard (design, decision 10).
+`rule-1` takes an answer that merely repeats the question's words for right where a target is among them; `rule-2` does not.
 """
 
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from models.benchmark import LETTERS, Question
-
-
-@dataclass(frozen=True)
-class Parsed:
-    value: str | None  # what the answer was read as; None: unparsed
-    score: float  # 1.0 right, 0.0 wrong or unparsed
+from models.parsers.parsed import Parsed, choice
 
 
 def strict(question: Question, response: str) -> Parsed:
@@ -29,7 +22,7 @@ def strict(question: Question, response: str) -> Parsed:
         right = answer in question.target
         return Parsed(answer if right or _is_sentence(answer) else None, float(right))
     named = _named(question.options, answer) if _is_sentence(answer) else []
-    return _choice(question, named[0] if len(named) == 1 else None)
+    return choice(question, named[0] if len(named) == 1 else None)
 
 
 def rule(question: Question, response: str) -> Parsed:
@@ -41,18 +34,11 @@ def rule(question: Question, response: str) -> Parsed:
     a number, the claim's own number must equal it.
     """
     if question.split == "multiple-choice":
-        return _choice(question, _chosen(question.options, response))
+        return choice(question, _chosen(question.options, response))
     claim = _claim(response)
     if not re.search(r"\w", claim):
         return Parsed(None, 0.0)
     return Parsed(claim[:200], float(any(_holds(claim, target) for target in question.target)))
-
-
-PARSERS: dict[str, Callable[[Question, str], Parsed]] = {"strict-1": strict, "rule-1": rule}
-
-
-def _choice(question: Question, index: int | None) -> Parsed:
-    return Parsed(None, 0.0) if index is None else Parsed(question.options[index], float(index == question.right))
 
 
 def _is_sentence(text: str) -> bool:

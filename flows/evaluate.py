@@ -1,0 +1,113 @@
+"""Measure one checkpoint outside a run: response files as MixEval lays them out, on an engine of its own."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data_contracts.config import EngineConfig, RoundsConfig
+from data_contracts.config_evaluate import EvaluateConfig
+from data_contracts.errors import PlumblineError
+from data_contracts.load_config import load_config
+from data_contracts.store import digest
+from flows.display import quiet_libraries, working
+from models.answers import answer, encode
+from models.checkpoint import Checkpoint, load_tokenizer, open_checkpoint, positions
+from models.engine import Progress, quiet
+from models.parsers import asks_teacher
+from models.responses import Responses, read_responses, response_folder, write_responses
+from tasks.evaluate import prepare
+
+if TYPE_CHECKING:
+    from models.engine import Engine
+    from models.teacher import Teacher
+
+_ROOM = 4096  # tokens the engine takes at least, where the model does: a judge's prompt is longer than the question
+
+
+def answer_benchmark(model: str, config: EvaluateConfig, root: Path, name: str | None, watched: bool) -> tuple[Path, Responses]:
+    """The folder of `model`'s response files below `root`, and what they hold. Finished ones are read, and no engine starts.
+
+    Raises PlumblineError if the folder holds the answers of other weights, or to other questions or prompts.
+    """
+    asked, policy = prepare(config), open_checkpoint(model)
+    folder = response_folder(root, name or Path(model).resolve().name, asked.name)
+    key = digest([policy.hash, {k: v for k, v in asked.slice.items() if k != "parser"}])
+    note = folder / "evaluation.json"
+    if note.exists():
+        if json.loads(note.read_text(encoding="utf-8"))["key"] != key:
+            raise PlumblineError(f"{folder} holds answers of other weights, or asked otherwise: choose another --name or --out")
+        return folder, read_responses(folder)
+    prompts = [asked.prompt(question) for question in asked.questions]
+    chat = config.prompts != "mixeval-base"
+    longest = max(map(len, encode(load_tokenizer(policy.path, chat), prompts, chat)))
+    length = min(positions(policy.path) or longest + config.max_tokens, max(longest + config.max_tokens, _ROOM))
+    with _engine(policy, EngineConfig(max_model_len=length), folder / "evaluate.log", watched) as get:
+        engine = get()
+        with watch("answers", watched) as progress:
+            given = answer(engine, policy, prompts, config.max_tokens, chat, root.parent / ".answers", progress)
+    texts = tuple(completion.text for completion in given.completions)
+    found = Responses(folder.parent.parent.name, asked.name, asked.questions, tuple(prompts), texts)
+    write_responses(folder, found)
+    how = config.model_dump(include={"prompts", "max_tokens"})
+    made = {"key": key, "policy": policy.hash, "benchmark": asked.name, **how}
+    note.write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
+    return folder, found
+
+
+@contextmanager
+def open_reader(parser: str, config: Path | None, folder: Path, watched: bool) -> Iterator["Teacher | None"]:
+    """Who reads the answers: nobody for a rule, else the teacher of a run's configuration, with its journal in `folder`.
+
+    A local teacher's engine starts with it and ends with it.
+
+    Raises PlumblineError for a model parser without a configuration.
+    """
+    if not asks_teacher(parser):
+        yield None
+        return
+    if config is None:
+        raise PlumblineError(f"the parser {parser} has a model read the answers: give --teacher a run's configuration")
+    run = load_config(config)
+    if not isinstance(run, RoundsConfig):
+        raise PlumblineError(f"{config} names no teacher: give the configuration of rounds")
+    from models.teachers.open import open_journal, open_teacher
+
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = open_checkpoint(run.teacher.model) if run.teacher.kind in ("local", "vllm") else None
+    journal = open_journal(run.teacher, folder)
+    with _engine(checkpoint, run.engine, folder / "evaluate.log", watched) as get:
+        teacher = open_teacher(run.teacher, folder, journal, checkpoint, get)
+        try:
+            yield teacher
+        finally:
+            teacher.close()
+            journal.close()
+
+
+@contextmanager
+def _engine(checkpoint: Checkpoint | None, config: EngineConfig, log: Path, watched: bool) -> Iterator[Callable[[], "Engine"]]:
+    """A function that gives the engine, started when first called; what it prints goes to `log`."""
+    started: list[Engine] = []
+
+    def engine() -> "Engine":
+        if not started:
+            from models.engine import Engine
+
+            assert checkpoint is not None
+            with watch("starting engine", watched):
+                started.append(Engine(checkpoint, config))
+        return started[0]
+
+    with quiet_libraries(log):
+        try:
+            yield engine
+        finally:
+            for one in started:
+                one.close()
+
+
+def watch(label: str, watched: bool) -> AbstractContextManager[Progress]:
+    """Where the output is for programs, nothing else may be printed."""
+    return working(label) if watched else nullcontext(quiet)

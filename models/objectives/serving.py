@@ -1,0 +1,184 @@
+"""What data can serve which objective: read from a configuration before anything runs, from a dataset's columns before training.
+
+No torch here: a configuration is refused before anything heavy is loaded.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from data_contracts.config import HumanPairsConfig, RoundsConfig
+from data_contracts.config_align import AlignConfig
+from data_contracts.errors import PlumblineError
+from models.objectives import check
+from models.objectives.batch import Need, Objective
+from models.objectives.wrappers import configured
+
+# what the trainer computes from token ids alone
+TRAINER = Need.REFERENCE | Need.TOKENS | Need.OVERLAP | Need.PROMPT_EMBEDDING | Need.WHOLE_BATCH | Need.STATE
+PAIRS = TRAINER | Need.PAIR | Need.LABELS | Need.MISMATCH | Need.SHARED_PREFIX | Need.DEGRADATIONS
+LISTS = TRAINER | Need.LIST | Need.SCORES | Need.OLD_TOKENS | Need.STEPS
+
+PAIR_COLUMNS = {
+    "chosen_score": Need.SCORES,
+    "rejected_score": Need.SCORES,
+    "win_probability": Need.CONFIDENCE | Need.WIN_PROBABILITIES,
+    "uncertainty": Need.UNCERTAINTY,
+    "weight": Need.WEIGHT,
+    "gold_ids": Need.GOLD,
+    "base_ids": Need.BASE,
+    "reasoning": Need.RATIONALE,
+    "reprompt_ids": Need.REPROMPT,
+    "rejected_prompt_ids": Need.TWO_PROMPTS,
+}
+LIST_COLUMNS = {"scores": Need.SCORES, "wins": Need.WIN_PROBABILITIES}
+
+
+def takes_lists(needs: Need) -> bool:
+    """Whether an objective is trained on lists of a prompt's answers instead of pairs."""
+    return bool(needs & (Need.LIST | Need.OLD_TOKENS))
+
+
+def config_serves(config: RoundsConfig | HumanPairsConfig, lists: bool) -> Need:
+    """What the run's own stages can give an objective on pairs, or on lists."""
+    served = Need.REFERENCES if config.align.second_reference else Need(0)
+    if isinstance(config, HumanPairsConfig):
+        return served | (TRAINER if lists else PAIRS | _file_serves(Path(config.pairs.file)))
+    if config.method.own == "several":
+        served |= Need.ON_POLICY
+    if lists:
+        return served | LISTS | Need.WIN_PROBABILITIES
+    served |= PAIRS | Need.GOLD | Need.BASE | Need.REPROMPT | Need.CONFIDENCE | Need.WIN_PROBABILITIES | Need.UNCERTAINTY
+    if config.method.revised:
+        served |= Need.RATIONALE
+    if config.judge.kind == "likelihood":
+        served |= Need.SCORES | Need.TWO_PROMPTS
+    return served
+
+
+def data_serves(folder: Path, kind: str, policy: str) -> tuple[Need, dict[Need, str]]:
+    """What the dataset in `folder` can give an objective that trains the checkpoint with the hash `policy`, and of what it holds
+    in some rows only how many lack it."""
+    table = pq.read_table(folder / "data.parquet")
+    columns = LIST_COLUMNS if kind == "lists" else PAIR_COLUMNS
+    served, partial = (LISTS & ~Need.SCORES if kind == "lists" else PAIRS), dict[Need, str]()
+    lacking: dict[Need, int] = {}
+    for name, needs in columns.items():
+        values = table[name].to_pylist() if name in table.column_names else [None] * table.num_rows
+        missing = sum(value is None or value == "" or value == [] for value in values)
+        for need in needs:
+            lacking[need] = max(lacking.get(need, 0), missing)
+    for need, missing in lacking.items():
+        if not missing:
+            served |= need
+        elif missing < table.num_rows:
+            partial[need] = f"{missing} of {table.num_rows} {kind} lack it"
+    if table.num_rows and all(table["on_policy"].to_pylist()) and set(table["policy"].to_pylist()) == {policy}:
+        served |= Need.ON_POLICY
+    return served, partial
+
+
+def refuse_config(config: RoundsConfig | HumanPairsConfig) -> None:
+    """Raises PlumblineError for an objective, or what is put round it, that the run cannot serve or that makes no sense."""
+    objective = configured(config.align.objective, config.align.wrappers)
+    lists = takes_lists(objective.needs)
+    if lists and isinstance(config, HumanPairsConfig):
+        raise PlumblineError(
+            f"objective {objective.name} is trained on lists of a prompt's answers, and a preference file holds pairs: "
+            "use flow rounds, or another objective"
+        )
+    check(objective, config_serves(config, lists))
+    refuse_training(objective, config.align)
+    if isinstance(config, HumanPairsConfig):
+        for key, asked in (("momentum", config.align.momentum > 0), ("reference extrapolated", _extrapolates(config.align))):
+            if asked:
+                raise PlumblineError(f"{key} continues the way from one round's model to the next, and flow human_pairs has none")
+        return
+    needs = objective.needs
+    if config.align.curriculum and config.align.curriculum.by == "margin" and config.judge.kind != "likelihood":
+        raise PlumblineError("curriculum.by margin needs judge.kind likelihood, which scores; use reference_gap")
+    if objective.name.startswith("pairwise_rl") and config.sample.n < 3:
+        raise PlumblineError("objective pairwise_rl takes one of a prompt's answers as the anchor: set sample.n to 3 or more")
+    if objective.name.startswith("pairwise_rl") and config.align.reference != "previous":
+        raise PlumblineError(
+            "objective pairwise_rl compares with an answer of the reference model, and the policy's own are the reference's "
+            "only with align.reference previous"
+        )
+    if Need.ON_POLICY in needs and config.sample.temperature != 1.0 and Need.OLD_TOKENS in needs:
+        raise PlumblineError(
+            f"objective {objective.name} follows the policy's gradient on its own samples, which sample.temperature "
+            f"{config.sample.temperature} draws from another distribution: set it to 1.0"
+        )
+
+
+def refuse_data(folder: Path, kind: str, policy: str, objective: Objective, second_reference: bool) -> None:
+    """Raises PlumblineError if the dataset in `folder` lacks something that the objective needs, before a model is loaded."""
+    if (kind == "lists") != takes_lists(objective.needs):
+        raise PlumblineError(
+            f"objective {objective.name} is not trained on {kind}, which {folder} holds: choose another objective"
+        )
+    served, partial = data_serves(folder, kind, policy)
+    check(objective, served | (Need.REFERENCES if second_reference else Need(0)), partial)
+
+
+def refuse_training(objective: Objective, config: AlignConfig) -> None:
+    """Raises PlumblineError, with the reason, for references, momentum and curricula that make no sense together."""
+    for asked, reason in _nonsense(objective, config):
+        if asked:
+            raise PlumblineError(reason)
+
+
+def _nonsense(objective: Objective, config: AlignConfig) -> Iterator[tuple[bool, str]]:
+    name, uses_reference = objective.name, Need.REFERENCE in objective.needs
+    chosen = config.reference != "previous"
+    yield (
+        chosen and not uses_reference,
+        f"objective {name} uses no reference model, so align.reference {config.reference} has no effect: leave it out",
+    )
+    yield (
+        config.second_reference is not None and Need.REFERENCES not in objective.needs,
+        f"objective {name} looks at one reference model: leave align.second_reference out, or choose mrpo",
+    )
+    moves = config.reference == "ema" or (config.curriculum is not None and uses_reference)
+    yield (
+        moves and config.lora is not None,
+        "a reference that follows the policy needs all its weights, and align.lora trains factors of a few: leave one out",
+    )
+    yield (
+        moves and Need.REFERENCES in objective.needs,
+        f"objective {name} measures against fixed references, and this one would move: leave reference ema and curriculum out",
+    )
+    yield (
+        config.curriculum is not None and config.reference == "ema",
+        "align.curriculum and reference ema both move the reference: use one of them",
+    )
+    yield (
+        config.curriculum is not None and takes_lists(objective.needs),
+        f"align.curriculum orders pairs, and objective {name} is trained on lists: leave it out",
+    )
+    yield (
+        config.curriculum is not None and config.curriculum.by == "reference_gap" and not uses_reference,
+        f"objective {name} uses no reference model to order pairs by: set curriculum.by to margin",
+    )
+    yield (
+        config.momentum > 0 and _extrapolates(config),
+        "with momentum each round starts from the extrapolated model already: use reference previous with it",
+    )
+
+
+def _extrapolates(config: AlignConfig) -> bool:
+    return config.reference == "extrapolated"
+
+
+def _file_serves(path: Path) -> Need:
+    """What the first readable line of a preference file promises."""
+    from models.transcripts import EXTRAS, first_object
+
+    keys, served = set(first_object(path)), Need(0)
+    for key, column in EXTRAS.items():
+        if key in keys and column in PAIR_COLUMNS:
+            served |= PAIR_COLUMNS[column]
+    if {"chosen_score", "rejected_score"} - keys:
+        served &= ~Need.SCORES
+    return served

@@ -1,0 +1,179 @@
+"""A pairs or lists dataset as an objective wants it: token ids, and of what else is known about an example just what it needs.
+
+Nothing is re-tokenised but text that has no ids of its own yet: degraded answers and rationales. torch is not imported.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import nan
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+
+from data_contracts.errors import PlumblineError
+from models.chat import Message, encode_answer, encode_prompt
+from models.objectives.batch import Need
+from models.objectives.degradations import degrade
+from models.objectives.steps import step_similarity
+from models.training.data import Example, Ids, mismatched, two_prompts
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+DEGREES = (0.25, 0.5, 0.75)  # shares of an answer's content words that its degradations lack
+ABSENT: Ids = []  # an answer that is not there, in lists of unequal length
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Every list has one entry an example."""
+
+    examples: list[Example]
+    numbers: dict[str, list[Any]] = field(default_factory=dict)  # by field of `Batch`: a number, [K] or [K][K], NaN for unknown
+    by_token: dict[str, list[list[list[float]]]] = field(default_factory=dict)  # by field of `Batch`: [K][T]
+    aux: dict[str, list[Example]] = field(default_factory=dict)  # by key of `Batch.aux`
+    gaps: list[float] = field(default_factory=list)  # the judge's score of the chosen answer minus the rejected one's, or NaN
+
+
+def kind_of(folder: Path) -> str:
+    """ "pairs" or "lists"."""
+    return str(json.loads((folder / "manifest.json").read_text())["kind"])
+
+
+def read_inputs(folder: Path, needs: Need, tokenizer: "PreTrainedTokenizerFast | None" = None) -> Inputs:
+    """The dataset in `folder`. `tokenizer` encodes what has no ids yet; who only wants to check the data may leave it out.
+
+    Raises PlumblineError for an empty dataset, an empty prompt or answer, and answers that leave too few to compare.
+    """
+    rows: Rows = pq.read_table(folder / "data.parquet").to_pylist()
+    if not rows:
+        raise PlumblineError(f"{folder} holds no pairs, so there is nothing to train on or to rank")
+    return _lists(folder, rows, needs, tokenizer) if kind_of(folder) == "lists" else _pairs(folder, rows, needs, tokenizer)
+
+
+def _pairs(folder: Path, rows: Rows, needs: Need, tokenizer: "PreTrainedTokenizerFast | None") -> Inputs:
+    _refuse_empty(folder, rows, "pair", "pair_id", ("prompt_ids", "chosen_ids", "rejected_ids"))
+    examples = [Example(r["pair_id"], r["prompt_ids"], (r["chosen_ids"], r["rejected_ids"])) for r in rows]
+    if Need.TWO_PROMPTS in needs:
+        examples = [_across(e, r["rejected_prompt_ids"]) for e, r in zip(examples, rows, strict=True)]
+    numbers: dict[str, list[Any]] = {}
+    if Need.SCORES in needs:
+        numbers["score"] = [[_or_nan(r["chosen_score"]), _or_nan(r["rejected_score"])] for r in rows]
+    won = [_or_nan(r.get("win_probability")) for r in rows]
+    if Need.WIN_PROBABILITIES in needs:
+        numbers["win_prob"] = [[[0.5, p], [1 - p, 0.5]] for p in won]
+    if Need.CONFIDENCE in needs:
+        numbers["confidence"] = won
+    for need, name in ((Need.UNCERTAINTY, "uncertainty"), (Need.WEIGHT, "weight")):
+        if need in needs:
+            numbers[name] = [_or_nan(r[name]) for r in rows]
+    aux = {
+        name: [Example(e.id, e.prompt, (r[f"{name}_ids"],)) for e, r in zip(examples, rows, strict=True)]
+        for need, name in ((Need.GOLD, "gold"), (Need.BASE, "base"))
+        if need in needs
+    }
+    if Need.REPROMPT in needs:
+        aux["reprompt"] = [Example(e.id, r["reprompt_ids"], e.answers) for e, r in zip(examples, rows, strict=True)]
+    if Need.MISMATCH in needs:
+        aux["mismatch"] = mismatched(examples)
+    if tokenizer is not None and Need.RATIONALE in needs:
+        aux["rationale"] = [_rationale(e.id, r, tokenizer) for e, r in zip(examples, rows, strict=True)]
+    if tokenizer is not None and Need.DEGRADATIONS in needs:
+        examples = [_degraded(e, r["chosen"], i, tokenizer) for i, (e, r) in enumerate(zip(examples, rows, strict=True))]
+    return Inputs(examples, numbers, {}, aux, [_or_nan(r.get("margin")) for r in rows])
+
+
+def _lists(folder: Path, rows: Rows, needs: Need, tokenizer: "PreTrainedTokenizerFast | None") -> Inputs:
+    _refuse_empty(folder, rows, "list", "list_id", ("prompt_ids",))
+    few = [r["list_id"] for r in rows if sum(map(bool, r["answer_ids"])) < 2 or not all(r["answer_ids"])]
+    if few:
+        raise PlumblineError(f"list {few[0]!r} in {folder} has an empty answer or fewer than two: validate the lists first")
+    size = max(len(r["answer_ids"]) for r in rows)
+    examples = [Example(r["list_id"], r["prompt_ids"], tuple(_padded(r["answer_ids"], size, ABSENT))) for r in rows]
+    numbers: dict[str, list[Any]] = {}
+    if Need.SCORES in needs or any(r["scores"] is not None for r in rows):  # without scores a list's order is its ranking
+        numbers["score"] = [_padded(map(_or_nan, r["scores"] or []), size, nan) for r in rows]
+    if Need.WIN_PROBABILITIES in needs:
+        numbers["win_prob"] = [_square(r["wins"], size) for r in rows]
+    by_token: dict[str, list[list[list[float]]]] = {}
+    if tokenizer is not None and Need.STEPS in needs:
+        steps = [_steps(e, tokenizer) for e in examples]
+        by_token = {"step_id": [ids for ids, _ in steps], "step_weight": [weights for _, weights in steps]}
+    return Inputs(examples, numbers, by_token)
+
+
+def _refuse_empty(folder: Path, rows: Rows, what: str, key: str, columns: Sequence[str]) -> None:
+    for row in rows:
+        for column in columns:
+            if not row[column]:
+                name = column.removesuffix("_ids")
+                raise PlumblineError(f"{what} {row[key]!r} in {folder} has no {name} tokens: validate the {what}s first")
+
+
+def _or_nan(value: float | None) -> float:
+    return nan if value is None else float(value)
+
+
+def _padded(values: Any, size: int, filling: Any) -> list[Any]:
+    given = list(values)
+    return given + [filling] * (size - len(given))
+
+
+def _square(wins: list[list[float | None]] | None, size: int) -> list[list[float]]:
+    return _padded([_padded(map(_or_nan, row), size, nan) for row in wins or []], size, [nan] * size)
+
+
+def _across(example: Example, rejected_prompt: Ids) -> Example:
+    chosen, rejected = example.answers
+    return two_prompts(example.id, (example.prompt, rejected_prompt), (chosen, rejected))
+
+
+def _rationale(name: str, row: dict[str, Any], tokenizer: "PreTrainedTokenizerFast") -> Example:
+    from models.prompts import render, render_task
+
+    text = render("rationale-1", task=render_task(row["prompt"]), answer_a=row["chosen"], answer_b=row["rejected"])
+    prompt = encode_prompt(tokenizer, [Message(role="user", content=text)])
+    return Example(name, prompt, (encode_answer(tokenizer, row["reasoning"]),))
+
+
+def _degraded(example: Example, chosen: str, seed: int, tokenizer: "PreTrainedTokenizerFast") -> Example:
+    """With the chosen answer's degradations behind the pair; one that leaves nothing, or no less than before it, is absent."""
+    worse, before = [], chosen.strip()
+    for text in degrade(chosen, DEGREES, seed):
+        worse.append(encode_answer(tokenizer, text) if text and text != before else ABSENT)
+        before = text or before
+    return Example(example.id, example.prompt, (*example.answers, *worse))
+
+
+def _steps(example: Example, tokenizer: "PreTrainedTokenizerFast") -> tuple[list[list[float]], list[list[float]]]:
+    """Of each answer, the step of each token and that step's weight; a step ends with the line break that a token holds."""
+    ids = [step_ids([tokenizer.decode([t], skip_special_tokens=True) for t in answer]) for answer in example.answers]
+    texts = [_texts(answer, places, tokenizer) for answer, places in zip(example.answers, ids, strict=True)]
+    weights = []
+    for own, places in zip(texts, ids, strict=True):
+        of_step = step_similarity(own, texts[0]) if own else []
+        weights.append([of_step[place] for place in places])
+    return [[float(place) for place in places] for places in ids], weights
+
+
+def step_ids(pieces: Sequence[str]) -> list[int]:
+    """The step of each token, from 0: a new step begins behind a token with a line break, unless only white space follows.
+
+    Blank lines belong to the step before them, and so does what closes an answer.
+    """
+    steps: list[int] = []
+    step, ended = 0, False
+    for piece in pieces:
+        if ended and piece.strip() and steps:
+            step, ended = step + 1, False
+        steps.append(step)
+        ended = ended or "\n" in piece
+    return steps
+
+
+def _texts(answer: Ids, places: Sequence[int], tokenizer: "PreTrainedTokenizerFast") -> list[str]:
+    count = max(places, default=-1) + 1
+    return [tokenizer.decode([t for t, p in zip(answer, places, strict=True) if p == k]) for k in range(count)]

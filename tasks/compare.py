@@ -1,0 +1,196 @@
+"""Two rounds, or two runs, beside each other: what changed in configuration, data, scores and answers, and what is significant.
+
+Scores are compared question by question on the questions that both answered (models.statistics.paired_gain), never by looking
+whether two intervals overlap.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_contracts.errors import PlumblineError
+from data_contracts.flatten import flatten
+from data_contracts.store import Rows, open_dataset
+from models.statistics import mean_interval, paired_gain
+from tasks.lineage import champions, round_number
+from tasks.score import metric_name
+from tasks.summary import manifest, read_config
+
+EXAMPLES = 4  # answers shown of each kind
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two: a round of a run, or a whole run on human pairs (`round` is None)."""
+
+    label: str
+    folder: Path
+    round: int | None
+    config: dict[str, Any]
+
+    @property
+    def data(self) -> Path:
+        """Where the datasets of the round lie."""
+        return self.folder if self.round is None else self.folder / f"round-{self.round}"
+
+
+def open_side(text: str) -> Side:
+    """`FOLDER` (its champion's round) or `FOLDER#round-k`.
+
+    Raises PlumblineError if the folder holds no run, or the round has not been evaluated.
+    """
+    name, _, place = text.partition("#")
+    folder = Path(name)
+    config = read_config(folder)
+    if config["flow"] == "human_pairs":
+        if place:
+            raise PlumblineError(f"{text}: a run on human pairs has no rounds: name its folder alone")
+        side, needed = Side(name, folder, None, config), "rank_after"
+    else:
+        number = round_number(place) if place else champions(folder)[-1]
+        side, needed = Side(f"{name}#round-{number}", folder, number, config), "evaluate"
+    if manifest(side.data / needed) is None:
+        raise PlumblineError(f"{side.label} has no finished {needed}: let the run go on, or name another round")
+    return side
+
+
+def compare(a: Side, b: Side) -> dict[str, Any]:
+    """Everything that differs, as plain values: `config`, `data`, `scores`, `win_rates`, `answers` and `notes`.
+
+    Each score holds A's and B's mean over the shared questions, the gain of B over A with its 95 % interval clustered by
+    distinct question, and whether that interval excludes 0.
+    Raises PlumblineError if one is a run on human pairs and the other is not.
+    """
+    if (a.round is None) != (b.round is None):
+        raise PlumblineError(
+            f"{a.label} and {b.label} are of different flows, so they share no measurement: compare like with like"
+        )
+    found: dict[str, Any] = {"a": _name(a), "b": _name(b), "config": _config(a, b), "data": _data(a, b), "notes": []}
+    if a.round is None:
+        return found | {"scores": _rankings(a, b, found["notes"]), "win_rates": [], "answers": None}
+    scores, answers = _answers(a, b, found["notes"])
+    return found | {"scores": scores, "win_rates": _win_rates(a, b), "answers": answers}
+
+
+def _name(side: Side) -> dict[str, Any]:
+    last = manifest(side.data / ("rank_after" if side.round is None else "evaluate"))
+    assert last is not None
+    return {"label": side.label, "round": side.round, "model": last["models"]["policy"]}
+
+
+def _config(a: Side, b: Side) -> list[dict[str, Any]]:
+    old, new = flatten(a.config), flatten(b.config)
+    keys = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
+    return [{"key": k, "a": old.get(k), "b": new.get(k)} for k in keys]
+
+
+def _data(a: Side, b: Side) -> list[dict[str, Any]]:
+    old, new = _measured(a), _measured(b)
+    return [{"what": k, "a": old.get(k), "b": new.get(k)} for k in [*old, *(k for k in new if k not in old)]]
+
+
+def _measured(side: Side) -> dict[str, Any]:
+    """Counts, contrastiveness and training of a round, as its manifests tell them."""
+    found: dict[str, Any] = {}
+    for label, stage in (("prompts", "prompts"), ("samples", "sample"), ("pairs made", "pair"), ("pairs read", "import")):
+        if stage_manifest := manifest(side.data / stage):
+            found[label] = stage_manifest["rows"]
+    if "method" in side.config and side.round != 0:
+        found["method"] = side.config["method"]
+    if clean := manifest(side.data / "validate_pairs"):
+        found |= {"pairs kept": clean["rows"], "pairs quarantined": clean["facts"]["quarantined"]}
+        found |= {name.replace("_", " "): value for name, value in clean["facts"].get("metrics", {}).items()}
+    if trained := manifest(side.data / "align"):
+        facts = trained["facts"]
+        found |= {"started from": trained["models"]["policy"], "reference": trained["models"]["reference"]}
+        found |= {name: facts[name] for name in ("objective", "steps", "verdict") if name in facts}
+    return found
+
+
+def _answers(a: Side, b: Side, notes: list[str]) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    old, new = open_dataset(a.data / "evaluate"), open_dataset(b.data / "evaluate")
+    names = [metric_name(d.facts["benchmark"], d.facts["parser"], "") for d in (old, new)]
+    if names[0] != names[1]:
+        notes.append(f"A was scored as {names[0]}* and B as {names[1]}*: such scores are not comparable, so none is shown")
+        return [], None
+    before = {row["question_id"]: row for row in old.records()}
+    rows = [row for row in new.records() if before.get(row["question_id"], {}).get("question") == row["question"]]
+    if not rows:
+        notes.append("A and B share no question, so no score is compared")
+        return [], None
+    if len(rows) < max(old.rows, new.rows):
+        notes.append(f"scores are over the {len(rows)} questions that both answered (A {old.rows}, B {new.rows})")
+    earlier = [before[row["question_id"]] for row in rows]
+    if any(x["prompt"] != y["prompt"] for x, y in zip(earlier, rows, strict=True)):
+        notes.append("the questions were put in other words to A than to B")
+    parts: dict[str, Any] = {"overall": lambda row: True}
+    parts |= {name: lambda row, name=name: row["split"] == name for name in sorted({row["split"] for row in rows})}
+    parts |= {name: lambda row, name=name: row["benchmark"] == name for name in sorted({row["benchmark"] for row in rows})}
+    scores = []
+    for name, belongs in parts.items():
+        x, y = ([row for row in some if belongs(row)] for some in (earlier, rows))
+        scores.append(_gain(f"{names[0]}{name}", x, y))
+    return scores, _changed(earlier, rows)
+
+
+def _gain(metric: str, old: Rows, new: Rows) -> dict[str, Any]:
+    gain = paired_gain(new, old, CONFIDENCE)
+    a, b = (sum(row["score"] for row in rows) / len(rows) for rows in (old, new))
+    return {"metric": metric, "questions": len(new), "a": a, "b": b} | _significance(gain.as_dict())
+
+
+def _significance(gain: dict[str, float]) -> dict[str, Any]:
+    return {"gain": gain["mean"], "low": gain["low"], "high": gain["high"], "significant": gain["low"] > 0 or gain["high"] < 0}
+
+
+def _changed(old: Rows, new: Rows) -> dict[str, Any]:
+    """How many answers became right or wrong (by half a point or more), and the first few of distinct questions."""
+
+    def some(found: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, Any]:
+        distinct = list({y["question"]: (x, y) for x, y in reversed(found)}.values())[::-1]
+        shown = [
+            {"question_id": y["question_id"], "prompt": y["prompt"], "a": x["response"], "b": y["response"]}
+            | {"score_a": x["score"], "score_b": y["score"]}
+            for x, y in distinct[:EXAMPLES]
+        ]
+        return {"answers": len(found), "examples": shown}
+
+    both = list(zip(old, new, strict=True))
+    return {
+        "wrong_to_right": some([(x, y) for x, y in both if y["score"] - x["score"] >= 0.5]),
+        "right_to_wrong": some([(x, y) for x, y in both if x["score"] - y["score"] >= 0.5]),
+    }
+
+
+def _win_rates(a: Side, b: Side) -> list[dict[str, Any]]:
+    """What each round recorded against the champion it met; that may have been the other one."""
+    rates = []
+    for side, other in ((a, b), (b, a)):
+        found = manifest(side.data / "win_rate")
+        if found is None:
+            continue
+        rival, met = manifest(other.data / "evaluate"), found["parents"][-1]["key"]
+        against = other.label if rival is not None and rival["key"] == met else "the champion it met"
+        facts = {name: found["facts"][name] for name in ("win_rate", "low", "high", "judge")}
+        rates.append({"of": side.label, "against": against} | facts)
+    return rates
+
+
+def _rankings(a: Side, b: Side, notes: list[str]) -> list[dict[str, Any]]:
+    """How often the chosen answer of a held-out pair is the likelier one, on the pairs that both ranked."""
+    old, new = (open_dataset(side.data / "rank_after").records() for side in (a, b))
+    lengths = ("chosen_tokens", "rejected_tokens")
+    before = {(row["pair_id"], *(row[k] for k in lengths)): row for row in old}
+    both = [(before[key], row) for row in new if (key := (row["pair_id"], *(row[k] for k in lengths))) in before]
+    if not both:
+        notes.append("A and B held out different pairs, so no ranking is compared")
+        return []
+    if len(both) < max(len(old), len(new)):
+        notes.append(f"rankings are over the {len(both)} held-out pairs that both ranked (A {len(old)}, B {len(new)})")
+    right = [[float(row["chosen_logp"] > row["rejected_logp"]) for row in rows] for rows in zip(*both, strict=True)]
+    gains = [y - x for x, y in zip(*right, strict=True)]
+    gain = mean_interval(gains, [row["pair_id"] for _, row in both], CONFIDENCE)
+    means = {side: sum(values) / len(values) for side, values in zip("ab", right, strict=True)}
+    return [{"metric": "ranking accuracy", "questions": len(both)} | means | _significance(gain.as_dict())]

@@ -1,0 +1,90 @@
+"""Import recorded: a round's share of a file of pairs, or of answers by several models, as pairs of the policy's tokens."""
+
+import json
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data_contracts.config_pairs import PromptsConfig, Recorded
+from data_contracts.errors import PlumblineError
+from data_contracts.store import Dataset, Rows, build, file_digest
+from models.chat import encode_answer
+from models.checkpoint import Checkpoint, load_tokenizer
+from models.engine import Progress, quiet
+from models.transcripts import REASONS, Unreadable, read_preference
+from tasks.import_pairs import lines_of, row_of
+from tasks.sample_others import look_up
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+
+def check_recorded(prompts: PromptsConfig, rounds: int) -> None:
+    """Raises PlumblineError if the file has fewer lines than the rounds need."""
+    have = sum(1 for _ in lines_of(Path(prompts.file), quiet))
+    if have < prompts.per_round * rounds:
+        raise PlumblineError(
+            f"{prompts.file} holds {have} lines, but {rounds} rounds of prompts.per_round {prompts.per_round} need "
+            f"{prompts.per_round * rounds}: lower one of them or add lines"
+        )
+
+
+def import_recorded(
+    folder: Path, prompts: PromptsConfig, method: Recorded, policy: Checkpoint, number: int, progress: Progress = quiet
+) -> Dataset:
+    """The "pairs" in lines (number - 1) * per_round + 1 … number * per_round of `prompts.file`, in the order the file has them.
+
+    Facts: `lines`, `pairs`, `unreadable` (reason → lines; the lines are in `unreadable.jsonl`).
+    Raises PlumblineError if no line could be read.
+    """
+    path = Path(prompts.file)
+
+    def make(work: Path) -> tuple[Rows, dict[str, Any]]:
+        tokenizer, rows, failures = load_tokenizer(policy.path), [], []
+        begin = (number - 1) * prompts.per_round
+        for line_number, line in islice(lines_of(path, progress), begin, begin + prompts.per_round):
+            row = _read(line, line_number, method, tokenizer)
+            if isinstance(row, Unreadable):
+                failures.append({"line": line_number, "reason": row.reason, "meaning": REASONS[row.reason]})
+            else:
+                rows.append(row)
+        if not rows:
+            why = failures[0]["meaning"] if failures else "there is none"
+            raise PlumblineError(f"{path}: no line of round {number} could be read as a pair ({why}): check the keys in method")
+        with (work / "unreadable.jsonl").open("w", encoding="utf-8") as stream:
+            stream.writelines(json.dumps(failure) + "\n" for failure in failures)
+        counts = Counter(str(failure["reason"]) for failure in failures)
+        return rows, {"lines": len(rows) + len(failures), "pairs": len(rows), "unreadable": dict(sorted(counts.items()))}
+
+    slice_ = {"file": file_digest(path), "per_round": prompts.per_round, "round": number, **method.model_dump(mode="json")}
+    return build(folder, "pairs", slice_, make, models={"policy": policy.hash})
+
+
+def _read(line: bytes, number: int, method: Recorded, tokenizer: "PreTrainedTokenizerFast") -> dict[str, Any] | Unreadable:
+    from jinja2 import TemplateError
+
+    try:
+        told = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+        preference = read_preference({side: look_up(told, getattr(method, side)) for side in ("prompt", "chosen", "rejected")})
+        if isinstance(preference, Unreadable):
+            return preference
+        row = row_of(preference, number, tokenizer)
+    except UnicodeDecodeError:
+        return Unreadable("not_utf8")
+    except (ValueError, RecursionError):
+        return Unreadable("not_json")
+    except TemplateError:
+        return Unreadable("refused_by_template")
+    chance = look_up(told, method.probability) if method.probability else None
+    if method.probability and not (isinstance(chance, (int, float)) and 0 <= chance <= 1):
+        return Unreadable("no_probability")
+    gold = look_up(told, method.gold) if method.gold else None
+    return row | {
+        "method": method.name,
+        "win_probability": chance,
+        "chosen_policy": "" if method.chosen == "chosen" else method.chosen,
+        "policy": "" if method.rejected == "rejected" else method.rejected,
+        "on_policy": False,
+        "gold_ids": encode_answer(tokenizer, gold) if isinstance(gold, str) else None,
+    }

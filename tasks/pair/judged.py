@@ -1,0 +1,149 @@
+"""Pairs of answers that a judge compared or scored."""
+
+import random
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+from data_contracts.config_pairs import BestOfN, Rso
+from tasks.pair.rows import Given, Made, Row, by_prompt, pair_row
+
+Scores = dict[str, float]  # by sample id
+_POINTS = {"first": 1.0, "tie": 0.5, "second": 0.0}
+
+
+def judged(given: Given) -> Made:
+    """The judge's winner is chosen, its loser rejected: of the policy's own answers or of other models'.
+
+    On-policy and off-policy judge, arXiv 2408.06266, equations 2 and 3. One pair a prompt: the comparison with the widest margin
+    or the surest verdict; of equals, the first. Facts: prompts without a decision (`undecided`) and with one answer (`single`).
+    """
+    samples, verdicts = given.rows
+    groups = by_prompt(verdicts)
+    answers = {group[0]["prompt_id"]: {s["sample_id"]: s for s in group} for group in by_prompt(samples)}
+    decided = [[v for v in group if v["outcome"] != "tie"] for group in groups]
+    best = [max(group, key=_clearness) for group in decided if group]  # max keeps the first of equals
+    facts = {"pairs": len(best), "undecided": len(groups) - len(best), "single": _single(samples, groups)}
+    return [_judged(given, verdict, answers[verdict["prompt_id"]]) for verdict in best], facts
+
+
+def best_of_n(given: Given) -> Made:
+    """Of N answers one good and one bad by the judge's scores: best and worst, best and any other, or apart by a threshold.
+
+    Facts: prompts whose answers all score alike (`undecided`); for the threshold, prompts with only good or only bad answers.
+    """
+    assert isinstance(given.method, BestOfN)
+    choice, threshold = given.method.choice, given.method.threshold
+    facts = {"pairs": 0, "undecided": 0, "single": 0}
+    if threshold is not None:
+        facts |= {"only_good": 0, "only_bad": 0}
+    pairs = []
+    for prompt_id, answers, scores in _scored(given, facts):
+        best = max(answers, key=lambda a: scores[a["sample_id"]])  # of equals the first
+        lesser = [a for a in answers if scores[a["sample_id"]] < scores[best["sample_id"]]]
+        if threshold is not None:
+            lesser = [a for a in answers if scores[a["sample_id"]] < threshold]
+            if not lesser or scores[best["sample_id"]] < threshold:
+                facts["only_bad" if lesser else "only_good"] += 1
+                continue
+        if not lesser:
+            facts["undecided"] += 1
+            continue
+        draw = random.Random(f"{given.seed}/{prompt_id}")
+        other = draw.choice(lesser) if choice == "max_random" else min(lesser, key=lambda a: scores[a["sample_id"]])
+        pairs.append(_of_scores(given, prompt_id, best, other, scores, answers))
+    return pairs, facts | {"pairs": len(pairs)}
+
+
+def rso(given: Given) -> Made:
+    """Statistical rejection sampling (arXiv 2309.06657, algorithm 1): answers as if drawn from the reward-tilted policy.
+
+    The accepted answers of a prompt are paired in the order of their acceptance, each pair ranked by its scores (the paper's
+    first-round ranking). Facts: prompts with too few answers to reject any (`too_few`), pairs of equal scores (`undecided`).
+    """
+    from models.objectives.rso import rejection_sample
+
+    assert isinstance(given.method, Rso)
+    keep, facts = given.method.keep, {"pairs": 0, "undecided": 0, "single": 0, "too_few": 0}
+    pairs = []
+    for prompt_id, answers, scores in _scored(given, facts):
+        if len(answers) <= keep:
+            facts["too_few"] += 1
+            continue
+        rewards = [scores[a["sample_id"]] for a in answers]
+        seed = random.Random(f"{given.seed}/{prompt_id}").getrandbits(32)
+        accepted = [answers[i] for i in rejection_sample(rewards, keep, given.method.temperature, seed)]
+        for place, (one, other) in enumerate(list(pairwise(accepted))[::2]):
+            chosen, rejected = sorted((one, other), key=lambda a: -scores[a["sample_id"]])
+            if scores[chosen["sample_id"]] == scores[rejected["sample_id"]]:
+                facts["undecided"] += 1
+            else:
+                pairs.append(_of_scores(given, f"{prompt_id}/{place}", chosen, rejected, scores, answers))
+    return pairs, facts | {"pairs": len(pairs)}
+
+
+def score_answers(verdicts: Sequence[Row]) -> Scores:
+    """A score for each answer that one prompt's verdicts compare: the judge's own, or the mean of its chances to win.
+
+    The mean is over the comparisons that were made; without a probability a win counts 1, a tie 1/2.
+    """
+    if all(v["first_score"] is not None for v in verdicts):
+        return {v[f"{side}_id"]: float(v[f"{side}_score"]) for v in verdicts for side in ("first", "second")}
+    chances: dict[str, list[float]] = {}
+    for verdict in verdicts:
+        chance = _chance(verdict)
+        chances.setdefault(verdict["first_id"], []).append(chance)
+        chances.setdefault(verdict["second_id"], []).append(1 - chance)
+    return {id_: sum(values) / len(values) for id_, values in chances.items()}
+
+
+def _scored(given: Given, facts: Row) -> list[tuple[str, list[Row], Scores]]:
+    """(prompt id, answers, their scores) of each prompt whose answers were compared; the others are counted."""
+    samples, verdicts = given.rows
+    answer, groups = {s["sample_id"]: s for s in samples}, by_prompt(verdicts)
+    facts["single"] = _single(samples, groups)
+    found = [(group[0]["prompt_id"], score_answers(group)) for group in groups]
+    return [(prompt_id, [answer[id_] for id_ in scores], scores) for prompt_id, scores in found]
+
+
+def _single(samples: Sequence[Row], groups: Sequence[Sequence[Row]]) -> int:
+    return len({s["prompt_id"] for s in samples}) - len(groups)
+
+
+def _judged(given: Given, verdict: Row, answers: Row) -> Row:
+    winner, loser = ("first", "second") if verdict["outcome"] == "first" else ("second", "first")
+    chance = verdict.get("win_probability")
+    chosen, rejected = answers[verdict[f"{winner}_id"]], answers[verdict[f"{loser}_id"]]
+    return pair_row(
+        given,
+        verdict["prompt_id"],
+        chosen,
+        rejected,
+        chosen_score=verdict[f"{winner}_score"],
+        rejected_score=verdict[f"{loser}_score"],
+        win_probability=None if chance is None else chance if winner == "first" else 1 - chance,
+        uncertainty=verdict.get("uncertainty"),
+        base_ids=_base(given, answers.values(), chosen, rejected),
+    )
+
+
+def _of_scores(given: Given, name: str, chosen: Row, rejected: Row, scores: Scores, answers: Sequence[Row]) -> Row:
+    known = {"chosen_score": scores[chosen["sample_id"]], "rejected_score": scores[rejected["sample_id"]]}
+    return pair_row(given, name, chosen, rejected, **known, base_ids=_base(given, answers, chosen, rejected))
+
+
+def _base(given: Given, answers: Iterable[Row], chosen: Row, rejected: Row) -> list[int] | None:
+    """An answer of the model that the run began with, if there is one beside the pair."""
+    ids = (chosen["sample_id"], rejected["sample_id"])
+    return next((a["token_ids"] for a in answers if a["policy"] == given.initial and a["sample_id"] not in ids), None)
+
+
+def _chance(verdict: Row) -> float:
+    """P(first beats second)."""
+    known = verdict.get("win_probability")
+    return _POINTS[verdict["outcome"]] if known is None else float(known)
+
+
+def _clearness(verdict: Row) -> tuple[float, float]:
+    """How clear a decided verdict is: the scores' distance where there are scores, else the probability's from one half."""
+    scored = verdict["first_score"] is not None
+    return (abs(verdict["first_score"] - verdict["second_score"]) if scored else 0.0, abs(_chance(verdict) - 0.5))

@@ -1,0 +1,65 @@
+"""A row of the "pairs" dataset from two answers, and what every method is given and gives."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from data_contracts.config_pairs import Method
+
+Row = dict[str, Any]
+Made = tuple[list[Row], Row]  # pairs and facts
+
+
+@dataclass(frozen=True)
+class Given:
+    """`rows` of the datasets that the method reads, in the order it names them."""
+
+    method: Method
+    rows: Sequence[list[Row]]
+    policy: str  # hash of the checkpoint that will be aligned on the pairs
+    initial: str  # and of the one that the run began with
+    round: int
+    seed: int
+
+
+def pair_row(given: Given, name: str, chosen: Row, rejected: Row, **known: Any) -> Row:
+    """One pair of two answers, rows like those of the "samples" dataset. `known` adds or replaces columns.
+
+    Raises KeyError for an answer without text, ids, stopped or policy.
+    """
+    scores = (known.get("chosen_score"), known.get("rejected_score"))
+    return {
+        "pair_id": f"{name}/{given.method.name}",
+        "prompt_id": rejected["prompt_id"],
+        "prompt": rejected["prompt"],
+        "prompt_ids": rejected["prompt_ids"],
+        "chosen": chosen["text"],
+        "rejected": rejected["text"],
+        "chosen_ids": chosen["token_ids"],
+        "rejected_ids": rejected["token_ids"],
+        "chosen_stopped": chosen["stopped"],
+        "rejected_stopped": rejected["stopped"],
+        "method": given.method.name,
+        "margin": None if None in scores else float(scores[0] - scores[1]),  # type: ignore[operator]
+        "reasoning": "",
+        "policy": rejected["policy"],
+        "chosen_policy": chosen["policy"],
+        "on_policy": is_on_policy(chosen["policy"], rejected["policy"], given.policy),
+        "round": given.round,
+    } | known
+
+
+def is_on_policy(chosen: str, rejected: str, policy: str) -> bool:
+    return chosen == rejected == policy
+
+
+def is_same(one: Row, other: Row) -> bool:
+    """Two answers that differ at most in white space around them prefer nothing."""
+    return bool(one["text"].strip() == other["text"].strip())
+
+
+def by_prompt(rows: Sequence[Row]) -> list[list[Row]]:
+    """Rows of one prompt together, prompts by id, a prompt's rows in their order."""
+    ordered = sorted(rows, key=lambda r: r["prompt_id"])
+    return [list(group) for _, group in groupby(ordered, key=lambda r: r["prompt_id"])]

@@ -1,0 +1,24 @@
+"""The stage `pair`: the method's function over finished datasets, as a dataset."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_contracts.config_pairs import Method
+from data_contracts.store import Dataset, Rows, build
+from tasks.pair import METHODS
+from tasks.pair.rows import Given, Row
+
+
+def pair(folder: Path, method: Method, given: Sequence[Dataset], policy: str, initial: str, number: int, seed: int) -> Dataset:
+    """The "pairs" that `method` picks from the datasets it reads, in the order that METHODS names them.
+
+    `policy` and `initial` are the hashes of the checkpoints that learns from them and that the run began with. What is left out
+    is counted in the facts.
+    """
+
+    def make(_work: Path) -> tuple[Rows, Row]:
+        return METHODS[method.name].make(Given(method, [d.records() for d in given], policy, initial, number, seed))
+
+    settings = method.model_dump(mode="json", exclude={"name", "sources", "stronger", "weaker"})  # who answers is in the parents
+    lot = {"seed": seed} if METHODS[method.name].draws else {}
+    return build(folder, "pairs", {"method": method.name} | settings | lot, make, given)

@@ -1,0 +1,86 @@
+"""Rate: every answer's place among the answers to its prompt, from any judge.
+
+A judge that scores answers by themselves gives its scores. One that compares gives the full win matrix of a prompt's K answers,
+K (K - 1) / 2 pairs in both orders: the score is the win rate, and the ranks are the order that agrees most with all comparisons,
+found exactly for K <= 8 (TSPRank's idea, arXiv 2411.12064; see models.objectives.aggregate.best_order) and by win rate beyond.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from data_contracts.config_judge import JudgeConfig
+from data_contracts.store import Dataset, Rows, build
+from models.engine import Progress, quiet
+from models.objectives.aggregate import best_order, win_rates
+from models.teacher import Teacher
+from tasks.comparison import Verdict, mean_of
+from tasks.judge import by_prompt, judge_groups, judge_name, judge_slice, score_answers, scores_answers
+
+
+def rate(folder: Path, samples: Dataset, config: JudgeConfig, teacher: Teacher, seed: int, progress: Progress = quiet) -> Dataset:
+    """The "scores" dataset: one row per answer. facts: `answers`, `unscored`, and the `mean` score.
+
+    Raises PlumblineError as tasks.judge.compare does.
+    """
+
+    def make(_workdir: Path) -> tuple[Rows, dict[str, Any]]:
+        groups = by_prompt(samples.records())
+        rows = (_scored if scores_answers(config) else _compared)(groups, config, teacher, seed, progress)
+        known = [row["score"] for row in rows if row["score"] is not None]
+        facts = {
+            "answers": len(rows),
+            "unscored": len(rows) - len(known),
+            "mean": sum(known) / len(known) if known else None,
+        }
+        return rows, facts
+
+    return build(folder, "scores", judge_slice(config, seed), make, [samples], {"teacher": teacher.name})
+
+
+def win_matrix(count: int, verdicts: Sequence[Verdict]) -> list[list[float]]:
+    """P(answer i beats answer j) of `count` answers from the verdicts on all their pairs, in the order of combinations."""
+    wins = [[math.nan] * count for _ in range(count)]
+    for (i, j), verdict in zip(combinations(range(count), 2), verdicts, strict=True):
+        wins[i][j], wins[j][i] = verdict.win_probability, 1 - verdict.win_probability
+    return wins
+
+
+def ranks(scores: Sequence[float | None]) -> list[int | None]:
+    """1 for the highest; equal scores share the better rank; None where there is no score."""
+    return [None if s is None else 1 + sum(other is not None and other > s for other in scores) for s in scores]
+
+
+def _scored(groups: list[Rows], config: JudgeConfig, teacher: Teacher, seed: int, progress: Progress) -> Rows:
+    answers = [(row["prompt"], row["text"]) for group in groups for row in group]
+    votes = iter(score_answers(answers, config, teacher, seed, progress))
+    name, made = judge_name(config, teacher), []
+    for group in groups:
+        given = [next(votes) for _ in group]
+        scores = [mean_of(v) for v in given]
+        for row, value, rank, vote in zip(group, scores, ranks(scores), given, strict=True):
+            made.append(_row(row, value, rank, vote, name))
+    return made
+
+
+def _compared(groups: list[Rows], config: JudgeConfig, teacher: Teacher, seed: int, progress: Progress) -> Rows:
+    name, made = judge_name(config, teacher), []
+    for group, verdicts in zip(groups, judge_groups(groups, config, teacher, seed, progress), strict=True):
+        wins = win_matrix(len(group), verdicts)
+        order = best_order(wins)
+        for i, (row, rate) in enumerate(zip(group, win_rates(wins), strict=True)):
+            made.append(_row(row, rate, order.index(i) + 1, None, name))
+    return made
+
+
+def _row(sample: dict[str, Any], value: float | None, rank: int | None, votes: Any, judge_: str) -> dict[str, Any]:
+    return {
+        "sample_id": sample["sample_id"],
+        "prompt_id": sample["prompt_id"],
+        "score": value,
+        "rank": rank,
+        "votes": votes,
+        "judge": judge_,
+    }

@@ -1,0 +1,45 @@
+"""Second view: another judge looks at each pair, and only where both agree it goes on (UnifiedReward, arXiv 2503.05236)."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data_contracts.config_judge import JudgeConfig
+from data_contracts.records import PAIRS
+from data_contracts.store import Dataset, Rows, build
+from models.engine import Progress, quiet
+from models.teacher import Teacher, metered
+from tasks.judge import Comparison, compare, judge_slice
+
+_MEANING = {"first": "agreed", "tie": "undecided", "second": "disagreed"}
+
+
+def second_view(
+    folder: Path, pairs: Dataset, config: JudgeConfig, teacher: Teacher, seed: int, progress: Progress = quiet
+) -> Dataset:
+    """The pairs whose chosen answer the judge of `config` prefers as well; the others are kept in `disagreed.parquet`.
+
+    Facts: `agreed`, `disagreed`, `undecided`. Where the first view left the answers without scores, the second's are taken.
+    """
+
+    def make(work: Path) -> tuple[Rows, dict[str, Any]]:
+        rows = pairs.records()
+        asked, usage = metered(teacher)
+        verdicts = compare([Comparison(r["prompt"], r["chosen"], r["rejected"]) for r in rows], config, asked, seed, progress)
+        outcomes = [_MEANING[v.outcome] for v in verdicts]
+        judged = [row | _scores(row, v.first_score, v.second_score) for row, v in zip(rows, verdicts, strict=True)]
+        others = [row for row, outcome in zip(judged, outcomes, strict=True) if outcome != "agreed"]
+        pq.write_table(pa.Table.from_pylist(others, schema=PAIRS), work / "disagreed.parquet")
+        agreed = [row for row, outcome in zip(judged, outcomes, strict=True) if outcome == "agreed"]
+        return agreed, {"agreed": 0, "disagreed": 0, "undecided": 0} | Counter(outcomes) | {"teacher": usage()}
+
+    return build(folder, "pairs", judge_slice(config, seed), make, [pairs], {"teacher": teacher.name})
+
+
+def _scores(row: dict[str, Any], chosen: float | None, rejected: float | None) -> dict[str, Any]:
+    if chosen is None or rejected is None or row["chosen_score"] is not None:
+        return {}
+    return {"chosen_score": chosen, "rejected_score": rejected, "margin": chosen - rejected}

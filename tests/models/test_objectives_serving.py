@@ -1,0 +1,130 @@
+"""What data can serve: from the config before the run, from the columns before training, and combinations that make no sense."""
+
+import pytest
+
+from data_contracts.config_align import AlignConfig
+from data_contracts.errors import PlumblineError
+from data_contracts.load_config import load_config
+from models.objectives import REGISTRY, build_objective
+from models.objectives.catalogue import default_config
+from models.objectives.serving import data_serves, refuse_config, refuse_data, refuse_training, takes_lists
+from tests.conftest import ROOT
+from tests.pairs_dataset import full_rows, lists_dataset, pair_rows, pairs_dataset
+
+JUDGED = ("method=on_policy_judge", "sample.n=4")
+
+
+def config(name, *sets):
+    return load_config(ROOT / "configs" / "demo.yaml", [f"align.objective={{name: {name}}}", *sets])
+
+
+def human(tmp_path, name, line, *sets):
+    file = tmp_path / "pairs.jsonl"
+    file.write_text(f"no json\n{line}\n")
+    return load_config(ROOT / "configs" / "human_pairs.yaml", [f"align.objective={{name: {name}}}", f"pairs.file={file}", *sets])
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_every_objective_is_reached_by_some_config(name):
+    """By revisions or by judged samples, with the local teacher's likelihood judge."""
+    reached = []
+    for sets in ((), ("align.second_reference=previous",), JUDGED):
+        try:
+            refuse_config(config(name, *sets))
+            reached.append(sets)
+        except PlumblineError:
+            continue
+    assert reached
+
+
+@pytest.mark.parametrize(
+    "name,sets,words",
+    [
+        ("sppo_hard", (), "needs the present policy's own samples, which this data does not have: use method on_policy_judge"),
+        ("odpo", ("judge.kind=generation",), "needs a judge's score for each answer.*set judge.kind to likelihood"),
+        ("rationale_dpo", JUDGED, "needs a rationale for each pair.*use method clair"),
+        ("mrpo", (), "needs two or more reference models.*set align.second_reference"),
+        ("grpo", (), "the present policy's own samples"),
+        ("grpo", (*JUDGED, "sample.temperature=0.7"), r"sample.temperature 0.7 .* set it to 1.0"),
+        ("pairwise_rl", ("method=on_policy_judge", "sample.n=2"), "set sample.n to 3 or more"),
+        ("pairwise_rl", (*JUDGED, "align.reference=initial"), "only with align.reference previous"),
+        ("simpo", ("align.reference=initial",), "simpo uses no reference model"),
+        ("dpo", ("align.second_reference=initial",), "looks at one reference model"),
+        ("dpo", ("align.reference=ema", "align.lora={rank: 4}"), "needs all its weights"),
+        ("mrpo", ("align.second_reference=initial", "align.reference=ema"), "measures against fixed references"),
+        ("dpo", ("align.reference=ema", "align.curriculum={stages: 3}"), "both move the reference"),
+        ("lipo", (*JUDGED, "align.curriculum={stages: 3}"), "orders pairs"),
+        ("simpo", ("align.curriculum={stages: 3}",), "set curriculum.by to margin"),
+        ("dpo", ("align.curriculum={by: margin}", "judge.kind=generation"), "needs judge.kind likelihood"),
+        ("dpo", ("align.momentum=0.3", "align.reference=extrapolated"), "use reference previous with it"),
+    ],
+)
+def test_what_a_run_cannot_serve_is_one_sentence_before_it_starts(name, sets, words):
+    with pytest.raises(PlumblineError, match=words):
+        refuse_config(config(name, *sets))
+
+
+def test_combinations_that_make_sense_are_let_through():
+    for name, sets in (
+        ("dpo", ("align.reference=ema",)),
+        ("dpo", ("align.reference=extrapolated",)),
+        ("dpo", ("align.momentum=0.3",)),
+        ("simpo", ("align.curriculum={by: margin}",)),
+        ("mrpo", ("align.second_reference=../models/embedded/teacher",)),
+        ("lipo", (*JUDGED, "align.reference=ema")),
+        ("lipo", ()),
+        ("dpo", ("align.wrappers={weight_by: judge_margin}",)),
+    ):
+        refuse_config(config(name, *sets))
+
+
+def test_a_preference_file_serves_what_its_first_readable_line_promises(tmp_path):
+    plain, scored = '{"prompt": "a", "chosen": "b", "rejected": "c"', ', "chosen_score": 2.0, "rejected_score": 1.0'
+    refuse_config(human(tmp_path, "odpo", plain + scored + "}"))
+    with pytest.raises(PlumblineError, match="needs a judge's score"):
+        refuse_config(human(tmp_path, "odpo", plain + ', "chosen_score": 2.0}'))
+    with pytest.raises(PlumblineError, match="a preference file holds pairs"):
+        refuse_config(human(tmp_path, "lipo", plain + "}"))
+    for sets in ("align.momentum=0.5", "align.reference=extrapolated"):
+        with pytest.raises(PlumblineError, match="flow human_pairs has none"):
+            refuse_config(human(tmp_path, "dpo", plain + "}", sets))
+
+
+def objective(name):
+    return build_objective(default_config(name))
+
+
+def test_columns_are_looked_at_before_training(tiny, tmp_path):
+    whole = full_rows(tiny, 4)
+    full = pairs_dataset(tmp_path / "full", tiny, 4, rows=whole)
+    holed = pairs_dataset(tmp_path / "holed", tiny, 4, rows=[*whole[:3], whole[3] | {"chosen_score": None, "on_policy": None}])
+    bare = pairs_dataset(tmp_path / "bare", tiny, 4, rows=pair_rows(tiny, 4))
+    for name in (n for n in REGISTRY if not takes_lists(REGISTRY[n].needs)):
+        refuse_data(full.folder, "pairs", tiny.hash, objective(name), second_reference=True)
+    with pytest.raises(PlumblineError, match=r"a judge's score for each answer \(1 of 4 pairs lack it\)"):
+        refuse_data(holed.folder, "pairs", tiny.hash, objective("odpo"), False)
+    for name in ("odpo", "sppo_hard", "triple_po", "dove", "mapl", "rationale_dpo", "upo_uncertainty", "smpo"):
+        with pytest.raises(PlumblineError, match="does not have"):
+            refuse_data(bare.folder, "pairs", tiny.hash, objective(name), False)
+    for folder, policy in ((holed.folder, tiny.hash), (full.folder, "another")):  # not all of them, or of another policy
+        with pytest.raises(PlumblineError, match="own samples"):
+            refuse_data(folder, "pairs", policy, objective("sppo_hard"), False)
+
+
+def test_lists_serve_lists_and_pairs_serve_pairs(tiny, tmp_path):
+    lists = lists_dataset(tmp_path / "lists", tiny, 3)
+    pairs = pairs_dataset(tmp_path / "pairs", tiny, 3)
+    for name in (n for n in REGISTRY if takes_lists(REGISTRY[n].needs)):
+        refuse_data(lists.folder, "lists", tiny.hash, objective(name), False)
+        with pytest.raises(PlumblineError, match="is not trained on pairs"):
+            refuse_data(pairs.folder, "pairs", tiny.hash, objective(name), False)
+    with pytest.raises(PlumblineError, match="is not trained on lists"):
+        refuse_data(lists.folder, "lists", tiny.hash, objective("dpo"), False)
+    assert data_serves(lists.folder, "lists", tiny.hash)[1] == {}
+
+
+def test_a_mixture_brings_the_needs_of_its_parts():
+    align = AlignConfig.model_validate({"objective": {"name": "simpo"}, "reference": "initial"})
+    with pytest.raises(PlumblineError, match="uses no reference model"):
+        refuse_training(objective("simpo"), align)
+    refuse_training(objective("dpo"), align)

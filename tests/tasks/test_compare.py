@@ -1,0 +1,116 @@
+"""A comparison says what changed and claims a difference only where the same questions show one."""
+
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from data_contracts.errors import PlumblineError
+from data_contracts.store import build
+from tasks.compare import compare, open_side
+from tasks.compare_text import render, safe
+from tasks.evaluate import summarise
+from tests.tasks.run_folder import answers, make_human_run, make_run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return make_run(tmp_path / "run")
+
+
+def beside(a: object, b: object) -> dict:  # type: ignore[type-arg]
+    return compare(open_side(str(a)), open_side(str(b)))
+
+
+def of(found: dict, metric: str) -> dict:  # type: ignore[type-arg]
+    return next(row for row in found["scores"] if row["metric"] == f"embedded-1.strict-1.{metric}")
+
+
+def shown(found: dict) -> str:  # type: ignore[type-arg]
+    console = Console(width=200, record=True)
+    for part in render(found):
+        console.print(part)
+    return console.export_text()
+
+
+def test_a_gain_is_significant_and_nothing_is_not(run: Path) -> None:
+    found = beside(f"{run}#round-0", f"{run}#round-1")
+    overall = of(found, "overall")
+    assert overall["gain"] == pytest.approx(overall["b"] - overall["a"]) and overall["gain"] > 0.1
+    assert overall["significant"] and overall["low"] > 0
+    same = of(beside(f"{run}#round-1", f"{run}#round-1"), "overall")
+    assert (same["gain"], same["significant"]) == (0.0, False)
+    back = of(beside(f"{run}#round-1", f"{run}#round-0"), "overall")
+    assert (back["low"], back["high"]) == pytest.approx((-overall["high"], -overall["low"]), abs=0.02)
+
+
+def test_what_became_right_and_wrong_is_counted_and_shown(run: Path) -> None:
+    found = beside(f"{run}#round-0", f"{run}#round-1")["answers"]
+    assert found["right_to_wrong"] == {"answers": 0, "examples": []}
+    assert found["wrong_to_right"]["answers"] > 10
+    example = found["wrong_to_right"]["examples"][0]
+    assert (example["a"], example["b"], example["score_a"], example["score_b"]) == ("answer 0", "answer 1", 0.0, 1.0)
+
+
+def test_a_folder_alone_means_its_champion(run: Path) -> None:
+    from tasks.lineage import roll_back
+
+    assert beside(run, run)["a"]["round"] == 2
+    roll_back(run, 1, "worse in use")
+    assert beside(run, run)["a"]["round"] == 1
+
+
+def test_configuration_data_and_win_rate_are_set_beside_each_other(run: Path, tmp_path: Path) -> None:
+    other = make_run(tmp_path / "other", 1)
+    text = (other / "config.yaml").read_text()
+    (other / "config.yaml").write_text(text.replace("beta: 0.5", "beta: 0.1"))
+    found = beside(run, other)
+    assert {"key": "align.objective.beta", "a": 0.5, "b": 0.1} in found["config"]
+    assert {row["key"] for row in found["config"]} == {"align.objective.beta", "rounds"}
+    data = {row["what"]: (row["a"], row["b"]) for row in found["data"]}
+    assert data["pairs kept"] == (39, 39) and data["token jaccard"] == (0.67, 0.67)
+    assert data["started from"] == ("hash1", "hash0")
+    rates = beside(f"{run}#round-1", f"{run}#round-2")["win_rates"]
+    assert [rate["against"] for rate in rates] == ["the champion it met", f"{run}#round-1"]
+    printed = shown(found)
+    assert "align.objective.beta" in printed and "A is better" in printed and "likelihood/teacher" in printed
+    json.dumps(found)
+
+
+def test_scores_of_other_parsers_or_questions_are_not_compared(run: Path, tmp_path: Path) -> None:
+    other = make_run(tmp_path / "other", 1)
+    folder = other / "round-0" / "evaluate"
+    rows = [row | {"score": 1.0} for row in answers(tmp_path / "rows", 0).records()]
+    for parser, rows_, note in (
+        ("rule-1", rows, "not comparable"),
+        ("strict-1", [row | {"question": f"other {row['question']}"} for row in rows], "share no question"),
+    ):
+        (folder / "manifest.json").unlink()
+        facts = {"benchmark": "embedded-1", "parser": parser} | summarise(rows_)
+        build(folder, "answers", {"parser": parser}, lambda _, made=(rows_, facts): made, models={"policy": "x"})
+        found = beside(run, f"{other}#round-0")
+        assert found["scores"] == [] and found["answers"] is None
+        assert note in found["notes"][0]
+
+
+def test_human_pairs_are_compared_by_ranking(tmp_path: Path, run: Path) -> None:
+    human = make_human_run(tmp_path / "human")
+    (score,) = beside(human, human)["scores"]
+    assert (score["metric"], score["gain"], score["significant"]) == ("ranking accuracy", 0.0, False)
+    with pytest.raises(PlumblineError, match="different flows"):
+        beside(human, run)
+
+
+def test_what_is_not_there_is_said(run: Path, tmp_path: Path) -> None:
+    for place, sentence in (("#round-7", "no finished evaluate"), ("#7", "names no round"), ("/nowhere", "holds no run")):
+        with pytest.raises(PlumblineError, match=sentence):
+            open_side(f"{run}{place}")
+
+
+def test_an_answer_cannot_command_the_terminal(run: Path) -> None:
+    assert safe("a\x1b[2J\x07b\r\nc\u202e") == "a [2J b c"
+    assert len(safe("x" * 10_000)) < 300
+    found = beside(f"{run}#round-0", f"{run}#round-1")
+    found["answers"]["wrong_to_right"]["examples"][0]["b"] = "[bold red]not markup[/] \x1b[31m"
+    assert "[bold red]not markup[/] [31m" in shown(found)
