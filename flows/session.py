@@ -133,7 +133,9 @@ def open_session(folder: Path, config: RoundsConfig | HumanPairsConfig) -> Itera
         others = _open_others(config)
         _check_lengths(config, policy)
         _check_inputs(folder, config, {"policy": policy} | ({"teacher.model": teacher} if teacher else {}) | others)
-        session = Session(folder, config, Trainer(folder / "logs" / "trainer.log"), policy, teacher, others)
+        session = Session(
+            folder, config, Trainer(folder / "logs" / "trainer.log", config.align.processes), policy, teacher, others
+        )
         _current.append(session)
         try:
             session.trainer.warm()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from data_contracts.config_align import AlignConfig
+from data_contracts.config_align import SHARING, AlignConfig
 from data_contracts.store import Dataset, Rows, build
 from models.checkpoint import Checkpoint, open_checkpoint
 from models.objectives.curriculum import stages
@@ -15,6 +15,7 @@ from models.objectives.wrappers import configured
 from models.training.data import check_fit
 from models.training.inputs import read_inputs
 from models.training.process import Trainer
+from models.training.reference import cache_of
 
 NOTICEABLE = 0.1  # nats: a change of a whole answer's probability by less than a tenth is no change
 
@@ -29,10 +30,12 @@ def align(
     trainer: Trainer,
     progress: Callable[[int, int], None] = lambda done, total: None,
     second: Checkpoint | None = None,
+    cache: Path | None = None,
 ) -> Dataset:
     """Train `policy` on `pairs` (or lists) against `reference`, and a `second` one where the objective takes two.
 
-    Dataset "steps", one row per optimiser step.
+    Dataset "steps", one row per optimiser step. Reference log-probabilities are kept in the folder `cache`, by default beside the
+    pairs: trainings that share it ask each reference about the same answers once.
 
     Raises PlumblineError before training if the objective or the model cannot take the data, and if training fails.
     """
@@ -51,6 +54,7 @@ def align(
             "seed": seed,
             "out": str(work),
             "resume": str(kept),
+            "cache": str(cache or cache_of(pairs.folder)),
         }
         result = trainer.run(job, progress)
         steps = result["steps"]
@@ -69,7 +73,7 @@ def align(
             "model_hash": open_checkpoint(work / "model").hash,
         }
 
-    settings = config.model_dump(mode="json") | {"seed": seed}
+    settings = config.model_dump(mode="json", exclude=SHARING) | {"seed": seed}
     models = {"policy": policy.hash, "reference": reference.hash} | ({"second_reference": second.hash} if second else {})
     done = build(folder, "steps", settings, make, [pairs], models)
     shutil.rmtree(kept, ignore_errors=True)

@@ -2,7 +2,8 @@
 
 `install` names it in a model's config; from then on `model.base_model(..., tree=layout)` attends within trees, and a call without
 `tree` is the model's ordinary sdpa attention. Each piece of the row is one call of scaled_dot_product_attention on the pieces it
-sees, so that the row as a whole has neither padding nor a mask of its full length. Masks are additive and made once for all layers.
+sees, so that the row as a whole has neither padding nor a mask of its full length. Masks are additive and made once for all
+layers. On CUDA one flex attention call does the whole row, by a block mask (flex.py).
 
 Of the last layer only the outputs that predict a token are ever used: there, queries, output projection and MLP skip all others.
 """
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from models.training import flex
 from models.training.tree import Row
 
 if TYPE_CHECKING:
@@ -44,13 +46,22 @@ class Layout:
             counts = torch.searchsorted(self.used.cpu(), ends).diff(prepend=torch.zeros(1, dtype=torch.long)).tolist()
             self._queries[True] = self.used.split(counts)
         self._masks: dict[tuple[bool, int | None, torch.dtype], list[Tensor]] = {}
+        self._block_masks: dict[tuple[bool, int | None], Any] = {}
 
     def queries(self, last: bool) -> list[int]:
         """Of each piece, how many of its tokens ask."""
         return [len(part) for part in self._queries[last]]
 
+    def block_mask(self, last: bool, window: int | None) -> Any:
+        """The same for the whole row at once, as flex attention wants it."""
+        if (last, window) not in self._block_masks:
+            asking = torch.cat(self._queries[last])
+            seen = flex.sees(asking, self._until, self.depth[0], window)
+            self._block_masks[last, window] = flex.block_mask(seen, len(asking), self.ids.shape[1], asking.device)
+        return self._block_masks[last, window]
+
     def masks(self, last: bool, window: int | None, dtype: torch.dtype) -> list[Tensor]:
-        """Of each piece, additive [queries, keys]; with a sliding `window` only tokens less than that far up the branch are seen."""
+        """Of each piece, additive [queries, keys]; with a sliding `window` only less than that far up the branch is seen."""
         if (last, window, dtype) not in self._masks:
             parts, made = self._queries[False], []
             for asking, keys in zip(self._queries[last], self.keys, strict=True):
@@ -82,12 +93,16 @@ def tree_attention(
     groups = getattr(module, "num_key_value_groups", 1)
     if tree is None and softcap is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+    last = tree is not None and tree.used is not None and _narrowed.get("tree") is tree
+    if tree is not None and flex.works(query.device.type):
+        asking = query[:, :, tree.used] if last else query
+        found = flex.flex(asking, key, value, tree.block_mask(last, sliding_window), scaling, softcap).transpose(1, 2)
+        return _spread(found, tree) if last else found, None
     if groups > 1:
         key, value = repeat_kv(key, groups), repeat_kv(value, groups)
     if tree is None:
         mask = _causal(query.shape[2], sliding_window, query) if attention_mask is None else attention_mask
         return _attend(query, key, value, mask, scaling, softcap).transpose(1, 2), None
-    last = tree.used is not None and _narrowed.get("tree") is tree
     asking = query[:, :, tree.used] if last else query
     # split and not slices: the gradient of a slice is as long as the whole row
     keys, values, out = key.split(tree.pieces, 2), value.split(tree.pieces, 2), []
@@ -97,6 +112,11 @@ def tree_attention(
             out.append(_attend(q, _join(keys, seen), _join(values, seen), mask, scaling, softcap).transpose(1, 2))
     found = torch.cat(out, 1)
     return _spread(found, tree) if last else found, None
+
+
+def kernel(device: torch.device) -> str:
+    """What computes attention on `device`."""
+    return "flex" if flex.works(device.type) else "sdpa"
 
 
 def _join(parts: tuple[Tensor, ...], seen: list[int]) -> Tensor:

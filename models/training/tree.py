@@ -18,7 +18,9 @@ class Tree:
     depth: Ids = field(default_factory=list)  # position in the token's own sequence
     parent: Ids = field(default_factory=list)  # the token before it, whose output predicts it; -1 for the first
     until: Ids = field(default_factory=list)  # one past its last descendant
-    segments: list[tuple[int, int, int]] = field(default_factory=list)  # begin, end and parent segment (-1) of unbranched stretches
+    segments: list[tuple[int, int, int]] = field(
+        default_factory=list
+    )  # begin, end and parent segment (-1) of unbranched stretches
     paths: tuple[Ids, ...] = ()  # of each answer: its tokens' places in this tree, less those it skips
     prompt: int = 0  # tokens of the prompt: the answers' begin behind them
 
@@ -61,7 +63,7 @@ def plant(example: Example) -> Tree:
 
 @dataclass(frozen=True)
 class Row:
-    """Several trees one after another, without padding, cut into `pieces` for attention: its tokens see only what `keys` names."""
+    """Several trees one after another, without padding, cut into `pieces` for attention: one sees only what its `keys` name."""
 
     trees: list[Tree]
     starts: list[int]  # of each tree in the row
