@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows import cli_compare, cli_evaluate, cli_objectives, cli_teacher
+from flows import cli_align, cli_compare, cli_evaluate, cli_objectives, cli_teacher
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -20,6 +20,7 @@ embedded = typer.Typer(help="The small student and teacher that make the demo ru
 app.add_typer(embedded, name="embedded")
 app.add_typer(cli_objectives.app, name="objectives")
 app.add_typer(cli_teacher.app, name="teacher")
+app.command()(cli_align.align)
 app.command()(cli_evaluate.evaluate)
 app.command()(cli_evaluate.score)
 cli_compare.register(app)

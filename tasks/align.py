@@ -14,6 +14,7 @@ from models.objectives.serving import refuse_data
 from models.objectives.wrappers import configured
 from models.training.data import check_fit
 from models.training.inputs import read_inputs
+from models.training.launched import Launched
 from models.training.process import Trainer
 from models.training.reference import cache_of
 
@@ -27,7 +28,7 @@ def align(
     policy: Checkpoint,
     reference: Checkpoint,
     seed: int,
-    trainer: Trainer,
+    trainer: Trainer | Launched,
     progress: Callable[[int, int], None] = lambda done, total: None,
     second: Checkpoint | None = None,
     cache: Path | None = None,
