@@ -10,11 +10,12 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from data_contracts.config_align import AlignConfig
-from data_contracts.config_base import Share, Strict
+from data_contracts.config_base import Strict
 from data_contracts.config_evaluate import EvaluateConfig, PromoteConfig
 from data_contracts.config_judge import JudgeConfig
 from data_contracts.config_pairs import Clair, MethodConfig, PairsConfig, PromptsConfig, ReviseConfig, SampleConfig
 from data_contracts.config_teacher import TeacherConfig
+from data_contracts.config_validate import ValidateConfig
 
 
 class EngineConfig(Strict):
@@ -23,14 +24,6 @@ class EngineConfig(Strict):
     max_model_len: PositiveInt = 4096
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     gpu_memory: Annotated[float, Field(gt=0, lt=1)] = 0.85
-
-
-class ValidateConfig(Strict):
-    """Rows that break a contract go to quarantine; more than `max_quarantined`, or too few rows left, stops the round."""
-
-    max_tokens: PositiveInt = 4096
-    max_quarantined: Share = 0.5
-    min_rows: PositiveInt = 32
 
 
 class RoundsConfig(Strict):
@@ -78,6 +71,7 @@ RunConfig = Annotated[RoundsConfig | HumanPairsConfig, Field(discriminator="flow
 PATH_KEYS = (
     *("policy", "teacher.model", "prompts.file", "evaluate.benchmark", "evaluate.shots", "pairs.file"),
     *("judge.rubric", "judge.model"),
+    "align.second_reference",
 )
 
 

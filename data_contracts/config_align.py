@@ -49,6 +49,7 @@ class AlignConfig(Strict):
     schedule: Literal["constant", "linear", "cosine"] = "linear"
     warmup: Share = 0.1
     epochs: PositiveInt = 1
+    checkpoints: Literal["last", "epochs"] = "last"  # epochs: each epoch's model is kept and measured, as in the CLAIR paper
     batch_size: PositiveInt = 64
     micro_batch_tokens: PositiveInt = 8192
     max_grad_norm: PositiveFloat = 1.0

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from data_contracts.suites.contract import Level
+from data_contracts.suites.contract import Contract, expectation
 
 if TYPE_CHECKING:
     from great_expectations import ExpectationSuite
@@ -27,60 +27,64 @@ _BEACON = re.compile(r"https://great-expectations-web-assets[^\"')]*")
 
 @dataclass(frozen=True)
 class ContractResult:
-    name: str
-    why: str
-    level: Level
+    contract: Contract
     kept: bool
     checked: int
-    rows: list[int]  # positions of the rows that broke it, ascending; empty for a contract on the whole dataset
-    observed: float | None  # the measured value of a contract on the whole dataset
+    rows: list[int]  # positions of the rows that broke it, ascending; empty for a contract on all rows together
+    observed: float | None  # the measured value of a contract on all rows together
 
 
 @dataclass(frozen=True)
 class GateResult:
-    contracts: list[ContractResult]  # in the suite's order
+    contracts: list[ContractResult]  # in the order given
     checked: int
-    broken: list[list[str]] = field(repr=False)  # per row: the names of the contracts it broke
+    broken: list[list[str]] = field(repr=False)  # per row: the names of the contracts that set it aside
 
     @property
     def clean(self) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
         return np.fromiter((not names for names in self.broken), dtype=bool, count=self.checked)
 
 
-def gate(checks: pd.DataFrame, ids: Sequence[str], suite: "ExpectationSuite", docs: Path, label: str) -> GateResult:
-    """Validate `checks` (one row of numbers per dataset row, named by `ids`) and add the result to the Data Docs under `label`.
+def gate(
+    checks: pd.DataFrame, ids: Sequence[str], contracts: Sequence[Contract], docs: Path, label: str, name: str
+) -> GateResult:
+    """Validate `checks` (one row of numbers per dataset row, named by `ids`), and add the result to the Data Docs.
+
+    There it stands as suite `name` under `label`.
 
     Raises RuntimeError, which is a bug, for a null in `checks` (Great Expectations would let it pass) and for an expectation
     that could not be evaluated.
     """
+    from great_expectations import ExpectationSuite
+
     nulls = [name for name in checks.columns if checks[name].isna().any()]
     if nulls:
         raise RuntimeError(f"the columns {nulls} hold nulls, which every contract would let pass")
     # Data Docs print index values unescaped (found by test), and ids come from users' files
     frame = checks.assign(row=np.arange(len(checks)), row_id=[html.escape(str(i)) for i in ids])
-    order = [expectation.meta["contract"] for expectation in suite.expectations]
-    results = {r.expectation_config.meta["contract"]: r for r in _validate(frame, suite, docs, label)}
-    contracts = [_read(results[name], len(checks)) for name in order]
+    suite = ExpectationSuite(name=name, expectations=[expectation(contract) for contract in contracts])
+    found = {r.expectation_config.meta["contract"]: r for r in _validate(frame, suite, docs, label)} if contracts else {}
+    results = [_read(contract, found[contract.name], len(checks)) for contract in contracts]
     broken: list[list[str]] = [[] for _ in range(len(checks))]
-    for contract in contracts:
-        for row in contract.rows:
-            broken[row].append(contract.name)
-    return GateResult(contracts, len(checks), broken)
+    for result in results:
+        if result.contract.severity != "warn":
+            for row in result.rows:
+                broken[row].append(result.contract.name)
+    return GateResult(results, len(checks), broken)
 
 
-def _read(result: "ExpectationValidationResult", checked: int) -> ContractResult:
-    meta = result.expectation_config.meta
+def _read(contract: Contract, result: "ExpectationValidationResult", checked: int) -> ContractResult:
     if result.exception_info.get("raised_exception") or any(
         isinstance(info, dict) and info.get("raised_exception") for info in result.exception_info.values()
     ):
-        raise RuntimeError(f"contract {meta['contract']} could not be evaluated: {result.exception_info}")
+        raise RuntimeError(f"contract {contract.name} could not be evaluated: {result.exception_info}")
     # unexpected_list stops at 200 values; only the index list names every row
     rows = sorted({int(entry["row"]) for entry in result.result.get("unexpected_index_list") or []})
-    if meta["level"] == "row" and len(rows) != result.result.get("unexpected_count", 0):
-        raise RuntimeError(f"contract {meta['contract']} broke {result.result['unexpected_count']} rows but names {len(rows)}")
+    if contract.scope == "row" and len(rows) != result.result.get("unexpected_count", 0):
+        raise RuntimeError(f"contract {contract.name} broke {result.result['unexpected_count']} rows but names {len(rows)}")
     observed = result.result.get("observed_value")
     value = None if observed is None else float(observed)
-    return ContractResult(meta["contract"], meta["why"], meta["level"], bool(result.success), checked, rows, value)
+    return ContractResult(contract, bool(result.success), checked, rows, value)
 
 
 def _validate(frame: pd.DataFrame, suite: "ExpectationSuite", docs: Path, label: str) -> list[Any]:

@@ -36,15 +36,9 @@ def load_config(path: Path, sets: Sequence[str] = ()) -> RoundsConfig | HumanPai
 
     Raises PlumblineError naming the key for anything that is unknown, missing, of the wrong type or impossible together.
     """
-    if not path.is_file():
-        raise PlumblineError(f"config file {path} does not exist: name a YAML file, for example configs/demo.yaml")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PlumblineError(f"config file {path} cannot be read as UTF-8 text: {error}") from None
-    tree = _parse(text, str(path))
-    if not isinstance(tree, dict):
-        raise PlumblineError(f"{path} must be a mapping of keys to values: see configs/demo.yaml")
+    tree = read_yaml(path)
+    if "grid" in tree:
+        raise PlumblineError(f"{path} describes a sweep and not a run: plumbline sweep {path}")
     for assignment in sets:
         _assign(tree, assignment)
         key = assignment.partition("=")[0].strip()
@@ -62,6 +56,20 @@ def load_config(path: Path, sets: Sequence[str] = ()) -> RoundsConfig | HumanPai
         raise PlumblineError(_sentence(error, str(path))) from None
     _check_together(config, str(path))
     return config
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises PlumblineError if there is none."""
+    if not path.is_file():
+        raise PlumblineError(f"config file {path} does not exist: name a YAML file, for example configs/demo.yaml")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PlumblineError(f"config file {path} cannot be read as UTF-8 text: {error}") from None
+    tree = _parse(text, str(path))
+    if not isinstance(tree, dict):
+        raise PlumblineError(f"{path} must be a mapping of keys to values: see configs/demo.yaml")
+    return tree
 
 
 def dump_config(config: RoundsConfig | HumanPairsConfig) -> str:
@@ -188,6 +196,9 @@ def _files(config: RoundsConfig | HumanPairsConfig) -> list[tuple[str, str]]:
 
 def _checkpoints(config: RoundsConfig | HumanPairsConfig) -> list[tuple[str, str]]:
     found = [("policy", config.policy)]
+    second = config.align.second_reference
+    if second not in (None, "initial", "previous"):
+        found.append(("align.second_reference", str(second)))
     if isinstance(config, RoundsConfig) and config.teacher.kind in ("local", "vllm"):
         found.append(("teacher.model", config.teacher.model))
     if isinstance(config, RoundsConfig):

@@ -189,6 +189,13 @@ STEPS = pa.schema(
     ]
 )
 
+EXTRAPOLATIONS = pa.schema(  # one row per tensor of a checkpoint that lies beyond another
+    [
+        ("tensor", pa.string()),
+        ("step", pa.float64()),  # norm of what was added, over the tensor's own norm
+    ]
+)
+
 SCHEMAS: dict[str, pa.Schema] = {
     "prompts": PROMPTS,
     "samples": SAMPLES,
@@ -200,4 +207,5 @@ SCHEMAS: dict[str, pa.Schema] = {
     "answers": ANSWERS,
     "rankings": RANKINGS,
     "steps": STEPS,
+    "extrapolations": EXTRAPOLATIONS,
 }

@@ -10,7 +10,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from data_contracts.errors import PlumblineError
 from data_contracts.records import SCHEMAS, VERSION
 
 Rows = list[dict[str, Any]]
+_shared: list[Path] = []  # the folder in which `sharing` collects datasets, if it does
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,13 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
+def write_text(path: Path, text: str) -> None:
+    """Whole or not at all: a kill never leaves half a file."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
 def dataset_key(
     kind: str, config: BaseModel | Mapping[str, Any], parents: Sequence[Dataset] = (), models: Mapping[str, str] | None = None
 ) -> str:
@@ -78,6 +87,25 @@ def open_dataset(folder: Path) -> Dataset:
     if file_digest(folder / "data.parquet") != manifest["data"]:
         raise PlumblineError(f"{folder}/data.parquet was changed after it was finished: delete the folder and resume the run")
     return Dataset(folder, manifest["kind"], manifest["key"], manifest["rows"], manifest["seconds"], manifest["facts"], manifest)
+
+
+@contextmanager
+def sharing(folder: Path) -> Iterator[None]:
+    """Inside, a dataset that has been built once is linked wherever one of its key is asked for, and not built again.
+
+    `folder` collects every finished dataset under its key by hard links, which take no space; it must lie on the same file
+    system as the datasets.
+    """
+    _shared.append(folder)
+    try:
+        yield
+    finally:
+        _shared.pop()
+
+
+def shared(name: str) -> Path | None:
+    """A folder beside the shared datasets for what a stage wants to use again; None where nothing is shared."""
+    return _shared[-1] / name if _shared else None
 
 
 def build(
@@ -107,6 +135,8 @@ def build(
     work = folder.with_name(f".{folder.name}.partial")
     if work.exists():
         shutil.rmtree(work)
+    if _shared and (_shared[-1] / key).exists():
+        return _link(_shared[-1] / key, work, folder)
     work.mkdir(parents=True)
     begin = time.monotonic()
     rows, facts = make(work)
@@ -130,5 +160,16 @@ def build(
     (work / "manifest.json").write_text(json.dumps(manifest, indent=2, ensure_ascii=False))
     if folder.exists():
         shutil.rmtree(folder)  # only ever an unfinished leftover: it has no manifest
+    work.rename(folder)
+    if _shared:
+        _link(folder, _shared[-1] / f".{key}.partial", _shared[-1] / key)
+    return open_dataset(folder)
+
+
+def _link(source: Path, work: Path, folder: Path) -> Dataset:
+    """The files of a finished dataset under a second name: whole or not at all."""
+    shutil.rmtree(work, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)  # only ever an unfinished leftover
+    shutil.copytree(source, work, copy_function=os.link)
     work.rename(folder)
     return open_dataset(folder)

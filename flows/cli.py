@@ -6,7 +6,21 @@ from typing import Annotated
 
 import typer
 
-from flows import cli_align, cli_compare, cli_evaluate, cli_objectives, cli_teacher
+from flows import (
+    cli_align,
+    cli_compare,
+    cli_evaluate,
+    cli_inspect,
+    cli_judge,
+    cli_objectives,
+    cli_preference,
+    cli_rubric,
+    cli_schedule,
+    cli_services,
+    cli_sweep,
+    cli_teacher,
+    cli_validate,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -19,11 +33,19 @@ app = typer.Typer(
 embedded = typer.Typer(help="The small student and teacher that make the demo run anywhere.", no_args_is_help=True)
 app.add_typer(embedded, name="embedded")
 app.add_typer(cli_objectives.app, name="objectives")
+cli_services.register(app)
+cli_schedule.register(app)
 app.add_typer(cli_teacher.app, name="teacher")
 app.command()(cli_align.align)
+app.add_typer(cli_preference.app, name="preference")
+app.add_typer(cli_judge.app, name="judge")
+app.add_typer(cli_rubric.app, name="rubric")
 app.command()(cli_evaluate.evaluate)
 app.command()(cli_evaluate.score)
+app.command()(cli_validate.validate)
+app.command()(cli_inspect.inspect)
 cli_compare.register(app)
+app.command()(cli_sweep.sweep)
 
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key, for example align.epochs=2.")]
 RunDir = Annotated[Path | None, typer.Option(help="Where the run lives; runs/<name> if not given.")]
@@ -54,13 +76,20 @@ def resume(folder: Folder, set_: Sets = None) -> None:
 
 
 @app.command()
-def status(folder: Folder) -> None:
-    """Show every stage of the run in FOLDER and the table so far."""
+def status(
+    folder: Annotated[Path | None, typer.Argument(help="A run's folder; without one, the services are shown.")] = None,
+    services: cli_services.Folder = cli_services.DEFAULT,
+) -> None:
+    """Show every stage of the run in FOLDER and the table so far; without FOLDER, the services."""
+    if folder is None:
+        cli_services.show(services)
+        return
     from flows.display import console
     from tasks import summary
+    from tasks.selection import selection_note
 
     console().print(summary.render_status(summary.status(folder)))
-    console().print(summary.render(summary.collect(folder)))
+    console().print(summary.render(summary.collect(folder), note=selection_note(folder)))
 
 
 @embedded.command()
@@ -92,12 +121,13 @@ def _show(folder: Path) -> None:
 
     from flows.display import console
     from tasks import summary
+    from tasks.selection import selection_note
     from tasks.tracking import is_told, mask, tracking_uri
 
     shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     bin_ = Path(sys.executable).parent
     bin_ = bin_.relative_to(Path.cwd()) if bin_.is_relative_to(Path.cwd()) else bin_
-    console().print(summary.render(summary.collect(folder)))
+    console().print(summary.render(summary.collect(folder), note=selection_note(folder)))
     typer.echo(f"report      {shown}/report.html")
     if "MLFLOW_TRACKING_URI" in os.environ:
         typer.echo(f"MLflow UI   {mask(tracking_uri(folder))}")

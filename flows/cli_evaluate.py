@@ -90,7 +90,8 @@ def _version(parser: str) -> str:
 
 def _show(scored: "Scored", compared: dict[str, Any], as_json: bool) -> None:
     from tasks.score import metric_name
-    from tasks.score_responses import selection_warning, unparsed
+    from tasks.score_responses import unparsed
+    from tasks.selection import selection_warning
 
     left = unparsed(scored)
     if as_json:
@@ -110,7 +111,7 @@ def _show(scored: "Scored", compared: dict[str, Any], as_json: bool) -> None:
             f"against {escape(gain['against'])}: {gain['mean']:+.3f} ({interval}, paired, {gain['distinct']} distinct questions)"
         )
     if picked := compared["selection"]:
-        out.print(f"[yellow]Warning:[/] {selection_warning(picked['models'], picked['bias'])}")
+        out.print(f"[yellow]Warning:[/] {escape(scored.answered.model)} {selection_warning(**picked)}.")
     guessed = ", guessed as upstream does" if scored.parser.startswith("official") else ""
     for answer in left[:_SHOWN]:
         place, begin = f"{answer['question']} ({answer['benchmark']})", repr(answer["response"][:80])

@@ -2,14 +2,17 @@
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data_contracts.config import HumanPairsConfig, RoundsConfig
 from data_contracts.config_teacher import FREE_TO_CHANGE
 from data_contracts.errors import PlumblineError
 from data_contracts.flatten import flatten
 from data_contracts.load_config import dump_config, load_config
+from data_contracts.store import write_text
+from data_contracts.suites import check_settings
+from flows import services
 from flows.display import console, quiet_libraries, working
 from flows.server import PrefectServer
 from models.objectives.serving import refuse_config
@@ -20,7 +23,10 @@ from tasks.prompts import check_enough
 from tasks.revise import revision_prompt
 from tasks.summary import is_finished
 
-_PRIVATE = {  # no phoning home, no pools of threads beside the engine's own
+if TYPE_CHECKING:
+    from prefect import Flow
+
+PRIVATE = {  # no phoning home, no pools of threads beside the engine's own
     "GX_ANALYTICS_ENABLED": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "1",
@@ -36,6 +42,7 @@ def check(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
     That includes a folder that holds a run with another configuration; more rounds, or another budget for the teacher, are the
     same run.
     """
+    check_settings(config.validate_)
     try:
         refuse_config(config)
     except PlumblineError as error:
@@ -73,8 +80,12 @@ def _check_templates(config: RoundsConfig) -> None:
         check_templates(config.pairs.second_view)
 
 
-def execute(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
+def execute(
+    config: RoundsConfig | HumanPairsConfig, folder: Path, overrides: dict[str, float] | None = None, within_flow: bool = False
+) -> None:
     """Do what is left of the run in `folder`. A finished run costs nothing.
+
+    `overrides` are for the rounds that begin now. `within_flow`: this is called in a Prefect flow run, which the rounds join.
 
     Raises PlumblineError if a stage or a gate stops it; what was finished stays finished.
     """
@@ -90,40 +101,34 @@ def execute(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PlumblineError(f"the run folder {folder} cannot be made ({error.strerror}): use another --run-dir") from None
-    os.environ.update({k: os.environ.get(k, v) for k, v in _PRIVATE.items()})
+    os.environ.update({k: os.environ.get(k, v) for k, v in PRIVATE.items()})
+    services.adopt(folder.parent / "services")
     server = PrefectServer(folder / "prefect")
     with quiet_libraries(folder / "logs" / "run.log"):
         from flows.session import open_session
 
         try:
             server.check_given()
-            with open_session(folder, config):
-                _save(saved, dump_config(config))
+            with open_session(folder, config, overrides):
+                write_text(saved, dump_config(config))
                 server.start()
                 with working("starting engine, trainer and Prefect server"):
-                    run = _import_flow(config)
+                    run = import_flow(config)
                     server.wait()
                 console().print(f"Prefect UI while this runs: {server.url.removesuffix('/api')}")
-                run(config.name)
+                (run.fn if within_flow else run)(config.name)
         finally:
-            _flush_logs()
+            flush_logs()
             server.stop()
 
 
-def _save(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
-
-
-def _flush_logs() -> None:
+def flush_logs() -> None:
     """Prefect sends log records in the background; what is still on its way must not meet a stopped server."""
     if "prefect.logging.handlers" in sys.modules:
         sys.modules["prefect.logging.handlers"].APILogHandler().flush()
 
 
-def _import_flow(config: RoundsConfig | HumanPairsConfig) -> Callable[[str], None]:
+def import_flow(config: RoundsConfig | HumanPairsConfig) -> "Flow[[str], None]":
     """Import what is slow to import while the server and the trainer start beside it."""
     if isinstance(config, HumanPairsConfig):
         from flows.human_pairs import human_pairs_flow

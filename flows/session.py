@@ -15,17 +15,20 @@ from typing import TYPE_CHECKING
 
 from data_contracts.config import HumanPairsConfig, RoundsConfig
 from data_contracts.config_pairs import Source
-from data_contracts.errors import PlumblineError
-from data_contracts.store import digest, file_digest
+from data_contracts.errors import BusyError, PlumblineError
+from data_contracts.store import digest, file_digest, write_text
 from models.benchmark import split_files
 from models.benchmark_hub import open_benchmark
 from models.checkpoint import Checkpoint, load_tokenizer, open_checkpoint, positions
 from models.parsers import asks_teacher
 from models.training.process import Trainer
 from tasks.lineage import Standing, standing
+from tasks.prompts import check_appended
 from tasks.sample_others import Writer, checkpoint_writer, file_writer, teacher_writer
 
 if TYPE_CHECKING:
+    from prefect.futures import PrefectFuture
+
     from models.engine import Engine
     from models.journal import Journal
     from models.teacher import Teacher
@@ -39,6 +42,9 @@ class Session:
     policy: Checkpoint
     teacher_model: Checkpoint | None = None
     others: dict[str, Checkpoint] = field(default_factory=dict)  # what the pair method samples besides, by its name in the config
+    lender: "Session | None" = field(default=None, repr=False)  # a sweep's: its engine and teacher serve every cell
+    overrides: dict[str, float] = field(default_factory=dict)  # what rounds that begin now do differently
+    telling: "PrefectFuture[None] | None" = field(default=None, repr=False)  # what MLflow is being told
     _engine: "Engine | None" = field(default=None, repr=False)
     _teacher: "Teacher | None" = field(default=None, repr=False)
     _journal: "Journal | None" = field(default=None, repr=False)
@@ -50,6 +56,8 @@ class Session:
 
     def engine(self) -> "Engine":
         """The run's one engine, started when first needed."""
+        if self.lender is not None:
+            return self.lender.engine()
         if self._engine is None:
             from models.engine import Engine
 
@@ -58,6 +66,8 @@ class Session:
 
     def journal(self) -> "Journal":
         """Every teacher call of the run."""
+        if self.lender is not None:
+            return self.lender.journal()
         if self._journal is None:
             from models.teachers.open import open_journal
 
@@ -65,6 +75,8 @@ class Session:
         return self._journal
 
     def teacher(self) -> "Teacher":
+        if self.lender is not None:
+            return self.lender.teacher()
         if self._teacher is None:
             from models.teachers.open import open_teacher
 
@@ -92,25 +104,38 @@ class Session:
             return teacher_writer(self.teacher(), temperature, seed)
         if source.kind == "checkpoint":
             return checkpoint_writer(self.others[source.model], temperature, self.engine())
-        before = standing(self.folder, self.policy, number - 1).model
-        model = {"policy": champion.model, "initial": self.policy, "previous": before}[source.kind]
+        model = self.policy if source.kind == "initial" else champion.model
+        if source.kind == "previous" and number > 1:
+            model = standing(self.folder, self.policy, number - 1).model
         return checkpoint_writer(model, temperature, self.engine())
 
     def align_alone(self) -> None:
         """Before training: the engine gives back the GPU."""
-        if self._engine is not None:
+        if self.lender is not None:
+            self.lender.align_alone()
+        elif self._engine is not None:
             self._engine.rest()
             if self._teacher is not None and self._engine.on_gpu and getattr(self.rounds.teacher, "gpus", "") is None:
                 self._teacher.close()  # a server beside the engine has memory, too
 
     def close(self) -> None:
-        self.trainer.close()
+        if self.lender is None:
+            self.trainer.close()
+            self.drop()
+
+    def drop(self) -> None:
+        """Close engine and teacher; they are started anew when next needed."""
         if self._teacher is not None:
             self._teacher.close()
         if self._journal is not None:
             self._journal.close()
         if self._engine is not None:
             self._engine.close()
+        self._teacher = self._journal = self._engine = None
+
+    def reopen(self, config: RoundsConfig | HumanPairsConfig) -> None:
+        """Lend what `config` needs from now on. Raises PlumblineError if a model cannot be used."""
+        self.config, self.policy, self.teacher_model = config, open_checkpoint(config.policy), _open_teacher(config)
 
 
 _current: list[Session] = []
@@ -121,21 +146,26 @@ def current() -> Session:
 
 
 @contextmanager
-def open_session(folder: Path, config: RoundsConfig | HumanPairsConfig) -> Iterator[Session]:
+def open_session(
+    folder: Path,
+    config: RoundsConfig | HumanPairsConfig,
+    overrides: dict[str, float] | None = None,
+    lender: Session | None = None,
+) -> Iterator[Session]:
     """Lock the run folder, check the models, and warm the trainer; at the end leave no process behind.
 
-    Raises PlumblineError if another process works on the folder or a model cannot be used.
+    With a `lender` its trainer, engine and teacher are used, and stay open.
+
+    Raises BusyError if another process works on the folder, PlumblineError if a model cannot be used.
     """
     with _locked(folder):
         policy = open_checkpoint(config.policy)
-        local = isinstance(config, RoundsConfig) and config.teacher.kind in ("local", "vllm")
-        teacher = open_checkpoint(config.teacher.model) if local else None  # type: ignore[union-attr]
-        others = _open_others(config)
+        teacher = _open_teacher(config)
+        others = _open_others(config) | _open_second(config, policy)
         _check_lengths(config, policy)
         _check_inputs(folder, config, {"policy": policy} | ({"teacher.model": teacher} if teacher else {}) | others)
-        session = Session(
-            folder, config, Trainer(folder / "logs" / "trainer.log", config.align.processes), policy, teacher, others
-        )
+        trainer = lender.trainer if lender else Trainer(folder / "logs" / "trainer.log", config.align.processes)
+        session = Session(folder, config, trainer, policy, teacher, others, lender, overrides or {})
         _current.append(session)
         try:
             session.trainer.warm()
@@ -143,6 +173,25 @@ def open_session(folder: Path, config: RoundsConfig | HumanPairsConfig) -> Itera
         finally:
             _current.pop()
             session.close()
+
+
+@contextmanager
+def open_lender(folder: Path, config: RoundsConfig | HumanPairsConfig) -> Iterator[Session]:
+    """A session for the cells of a sweep to borrow from, with what `config` needs."""
+    with _locked(folder):
+        trainer = Trainer(folder / "logs" / "trainer.log")
+        session = Session(folder, config, trainer, open_checkpoint(config.policy), _open_teacher(config))
+        try:
+            trainer.warm()
+            yield session
+        finally:
+            session.close()
+
+
+def _open_teacher(config: RoundsConfig | HumanPairsConfig) -> Checkpoint | None:
+    if isinstance(config, RoundsConfig) and config.teacher.kind in ("local", "vllm"):
+        return open_checkpoint(config.teacher.model)
+    return None
 
 
 def _open_others(config: RoundsConfig | HumanPairsConfig) -> dict[str, Checkpoint]:
@@ -159,6 +208,17 @@ def _open_others(config: RoundsConfig | HumanPairsConfig) -> dict[str, Checkpoin
                 f"{config.engine.max_model_len}: lower it or name another model"
             )
     return others
+
+
+def _open_second(config: RoundsConfig | HumanPairsConfig, policy: Checkpoint) -> dict[str, Checkpoint]:
+    """Raises PlumblineError for a second reference that does not read the policy's tokens."""
+    name = config.align.second_reference
+    if name in (None, "initial", "previous"):
+        return {}
+    found = open_checkpoint(str(name))
+    if load_tokenizer(found.path).get_vocab() != load_tokenizer(policy.path).get_vocab():
+        raise PlumblineError(f"align.second_reference {name} has another tokenizer than the policy: name a model that shares it")
+    return {str(name): found}
 
 
 def _check_lengths(config: RoundsConfig | HumanPairsConfig, policy: Checkpoint) -> None:
@@ -185,12 +245,15 @@ def _check_inputs(folder: Path, config: RoundsConfig | HumanPairsConfig, models:
     path = folder / "inputs.json"
     if path.exists():
         changed = [name for name, found in names.items() if json.loads(path.read_text()).get(name) != found]
-        if changed:
+        if changed == ["prompts.file"] and isinstance(config, RoundsConfig):
+            check_appended(folder, config.prompts)  # a run that goes on takes new prompts from the end of its file
+            write_text(path, json.dumps(names, indent=2))
+        elif changed:
             raise PlumblineError(
                 f"{changed[0]} was changed since the run in {folder} began: put it back or use another --run-dir"
             )
     else:
-        path.write_text(json.dumps(names, indent=2))
+        write_text(path, json.dumps(names, indent=2))
 
 
 def _benchmark_files(reference: str) -> list[Path]:
@@ -204,7 +267,7 @@ def _locked(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             lock.seek(0)
-            raise PlumblineError(
+            raise BusyError(
                 f"another process ({lock.read().strip() or 'unknown'}) is working on {folder}: wait for it or stop it"
             ) from None
         lock.truncate(0)

@@ -34,6 +34,15 @@ def encode_prompt(tokenizer: "PreTrainedTokenizerFast", messages: Sequence[Messa
     return _encode(tokenizer, _render(tokenizer, list(messages)))
 
 
+def encode_prompts(tokenizer: "PreTrainedTokenizerFast", conversations: Sequence[Sequence[Message]]) -> list[list[int]]:
+    """`encode_prompt` of each, many times as fast: rendered and encoded all at once where no message spells a control token."""
+    control = control_tokens(tokenizer)
+    plain = [not any(token in m["content"] for m in messages for token in control) for messages in conversations]
+    rendered = [_render(tokenizer, list(messages)) for messages, is_plain in zip(conversations, plain, strict=True) if is_plain]
+    encoded = iter(tokenizer(rendered, add_special_tokens=False)["input_ids"] if rendered else [])
+    return [next(encoded) if p else encode_prompt(tokenizer, m) for m, p in zip(conversations, plain, strict=True)]
+
+
 def encode_text(tokenizer: "PreTrainedTokenizerFast", text: str) -> list[int]:
     """Ids of a text for a base model to continue: plain characters after what the tokenizer begins every text with."""
     ids: list[int] = tokenizer(text, split_special_tokens=True)["input_ids"]
@@ -65,6 +74,12 @@ def decode_answer(tokenizer: "PreTrainedTokenizerFast", ids: Sequence[int]) -> s
     """Text of an answer, without the control tokens it may contain."""
     text: str = tokenizer.decode(list(ids), skip_special_tokens=True)
     return text
+
+
+def decode_answers(tokenizer: "PreTrainedTokenizerFast", answers: Sequence[Sequence[int]]) -> list[str]:
+    """`decode_answer` of each."""
+    texts: list[str] = tokenizer.batch_decode([list(ids) for ids in answers], skip_special_tokens=True)
+    return texts
 
 
 def control_tokens(tokenizer: "PreTrainedTokenizerFast") -> list[str]:

@@ -5,6 +5,7 @@ reads it here. Requests hold the model's name, the messages and the sampling set
 """
 
 import json
+import os
 import sqlite3
 import threading
 import time
@@ -217,7 +218,7 @@ def find_journal(run: Path) -> tuple[Path, str]:
     """Where the teacher calls of the run in the folder `run` are, and the name that it pays under ("": it has not asked yet)."""
     note = run / "teacher.json"
     said = json.loads(note.read_text()) if note.exists() else {"journal": "journal.db", "run": ""}
-    return run / said["journal"], said["run"]
+    return Path(os.path.normpath(run / said["journal"])), said["run"]
 
 
 def sample_calls(run: Path, after: str, until: str, limit: int) -> list[dict[str, Any]]:
@@ -230,7 +231,9 @@ def sample_calls(run: Path, after: str, until: str, limit: int) -> list[dict[str
         return []
     connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=60)
     connection.row_factory = sqlite3.Row
-    query = "SELECT * FROM calls WHERE created > ? AND created <= ? AND payer = ? ORDER BY key LIMIT ?"
+    there = {row["name"] for row in connection.execute("PRAGMA table_info(calls)")}
+    own = "payer = ?" if "payer" in there else "? = ''"  # a file from before payers were known is the run's own
+    query = f"SELECT * FROM calls WHERE created > ? AND created <= ? AND {own} ORDER BY key LIMIT ?"
     rows = [dict(row) for row in connection.execute(query, (after, until, payer, limit))]
     connection.close()
     return rows

@@ -29,9 +29,9 @@ class Teacher:
 
     `score(conversations, answers)` gives each answer's log-probability in nats, its end-of-sequence token included; servers
     cannot, so theirs is None. `choose(conversations, choices, sampling, seed, progress)` is `complete` with every reply one of
-    `choices`, and `weigh(conversations, choices, progress)` gives the log-probability in nats of each of them as the reply (minus
-    infinity where it is too small to be told); None where the teacher cannot. `close` ends what the teacher started; it can be
-    asked again afterwards.
+    `choices`, where the engine can constrain it. `peek` is the `complete` of servers for replies of one token, whose text is then
+    the JSON of that token's likeliest candidates and their log-probabilities (models/teachers/weigh.py). `close` ends what the
+    teacher started; it can be asked again afterwards.
     """
 
     name: str  # the server's model id, or the checkpoint's hash
@@ -39,7 +39,7 @@ class Teacher:
     score: Callable[[Sequence[Conversation], Sequence[str]], list[float]] | None = None
     close: Callable[[], None] = _nothing
     choose: Callable[[Sequence[Conversation], Sequence[str], Sampling, int, Progress], list[Reply]] | None = None
-    weigh: Callable[[Sequence[Conversation], Sequence[str], Progress], list[list[float]]] | None = None
+    peek: Complete | None = None
 
 
 def metered(teacher: Teacher) -> tuple[Teacher, Callable[[], dict[str, Any]]]:
@@ -51,10 +51,13 @@ def metered(teacher: Teacher) -> tuple[Teacher, Callable[[], dict[str, Any]]]:
     """
     seen: list[Reply] = []
 
-    def complete(conversations: Sequence[Conversation], sampling: Sampling, seed: int, progress: Progress) -> list[Reply]:
-        replies = teacher.complete(conversations, sampling, seed, progress)
-        seen.extend(replies)
-        return replies
+    def counted(ask: Any) -> Any:
+        def asked(*arguments: Any) -> list[Reply]:
+            replies: list[Reply] = ask(*arguments)
+            seen.extend(replies)
+            return replies
+
+        return asked if ask else None
 
     def usage() -> dict[str, Any]:
         paid = [reply for reply in seen if reply.paid]
@@ -66,15 +69,8 @@ def metered(teacher: Teacher) -> tuple[Teacher, Callable[[], dict[str, Any]]]:
             "cost": _total([reply.cost for reply in paid]) if paid else None,
         }
 
-    def choose(
-        conversations: Sequence[Conversation], choices: Sequence[str], sampling: Sampling, seed: int, progress: Progress
-    ) -> list[Reply]:
-        assert teacher.choose is not None
-        replies = teacher.choose(conversations, choices, sampling, seed, progress)
-        seen.extend(replies)
-        return replies
-
-    return replace(teacher, complete=complete, choose=choose if teacher.choose else None), usage
+    asking = {name: counted(getattr(teacher, name)) for name in ("complete", "choose", "peek")}
+    return replace(teacher, **asking), usage
 
 
 def journaled(
@@ -136,12 +132,7 @@ def local_teacher(engine: Engine, checkpoint: Checkpoint, journal: Journal) -> T
         chosen = journaled(checkpoint.hash, journal, ask, _AT_ONCE, choices=list(choices))
         return chosen(conversations, sampling, seed, progress)
 
-    def weigh(conversations: Sequence[Conversation], choices: Sequence[str], progress: Progress) -> list[list[float]]:
-        values = score([c for c in conversations for _ in choices], [*choices] * len(conversations))
-        progress(len(conversations), len(conversations))
-        return [values[i : i + len(choices)] for i in range(0, len(values), len(choices))]
-
-    return Teacher(checkpoint.hash, journaled(checkpoint.hash, journal, ask, _AT_ONCE), score, choose=choose, weigh=weigh)
+    return Teacher(checkpoint.hash, journaled(checkpoint.hash, journal, ask, _AT_ONCE), score, choose=choose)
 
 
 def _total(values: Sequence[Any]) -> Any:

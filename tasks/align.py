@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from data_contracts.config_align import SHARING, AlignConfig
-from data_contracts.store import Dataset, Rows, build
+from data_contracts.store import Dataset, Rows, build, shared
 from models.checkpoint import Checkpoint, open_checkpoint
+from models.extrapolation import write_extrapolation
 from models.objectives.curriculum import stages
 from models.objectives.serving import refuse_data
 from models.objectives.wrappers import configured
@@ -31,11 +32,15 @@ def align(
     trainer: Trainer | Launched,
     progress: Callable[[int, int], None] = lambda done, total: None,
     second: Checkpoint | None = None,
+    before: Checkpoint | None = None,
     cache: Path | None = None,
 ) -> Dataset:
     """Train `policy` on `pairs` (or lists) against `reference`, and a `second` one where the objective takes two.
 
-    Dataset "steps", one row per optimiser step. Reference log-probabilities are kept in the folder `cache`, by default beside the
+    Dataset "steps", one row per optimiser step. With `config.momentum` the checkpoint in `model` lies beyond the one that was
+    trained, which is then in `trained`, away from `before`, what the last training gave (arXiv 2410.06293).
+
+    Reference log-probabilities are kept in the folder `cache`, by default where a sweep shares its datasets, else beside the
     pairs: trainings that share it ask each reference about the same answers once.
 
     Raises PlumblineError before training if the objective or the model cannot take the data, and if training fails.
@@ -55,10 +60,13 @@ def align(
             "seed": seed,
             "out": str(work),
             "resume": str(kept),
-            "cache": str(cache or cache_of(pairs.folder)),
+            "cache": str(cache or shared("references") or cache_of(pairs.folder)),
         }
         result = trainer.run(job, progress)
         steps = result["steps"]
+        if before is not None and config.momentum > 0:
+            (work / "model").rename(work / "trained")
+            write_extrapolation(work / "trained", before.path, config.momentum, work / "model")
         return steps, {
             "steps": len(steps),
             "epochs": config.epochs,
@@ -76,6 +84,7 @@ def align(
 
     settings = config.model_dump(mode="json", exclude=SHARING) | {"seed": seed}
     models = {"policy": policy.hash, "reference": reference.hash} | ({"second_reference": second.hash} if second else {})
+    models |= {"before": before.hash} if before else {}
     done = build(folder, "steps", settings, make, [pairs], models)
     shutil.rmtree(kept, ignore_errors=True)
     return done

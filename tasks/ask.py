@@ -10,6 +10,7 @@ from models.engine import Progress, Sampling
 from models.parse_verdict import without_thoughts
 from models.prompts import render
 from models.teacher import Teacher
+from models.teachers.weigh import weigh
 
 
 def ask_text(prompts: Sequence[str], config: JudgeConfig, teacher: Teacher, seed: int, progress: Progress) -> list[str]:
@@ -38,10 +39,8 @@ def weigh_bare(
 
     Raises PlumblineError for a teacher that gives no log-probabilities.
     """
-    if teacher.weigh is None:
-        raise PlumblineError(f"judge.verdict probability needs log-probabilities, and {teacher.name} gives none: use text")
     conversations = _reasoned(prompts, choices, config, teacher, seed, progress)
-    return [softmax(row) for row in teacher.weigh(conversations, choices, progress)]
+    return [softmax(row) for row in weigh(teacher, conversations, choices, progress)]
 
 
 def softmax(logps: Sequence[float]) -> list[float]:

@@ -98,7 +98,8 @@ def _measured(side: Side) -> dict[str, Any]:
         if stage_manifest := manifest(side.data / stage):
             found[label] = stage_manifest["rows"]
     if "method" in side.config and side.round != 0:
-        found["method"] = side.config["method"]
+        method = side.config["method"]
+        found["method"] = method if isinstance(method, str) else method["name"]
     if clean := manifest(side.data / "validate_pairs"):
         found |= {"pairs kept": clean["rows"], "pairs quarantined": clean["facts"]["quarantined"]}
         found |= {name.replace("_", " "): value for name, value in clean["facts"].get("metrics", {}).items()}

@@ -14,7 +14,7 @@ from models.benchmark_prompts import heard, prompt_builder
 from models.checkpoint import Checkpoint
 from models.engine import Progress, quiet
 from models.parsers import asks_teacher, parser_label, read_answers
-from models.teacher import Teacher
+from models.teacher import Teacher, metered
 from tasks.score import metrics, scored_rows
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ def evaluate(
         prompts = [asked.prompt(question) for question in asked.questions]
         given = answer(engine, policy, prompts, config.max_tokens, config.prompts != "mixeval-base", kept, progress)
         responses = [completion.text for completion in given.completions]
-        parsed = read_answers(config.parser, asked.questions, heard(asked.questions, prompts, responses), teacher, progress)
+        reader, usage = metered(teacher) if teacher is not None else (None, dict)
+        parsed = read_answers(config.parser, asked.questions, heard(asked.questions, prompts, responses), reader, progress)
         rows = [
             row | {"prompt_ids": ids, "token_ids": made.token_ids, "stopped": made.finish_reason == "stop"}
             for row, ids, made in zip(
@@ -73,7 +74,7 @@ def evaluate(
             )
         ]
         facts = {"benchmark": asked.name, "parser": parser_label(config.parser, teacher), "reused": given.reused}
-        return rows, facts | summarise(rows)
+        return rows, facts | summarise(rows) | ({"teacher": usage()} if asks_teacher(config.parser) else {})
 
     return build(folder, "answers", asked.slice, make, models=_models(config, policy, teacher))
 

@@ -1,6 +1,6 @@
 """Figures as PNG files, for MLflow and for the tables that are published: training dynamics and scores."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,3 +52,55 @@ def _save(axes: Sequence[Any], path: Path) -> None:
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.25)
     axes[0].figure.savefig(path)
+
+
+Grid = Sequence[Sequence[float | None]]
+
+
+def heat_maps(
+    path: Path,
+    title: str,
+    axes: Sequence[str],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    panels: Mapping[str, Grid],
+    beside: Mapping[str, Sequence[float | None]],
+    start: float | None,
+) -> None:
+    """One heat map a panel, [row][column], on one scale, and beside them a bar a row for each of `beside`."""
+    from matplotlib.figure import Figure
+
+    shown = {name: values for name, values in beside.items() if any(v is not None for v in values)}
+    widths = [1.1 * len(columns) + 0.6] * len(panels) + [1.6] * len(shown)
+    figure = Figure(figsize=(sum(widths) + 3, 0.62 * len(rows) + 2.2), layout="constrained", dpi=120)
+    cells = [v for grid in panels.values() for line in grid for v in line if v is not None]
+    low, high = (min([*cells, *([start] if start is not None else [])]), max(cells)) if cells else (0.0, 1.0)
+    fields = list(figure.subplots(1, len(widths), squeeze=False, width_ratios=widths)[0])
+    for field, (name, grid) in zip(fields, panels.items(), strict=False):
+        numbers = [[float("nan") if v is None else v for v in line] for line in grid]
+        image = field.imshow(numbers, vmin=low, vmax=high, cmap="viridis", aspect="auto")
+        for i, line in enumerate(grid):
+            for j, value in enumerate(line):
+                text = "failed" if value is None else f"{value:.3f}"
+                bright = value is not None and value > (low + high) / 2
+                field.text(
+                    j, i, text, ha="center", va="center", color="black" if bright or value is None else "white", fontsize=9
+                )
+        field.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
+        field.set_yticks(range(len(rows)), rows if field is fields[0] else [""] * len(rows))
+        field.set(title=name, xlabel=axes[1] if len(axes) > 1 else "")
+    fields[0].set_ylabel(axes[0])
+    if panels:
+        bar = figure.colorbar(image, ax=fields[: len(panels)], shrink=0.8, label="overall score")
+        if start is not None:
+            bar.ax.axhline(start, color="#dc2626", linewidth=2)
+            bar.ax.set_title("start in red", fontsize=7, color="#dc2626")
+    for field, (name, values) in zip(fields[len(panels) :], shown.items(), strict=True):
+        field.barh(range(len(rows)), [0.0 if v is None else v for v in values], color="#93c5fd")
+        for i, value in enumerate(values):
+            field.text(0, i, " –" if value is None else f" {value:.2f}", va="center", fontsize=8)
+        field.set_yticks(range(len(rows)), [""] * len(rows))
+        field.set_ylim(len(rows) - 0.5, -0.5)
+        field.set(title=name)
+    figure.suptitle(title)
+    figure.savefig(path)

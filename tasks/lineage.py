@@ -40,6 +40,14 @@ def standing(run: Path, start: Checkpoint, before_round: int) -> Standing:
     return Standing(number, open_checkpoint(folder / "align" / "model"), open_dataset(folder / "evaluate"))
 
 
+def trained(run: Path, start: Checkpoint, number: int) -> Checkpoint:
+    """What round `number`'s training gave, before any momentum carried it on; 0 is the start."""
+    if number == 0:
+        return start
+    folder = run / f"round-{number}" / "align"
+    return open_checkpoint(folder / ("trained" if (folder / "trained").exists() else "model"))
+
+
 def champions(run: Path, before_round: int | None = None) -> list[int]:
     """Rounds whose models were champion one after the other, the present one last, as round `before_round` finds them.
 

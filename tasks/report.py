@@ -1,31 +1,26 @@
 """The run as one page: report.html is self-contained, opens from disk, and asks no network for anything.
 
-Everything that a model or a file wrote is escaped by the template engine. The page's own script is allowed by its hash and every
-other is forbidden (Content-Security-Policy), so that a text which looks like markup stays text.
+Everything that a model or a file wrote is escaped (tasks/page.py), so that a text which looks like markup stays text.
 """
 
-import base64
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from data_contracts.store import Rows, open_dataset
 from tasks import summary
 from tasks.charts import Series, chart
-from tasks.diff import similarity, word_diff
+from tasks.page import render_page
 from tasks.pair import method_name
+from tasks.pair_cards import COLUMNS, card
 from tasks.promote import read_decision
 from tasks.rank import reward_accuracy
+from tasks.spending import spending
 
-HERE = Path(__file__).parent
 PAIRS_A_ROUND = 200
-LONGEST_TEXT = 8000  # characters of one text on the page
-ALIKE = 0.4  # less similar answers stand side by side: a diff of two different texts is confetti
 _SPLITS = {"overall": "s1", "free-form": "s2", "multiple-choice": "s3"}
 
 
@@ -34,15 +29,7 @@ def write_report(run: Path) -> Path:
 
     Raises PlumblineError if the folder holds no run, or if a finished dataset was changed.
     """
-    environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters["seconds"] = _seconds
-    script = (HERE / "report_script.js").read_text(encoding="utf-8")
-    page = environment.get_template("report_template.html.j2").render(
-        style=Markup((HERE / "report_style.css").read_text(encoding="utf-8")),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        **_content(run),
-    )
+    page = render_page("report_template.html.j2", **_content(run))
     partial, path = run / ".report.html.partial", run / "report.html"
     partial.write_text(page, encoding="utf-8")
     partial.replace(path)
@@ -70,8 +57,9 @@ def _content(run: Path) -> dict[str, Any]:
         "gates": _gates(run),
         "docs": "data_docs/index.html" if (run / "data_docs" / "index.html").exists() else None,
         "times": _times(run),
+        "spending": spending(run),
         "pairs": pairs,
-        "pair_rounds": list(dict.fromkeys(pair["round"] for pair in pairs)),
+        "pair_rounds": list(dict.fromkeys(pair["group"] for pair in pairs if pair["group"])),
         "pairs_limit": PAIRS_A_ROUND,
         "config_text": (run / "config.yaml").read_text(encoding="utf-8"),
     }
@@ -193,22 +181,5 @@ def _pairs(label: str, folder: Path) -> list[dict[str, Any]]:
     """The first clean pairs of a round, with what the revision changed."""
     if not summary.manifest(folder / "validate_pairs"):
         return []
-    table, shown = open_dataset(folder / "validate_pairs").table(), []
-    names = ["pair_id", "prompt", "chosen", "rejected", "reasoning", "margin"]
-    for row in table.select(names).slice(0, PAIRS_A_ROUND).to_pylist():
-        chosen, rejected = _cut(row["chosen"]), _cut(row["rejected"])
-        pieces = word_diff(rejected, chosen) if similarity(rejected, chosen) >= ALIKE else None
-        prompt = [message | {"content": _cut(message["content"])} for message in row["prompt"]]
-        reasoning = _cut(row["reasoning"])
-        texts = {"prompt": prompt, "chosen": chosen, "rejected": rejected, "reasoning": reasoning, "pieces": pieces}
-        shown.append({"round": label, "id": row["pair_id"], "margin": row["margin"], **texts})
-    return shown
-
-
-def _cut(text: str) -> str:
-    more = len(text) - LONGEST_TEXT
-    return text if more <= 0 else f"{text[:LONGEST_TEXT]} […and {more} more characters]"
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.1f} s" if value < 120 else f"{value / 60:.1f} min" if value < 7200 else f"{value / 3600:.1f} h"
+    table = open_dataset(folder / "validate_pairs").table().select(COLUMNS)
+    return [card(row, label) for row in table.slice(0, PAIRS_A_ROUND).to_pylist()]

@@ -73,10 +73,6 @@ def comparison(scored: Sequence[Scored]) -> dict[str, Any]:
     return {"gains": gains, "selection": selection}
 
 
-def selection_warning(models: int, bias: float) -> str:
-    return f"this is the best of {models} measured on the same questions, so expect about {bias:.3f} less on new ones"
-
-
 def unparsed(scored: Scored) -> list[dict[str, str]]:
     """Every answer that could not be read, with what the judge said of it where one was asked."""
     return [

@@ -12,7 +12,7 @@ from data_contracts.records import PAIRS
 from data_contracts.store import Dataset, Rows, build
 from models.engine import Progress, quiet
 from models.teacher import Teacher, metered
-from tasks.judge import Comparison, compare, judge_slice
+from tasks.judge import Comparison, Verdict, compare, judge_slice
 
 _MEANING = {"first": "agreed", "tie": "undecided", "second": "disagreed"}
 
@@ -22,7 +22,7 @@ def second_view(
 ) -> Dataset:
     """The pairs whose chosen answer the judge of `config` prefers as well; the others are kept in `disagreed.parquet`.
 
-    Facts: `agreed`, `disagreed`, `undecided`. Where the first view left the answers without scores, the second's are taken.
+    Facts: `agreed`, `disagreed`, `undecided`. What the first view did not say (scores, a probability) is taken from the second.
     """
 
     def make(work: Path) -> tuple[Rows, dict[str, Any]]:
@@ -30,7 +30,7 @@ def second_view(
         asked, usage = metered(teacher)
         verdicts = compare([Comparison(r["prompt"], r["chosen"], r["rejected"]) for r in rows], config, asked, seed, progress)
         outcomes = [_MEANING[v.outcome] for v in verdicts]
-        judged = [row | _scores(row, v.first_score, v.second_score) for row, v in zip(rows, verdicts, strict=True)]
+        judged = [row | _told(row, verdict) for row, verdict in zip(rows, verdicts, strict=True)]
         others = [row for row, outcome in zip(judged, outcomes, strict=True) if outcome != "agreed"]
         pq.write_table(pa.Table.from_pylist(others, schema=PAIRS), work / "disagreed.parquet")
         agreed = [row for row, outcome in zip(judged, outcomes, strict=True) if outcome == "agreed"]
@@ -39,7 +39,12 @@ def second_view(
     return build(folder, "pairs", judge_slice(config, seed), make, [pairs], {"teacher": teacher.name})
 
 
-def _scores(row: dict[str, Any], chosen: float | None, rejected: float | None) -> dict[str, Any]:
-    if chosen is None or rejected is None or row["chosen_score"] is not None:
-        return {}
-    return {"chosen_score": chosen, "rejected_score": rejected, "margin": chosen - rejected}
+def _told(row: dict[str, Any], verdict: Verdict) -> dict[str, Any]:
+    """What the verdict adds to what is known of a pair; its "first" is the chosen answer."""
+    told: dict[str, Any] = {}
+    if row["win_probability"] is None:
+        told |= {"win_probability": verdict.win_probability, "uncertainty": verdict.uncertainty}
+    if row["chosen_score"] is None and verdict.first_score is not None and verdict.second_score is not None:
+        told |= {"chosen_score": verdict.first_score, "rejected_score": verdict.second_score}
+        told["margin"] = verdict.first_score - verdict.second_score
+    return told

@@ -7,7 +7,6 @@ Tracking is a projection of the folder. `track` logs what is finished there and 
 import json
 import re
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,16 @@ from typing import Any
 from data_contracts.store import Dataset, open_dataset
 from models.checkpoint import open_checkpoint
 from tasks import summary, tracking_models
+from tasks.failure import clear_failure as clear_failure
+from tasks.failure import read_failure, write_failure
 from tasks.figures import scores_figure, training_figure
 from tasks.lineage import champions, read_rollbacks
 from tasks.promote import read_decision
 from tasks.score import metric_name
+from tasks.spending import total, usage_of
+from tasks.sweep import is_cell
 from tasks.tracking_calls import forget_calls, log_calls, log_prompts
-from tasks.tracking_client import at, create_run, curves, log_inputs, log_metrics, log_params, numbers, open_client, server
+from tasks.tracking_client import at, create_run, curves, log_inputs, log_metrics, log_params, numbers, open_client, server, span
 from tasks.tracking_client import tracking_uri as tracking_uri
 
 
@@ -30,7 +33,12 @@ def mask(uri: str) -> str:
 
 
 def track(run: Path) -> None:
-    """Log everything in the run folder that is finished and not yet logged. Raises whatever the tracking server raises."""
+    """Log everything in the run folder that is finished and not yet logged. Raises whatever the tracking server raises.
+
+    A sweep's cell is told by its sweep (tasks.tracking_sweep), so nothing happens here.
+    """
+    if is_cell(run):
+        return
     client = open_client(tracking_uri(run))
     config = summary.read_config(run)
     state = _read_state(run)
@@ -62,25 +70,23 @@ def track(run: Path) -> None:
 
 
 def mark_failed(run: Path, sentence: str) -> None:
-    """Keep in the run folder why a run stopped, and tell MLflow: the run is FAILED until `clear_failure` and the next `track`.
+    """Keep in the run folder why a run stopped, and tell MLflow: the run is FAILED until `clear_failure` and `track`.
 
     Raises whatever the tracking server raises; what was kept is told by the next `track`.
     """
-    partial = run / ".failed.json.partial"
-    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    partial.write_text(json.dumps({"sentence": sentence, "when": when}, ensure_ascii=False), encoding="utf-8")
-    partial.replace(run / "failed.json")
+    write_failure(run, sentence)
     track(run)
-
-
-def clear_failure(run: Path) -> None:
-    """The run goes on."""
-    (run / "failed.json").unlink(missing_ok=True)
 
 
 def is_told(run: Path) -> bool:
     """Whether MLflow knows everything that is finished in the run folder; asks no server."""
-    return {"config", *_finished(run)} <= set(_read_state(run).get("done", []))
+    return is_cell(run) or {"config", *_finished(run)} <= set(_read_state(run).get("done", []))
+
+
+def run_id(run: Path) -> str | None:
+    """The id of the run's own MLflow run, None where the present server does not know it yet."""
+    state = _read_state(run)
+    return str(state["run_id"]) if "run_id" in state and state.get("server") == server() else None
 
 
 def _forget(client: Any, run_id: str) -> None:
@@ -103,9 +109,8 @@ def _finished(run: Path) -> list[str]:
 
 def _log_status(client: Any, run: Path, config: Mapping[str, Any], state: Mapping[str, Any]) -> None:
     """RUNNING, FAILED with its sentence, or FINISHED."""
-    run_id, failed = state["run_id"], run / "failed.json"
-    if failed.exists():
-        sentence = json.loads(failed.read_text(encoding="utf-8"))["sentence"]
+    run_id, sentence = state["run_id"], read_failure(run)
+    if sentence is not None:
         client.set_tag(run_id, "plumbline.failure", sentence[:5000])
         for gate in sorted(run.glob("**/validate_*.failed/gate.json")):
             client.log_artifact(run_id, str(gate), f"gates/{gate.parent.relative_to(run).as_posix()}")
@@ -124,10 +129,11 @@ def _log_status(client: Any, run: Path, config: Mapping[str, Any], state: Mappin
 
 def _log_round(client: Any, run: Path, config: Mapping[str, Any], number: int, state: dict[str, Any]) -> None:
     folder, parent, name = run / f"round-{number}", state["run_id"], config["name"]
-    child = create_run(client, run, name, f"{name} round {number}", parent, {"plumbline.round": str(number)})
+    stages = {p.parent.name: open_dataset(p.parent) for p in sorted(folder.glob("*/manifest.json"))}
+    begun, ended = span(stages.values())
+    child = create_run(client, run, name, f"{name} round {number}", parent, {"plumbline.round": str(number)}, begun)
     state["unfinished"] = child
     _write_state(run, state)
-    stages = {p.parent.name: open_dataset(p.parent) for p in sorted(folder.glob("*/manifest.json"))}
     log_params(client, child, config)
     log_inputs(client, child, {stage: data for stage, data in stages.items() if data.kind != "steps"})
     log_prompts(client, child, stages)
@@ -149,36 +155,42 @@ def _log_round(client: Any, run: Path, config: Mapping[str, Any], number: int, s
     log_metrics(client, child, [*at(number, metrics), *(curves(steps.records()) if steps else [])], model)
     _log_figures(client, run, child, parent, number, steps)
     log_calls(client, tracking_uri(run), run, child, stages, _teacher_used(run, number))
-    client.set_terminated(child)
+    client.set_terminated(child, end_time=ended)
     log_metrics(client, parent, at(number, metrics))  # last: a parent's metrics cannot be taken back
 
 
 def round_metrics(stages: Mapping[str, Dataset]) -> dict[str, float]:
-    """Everything a round measured, under names that are the same in every round and every run."""
+    """Everything a round measured, under names that are the same in every round and every run.
+
+    What stands before a slash is a section of its own on MLflow's pages, so the figures that matter most have none.
+    """
     metrics: dict[str, float] = {}
     for stage, data in stages.items():
         facts = data.facts
-        if data.kind == "answers" and stage == "evaluate":
+        if stage == "evaluate":
             metrics |= _scores(facts) | {"answer_tokens": facts["mean_tokens"], "stop_rate": facts["stop_rate"]}
-        elif data.kind in ("answers", "prompts"):
-            continue
         elif stage == "validate_pairs":
-            metrics |= numbers(facts, "pairs.") | {"pairs_kept": float(data.rows)}
+            metrics |= numbers(facts, "pairs/") | {"pairs_kept": float(data.rows)}
         elif stage.startswith("validate_"):
-            metrics |= numbers(facts, f"gate.{stage.removeprefix('validate_')}.")
-        else:
-            metrics |= numbers(facts, f"{stage}.")
-        metrics[f"seconds.{stage}"] = data.seconds
+            metrics |= numbers(facts, f"gate/{stage.removeprefix('validate_')}.")
+        elif data.kind not in ("answers", "prompts"):
+            metrics |= numbers(facts, f"{stage}/")
+        metrics[f"seconds/{stage}"] = data.seconds
+    if used := [usage for data in stages.values() if (usage := usage_of(data.facts))]:
+        metrics |= numbers(total(used), "teacher/")
     if "win_rate" in stages:
         metrics["win_rate"] = stages["win_rate"].facts["win_rate"]
     return metrics
 
 
 def _scores(facts: Mapping[str, Any]) -> dict[str, float]:
+    """By benchmark, parser and split; the ends of the intervals and the source benchmarks in sections of their own."""
     scores: dict[str, float] = {}
-    for split, metric in (facts["metrics"] | facts["benchmarks"]).items():
-        name = metric_name(facts["benchmark"], facts["parser"], split)
-        scores |= {name: metric["mean"], f"{name}.low": metric["low"], f"{name}.high": metric["high"]}
+    for section, metrics in (("", facts["metrics"]), ("benchmarks/", facts["benchmarks"])):
+        for split, metric in metrics.items():
+            name = metric_name(facts["benchmark"], facts["parser"], split)
+            scores |= {f"{section}{name}": metric["mean"]}
+            scores |= {f"intervals/{name}.{end}": metric[end] for end in ("low", "high")}
     return scores
 
 
@@ -210,7 +222,7 @@ def _log_rollback(client: Any, run: Path, config: Mapping[str, Any], index: int,
 def _log_human_pairs(client: Any, run: Path, config: Mapping[str, Any], state: dict[str, Any]) -> None:
     run_id = state["run_id"]
     for step, name in enumerate(("rank_before", "rank_after")):
-        log_metrics(client, run_id, at(step, numbers(open_dataset(run / name).facts, "ranking.")))
+        log_metrics(client, run_id, at(step, numbers(open_dataset(run / name).facts, "ranking/")))
     steps = open_dataset(run / "align")
     log_inputs(client, run_id, {name: open_dataset(run / name) for name in ("import", "validate_pairs", "train", "held_out")})
     client.log_artifact(run_id, str(run / "validate_pairs" / "gate.json"), "gates/validate_pairs")

@@ -1,10 +1,11 @@
 """What tracking says to MLflow again and again: runs, parameters, metrics in bulk, datasets with their lineage."""
 
+import calendar
 import json
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,17 +39,24 @@ def server() -> str:
 
 
 def create_run(
-    client: Any, run: Path, experiment: str, name: str, parent: str | None = None, tags: Mapping[str, str] | None = None
+    client: Any,
+    run: Path,
+    experiment: str,
+    name: str,
+    parent: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    begun: int | None = None,
 ) -> str:
-    """The id of a new run in `experiment`, which is made if it is not there."""
+    """The id of a new run in `experiment`, which is made if it is not there; `begun` in milliseconds since 1970, or now."""
     found = client.get_experiment_by_name(experiment)
     local = not os.environ.get("MLFLOW_TRACKING_URI")
     location = (run / "mlartifacts").resolve().as_uri() if local else None
-    id_ = found.experiment_id if found else client.create_experiment(experiment, artifact_location=location)
+    kind = {"mlflow.experimentKind": "custom_model_development"}  # else its pages would be those of a chat application
+    id_ = found.experiment_id if found else client.create_experiment(experiment, artifact_location=location, tags=kind)
     given = {"mlflow.runName": name, "plumbline.folder": str(run.resolve()), **(tags or {})}
     if parent:
         given["mlflow.parentRunId"] = parent
-    return str(client.create_run(id_, tags=given).info.run_id)
+    return str(client.create_run(id_, start_time=begun, tags=given).info.run_id)
 
 
 def log_params(client: Any, run_id: str, config: Mapping[str, Any]) -> None:
@@ -97,6 +105,16 @@ def numbers(tree: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     return {k: float(v) for k, v in flat.items() if isinstance(v, (int, float)) and not isinstance(v, bool) and v - v == 0}
 
 
+def span(stages: Iterable[Dataset]) -> tuple[int | None, int | None]:
+    """When work on finished datasets began and ended, in milliseconds since 1970."""
+    ends = [(_moment(data.manifest["created"]), data.seconds) for data in stages]
+    return (min(int(1000 * (end - took)) for end, took in ends), max(1000 * end for end, _ in ends)) if ends else (None, None)
+
+
+def _moment(created: str) -> int:
+    return calendar.timegm(time.strptime(created, "%Y-%m-%dT%H:%M:%SZ"))
+
+
 def at(step: int, metrics: Mapping[str, float]) -> Rows:
     return [(name, value, step) for name, value in metrics.items()]
 
@@ -104,7 +122,7 @@ def at(step: int, metrics: Mapping[str, float]) -> Rows:
 def curves(steps: Sequence[Mapping[str, Any]]) -> Rows:
     """The columns of a "steps" dataset, which has one row per optimiser step."""
     left_out = ("step", "epoch")
-    return [(f"train.{k}", v, row["step"]) for row in steps for k, v in row.items() if k not in left_out and v is not None]
+    return [(f"train/{k}", v, row["step"]) for row in steps for k, v in row.items() if k not in left_out and v is not None]
 
 
 def clean(name: str) -> str:

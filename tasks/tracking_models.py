@@ -18,6 +18,7 @@ def register(client: Any, name: str, weights: Path, run_id: str, parent: str, nu
 
     It is logged as MLflow's transformers flavour around the very safetensors files, without loading any of them.
     """
+    from mlflow.entities import LoggedModelOutput
     from mlflow.exceptions import MlflowException
 
     run = client.get_run(run_id)
@@ -29,6 +30,7 @@ def register(client: Any, name: str, weights: Path, run_id: str, parent: str, nu
         write_flavour(weights, Path(folder), run_id, logged.model_id)
         client.log_model_artifacts(logged.model_id, folder)
     client.finalize_logged_model(logged.model_id, "READY")
+    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, number)])
     try:
         client.create_registered_model(name)
     except MlflowException as error:

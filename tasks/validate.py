@@ -8,20 +8,20 @@ these two files are kept in `<folder>.failed/` and the run stops.
 import json
 import shutil
 from collections import Counter
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_contracts.config import ValidateConfig
+from data_contracts.config_validate import ValidateConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.gate import ContractResult, GateResult, gate
 from data_contracts.store import Dataset, build
-from data_contracts.suites import SUITES, VERSION, whole_suite
-from data_contracts.suites.contract import Limits
-from models.chat import Message, control_tokens, encode_prompt, end_token
+from data_contracts.suites import SUITES, VERSION, row_contracts, whole_contracts
+from data_contracts.suites.contract import Codec, Limits
+from models.chat import Message, control_tokens, decode_answers, encode_prompt, encode_prompts, end_token
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -47,12 +47,13 @@ def limits_of(tokenizer: "PreTrainedTokenizerFast", max_tokens: int, policy: str
         bos_per_prompt=0 if bos is None else probe.count(bos),
         control_tokens=tuple(spelt),
         control_ids=tuple(tokenizer.convert_tokens_to_ids(spelt)),
+        codec=Codec(partial(encode_prompts, tokenizer), partial(decode_answers, tokenizer)),
         policy=policy,
     )
 
 
 def validate(folder: Path, data: Dataset, config: ValidateConfig, limits: Limits, docs: Path) -> Dataset:
-    """The clean rows of `data` (samples, revisions or pairs) as a dataset of the same kind.
+    """The clean rows of `data` (samples, revisions, verdicts or pairs) as a dataset of the same kind.
 
     Facts: `kept`, `quarantined`, `contracts` (name → rows that broke it), `warnings` (sentences), and for pairs `metrics`, for
     revisions `failures` (reason → rows).
@@ -63,22 +64,20 @@ def validate(folder: Path, data: Dataset, config: ValidateConfig, limits: Limits
 
     def make(work: Path) -> tuple[pa.Table, dict[str, Any]]:
         table, frame, suite = data.table(), data.frame(), SUITES[data.kind]
-        label = f"{folder.parent.name}-{folder.name}"
+        label, ids = f"{folder.parent.name}-{folder.name}", frame[suite.ID].tolist()
         checks = suite.derive(frame, limits)
-        rows = gate(checks, frame[suite.ID].tolist(), suite.suite(limits), docs, label)
-        ids, clean = frame[suite.ID].tolist(), rows.clean
-        whole = gate(
-            checks[clean].reset_index(drop=True),
-            frame[suite.ID][clean].tolist(),
-            whole_suite(data.kind, data.rows, config.min_rows, config.max_quarantined, any_clean=bool(clean.any())),
-            docs,
-            label,
-        )
+        rows = gate(checks, ids, row_contracts(data.kind, limits, config), docs, label, data.kind)
+        clean = rows.clean
+        measured = suite.measure(frame[clean]) if hasattr(suite, "measure") and clean.any() else {}
+        left = checks[clean].reset_index(drop=True).assign(**measured)
+        columns = {*checks.columns, *measured} if clean.any() else set()  # without a clean row nothing has a mean
+        contracts = whole_contracts(data.kind, limits, config, data.rows, columns)
+        whole = gate(left, frame[suite.ID][clean].tolist(), contracts, docs, label, f"{data.kind}-whole")
         _write_evidence(work, table, rows, whole, ids)
         _stop_if_failed(work, failed, rows, whole)
-        return table.filter(pa.array(clean)), _facts(data, rows, whole, checks[clean], frame)
+        return table.filter(pa.array(clean)), _facts(data, rows, whole, left, frame)
 
-    slice_ = {"validate": config.model_dump(mode="json"), "limits": asdict(limits), "suites": VERSION}
+    slice_ = {"validate": config.model_dump(mode="json"), "limits": limits.facts(), "suites": VERSION}
     made = build(folder, data.kind, slice_, make, parents=[data])
     shutil.rmtree(failed, ignore_errors=True)  # of an earlier attempt with other inputs
     return made
@@ -92,31 +91,34 @@ def _write_evidence(work: Path, table: pa.Table, rows: GateResult, whole: GateRe
         "checked": rows.checked,
         "kept": whole.checked,
         "quarantined": rows.checked - whole.checked,
-        "contracts": [_entry(c, ids) for c in rows.contracts] + [_entry(c, []) for c in whole.contracts],
+        "contracts": [_entry(r, ids) for r in rows.contracts] + [_entry(r, []) for r in whole.contracts],
     }
     (work / "gate.json").write_text(json.dumps(report, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
-def _entry(contract: ContractResult, ids: list[str]) -> dict[str, Any]:
-    entry = {"contract": contract.name, "why": contract.why, "level": contract.level, "kept": contract.kept}
-    if contract.level == "row":
-        examples = [ids[row] for row in contract.rows[:_EXAMPLES]]
-        return entry | {"checked": contract.checked, "broken": len(contract.rows), "examples": examples}
-    return entry | {"checked": contract.checked, "observed": contract.observed}
+def _entry(result: ContractResult, ids: list[str]) -> dict[str, Any]:
+    contract = result.contract
+    entry: dict[str, Any] = {"contract": contract.name, "why": contract.why, "scope": contract.scope}
+    entry |= {"severity": contract.severity, "kept": result.kept, "checked": result.checked}
+    if contract.scope == "row":
+        return entry | {"broken": len(result.rows), "examples": [ids[row] for row in result.rows[:_EXAMPLES]]}
+    return entry | {"observed": result.observed, "low": contract.low, "high": contract.high}
 
 
 def _stop_if_failed(work: Path, failed: Path, rows: GateResult, whole: GateResult) -> None:
-    broken = [c for c in whole.contracts if c.level == "dataset" and not c.kept]
+    broken = [r for r in (*rows.contracts, *whole.contracts) if r.contract.severity == "fail" and not r.kept]
     if not broken:
         return
     shutil.rmtree(failed, ignore_errors=True)
     failed.mkdir(parents=True)
     for name in ("quarantine.parquet", "gate.json"):
         shutil.copy(work / name, failed / name)
-    worst = max(rows.contracts, key=lambda c: len(c.rows))
-    most = f", most of them by {worst.name} ({len(worst.rows)} rows)" if worst.rows else ""
+    worst = max(rows.contracts, key=lambda r: len(r.rows) if r.contract.severity != "warn" else -1)
+    most = f", most of them by {worst.contract.name} ({len(worst.rows)} rows)" if worst.rows else ""
+    name, measured = broken[0].contract.name, broken[0].observed
+    found = f" (measured {measured:.3g})" if broken[0].contract.scope == "mean" else ""
     raise PlumblineError(
-        f"{failed.with_suffix('')}: the contract {broken[0].name} is broken: {whole.checked} of {rows.checked} rows are left, "
+        f"{failed.with_suffix('')}: the contract {name} is broken{found}: {whole.checked} of {rows.checked} rows are left, "
         f"{rows.checked - whole.checked} were quarantined{most}; look at gate.json and quarantine.parquet in {failed}"
     )
 
@@ -125,11 +127,17 @@ def _facts(data: Dataset, rows: GateResult, whole: GateResult, clean: Any, frame
     facts: dict[str, Any] = {
         "kept": whole.checked,
         "quarantined": rows.checked - whole.checked,
-        "contracts": {c.name: len(c.rows) for c in rows.contracts},
-        "warnings": [f"{c.name} ({c.observed:.3g}): {c.why}" for c in whole.contracts if c.level == "warning" and not c.kept],
+        "contracts": {r.contract.name: len(r.rows) for r in rows.contracts},
+        "warnings": [_warning(r) for r in (*rows.contracts, *whole.contracts) if r.contract.severity == "warn" and not r.kept],
     }
     if data.kind == "pairs":
         facts["metrics"] = SUITES["pairs"].metrics(clean)
     if data.kind == "revisions":
         facts["failures"] = dict(sorted(Counter(frame["failure"].dropna()).items()))
     return facts
+
+
+def _warning(result: ContractResult) -> str:
+    contract = result.contract
+    found = f"{len(result.rows)} rows" if contract.scope == "row" else f"{result.observed:.3g}"
+    return f"{contract.name} ({found}): {contract.why}"

@@ -1,38 +1,54 @@
 """What a row must be like before anything is trained on it: one module per kind of dataset.
 
-Each has `ID` (the id column), `derive(frame, limits)` (texts and token ids turned into plain numbers) and `suite(limits)` (named
-contracts on those numbers). `pairs` also has `warnings()` and `metrics(checks)` for the clean rows as a whole.
-
-To add a contract: derive a number in the module, add one `per_row(name, why, column, low, high)` to its suite, and one row that
-breaks it, and only it, to `tests/data_contracts/test_suites_<kind>.py`; then raise VERSION.
+Each has `ID` (the id column), `derive(frame, limits)` (texts and token ids turned into plain numbers, one row each) and
+`contracts(limits)` (bounds on those numbers, row by row or in their mean over the clean rows). `measure(frame)`, where there is
+one, gives figures of the clean rows together; a mean contract may bound those too.
 """
 
 import math
 import os
 from types import ModuleType
-from typing import TYPE_CHECKING
 
-from data_contracts.suites import pairs, revisions, samples
-from data_contracts.suites.contract import rows_at_least
-
-if TYPE_CHECKING:
-    from great_expectations import ExpectationSuite
+from data_contracts.config_validate import ValidateConfig
+from data_contracts.suites import lists, pairs, revisions, samples, verdicts
+from data_contracts.suites.contract import Codec, Contract, Limits, check_names, configured, rows_at_least
 
 os.environ["GX_ANALYTICS_ENABLED"] = "false"  # before anything here imports great_expectations
 
-VERSION = 1  # part of every gate's dataset key: raise it when a contract lets something else through
+VERSION = 2  # part of every gate's dataset key: raise it when a contract lets something else through
 
-SUITES: dict[str, ModuleType] = {"samples": samples, "revisions": revisions, "pairs": pairs}
+SUITES: dict[str, ModuleType] = {"samples": samples, "revisions": revisions, "verdicts": verdicts, "pairs": pairs}
+SUITES |= {"lists": lists}
+
+_ANY = Limits(1, 0, None, 0, (), (), codec=Codec(lambda _: [], lambda _: []))
 
 
-def whole_suite(kind: str, rows: int, min_rows: int, max_quarantined: float, any_clean: bool) -> "ExpectationSuite":
-    """Contracts on the clean rows together, of a dataset that had `rows` before; without a clean row nothing has a mean."""
-    from great_expectations import ExpectationSuite
+def catalogue() -> dict[str, list[Contract]]:
+    """Every suite's contracts with their own severities and bounds."""
+    return {kind: suite.contracts(_ANY) for kind, suite in SUITES.items()}
 
-    least = math.ceil((1 - max_quarantined) * rows - 1e-9)
-    contracts = [
-        rows_at_least("enough_rows", "Fewer clean rows than validate.min_rows are too few to go on with.", min_rows),
+
+def check_settings(config: ValidateConfig) -> None:
+    """Raises PlumblineError for a setting under validate.contracts that no run could follow."""
+    every = [contract for contracts in catalogue().values() for contract in contracts]
+    sizes = _sizes(1, config)
+    check_names([contract.name for contract in (*every, *sizes)], config.contracts)
+    configured([*every, *sizes], config.contracts)
+
+
+def row_contracts(kind: str, limits: Limits, config: ValidateConfig) -> list[Contract]:
+    return [c for c in configured(SUITES[kind].contracts(limits), config.contracts) if c.scope == "row"]
+
+
+def whole_contracts(kind: str, limits: Limits, config: ValidateConfig, rows: int, measured: set[str]) -> list[Contract]:
+    """Contracts on the clean rows together, of a dataset that had `rows` before. What could not be `measured` is left out."""
+    means = [c for c in configured(SUITES[kind].contracts(limits), config.contracts) if c.scope == "mean"]
+    return configured(_sizes(rows, config), config.contracts) + [c for c in means if c.column in measured]
+
+
+def _sizes(rows: int, config: ValidateConfig) -> list[Contract]:
+    least = math.ceil((1 - config.max_quarantined) * rows - 1e-9)
+    return [
+        rows_at_least("enough_rows", "Fewer clean rows than validate.min_rows are too few to go on with.", config.min_rows),
         rows_at_least("quarantine_small", "Losing more than validate.max_quarantined points to a fault upstream.", least),
     ]
-    warnings = SUITES[kind].warnings() if any_clean and hasattr(SUITES[kind], "warnings") else []
-    return ExpectationSuite(name=f"{kind}-whole", expectations=contracts + warnings)

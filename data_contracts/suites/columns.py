@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from data_contracts.suites.contract import Codec, Limits
+
 Counts = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
@@ -46,6 +48,24 @@ def spelt_counts(texts: "pd.Series[str]", tokens: Sequence[str]) -> Counts:
     return np.fromiter((len(pattern.findall(text)) for text in texts.fillna("")), dtype=np.int64, count=len(texts))
 
 
+# U+FFFD stands for bytes that could not be decoded; controls but tab, newline and return; lone surrogates; non-characters
+_GARBLED = re.compile("[\ufffd\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+
+
+def garbled_counts(texts: "pd.Series[str]") -> Counts:
+    """Characters that only wrong decoding, or a cut within a character, puts into a text."""
+    return np.fromiter((len(_GARBLED.findall(text)) for text in texts.fillna("")), dtype=np.int64, count=len(texts))
+
+
+def decodes_differently(texts: "pd.Series[str]", ids: "pd.Series[Any]", codec: Codec | None) -> Counts:
+    """1 where the token ids of an answer do not spell its text. White space apart: some tokenizers take a leading space."""
+    if codec is None:
+        return np.zeros(len(texts), dtype=np.int64)
+    decoded = codec.decode_answers([[] if row is None else list(row) for row in ids])
+    same = (d.split() == t.split() for d, t in zip(decoded, texts.fillna(""), strict=True))
+    return np.fromiter((not s for s in same), dtype=np.int64, count=len(texts))
+
+
 def text_sizes(texts: "pd.Series[str]", ids: "pd.Series[Any]") -> Counts:
     """Characters of the text without outer white space, or tokens where those are fewer."""
     characters = np.fromiter((len(text.strip()) for text in texts.fillna("")), dtype=np.int64, count=len(texts))
@@ -71,13 +91,26 @@ def turns_out_of_order(prompt: tuple[tuple[str, str], ...]) -> int:
     return wrong + (turns[-1:] != ["user"])
 
 
-def prompt_columns(frame: pd.DataFrame, bos: int | None, tokens: Sequence[str]) -> dict[str, Counts]:
+def prompt_columns(frame: pd.DataFrame, limits: Limits) -> dict[str, Counts]:
     prompts = conversations(frame["prompt"])
     texts = pd.Series(["\n".join(content for _, content in prompt) for prompt in prompts], dtype=object)
     return {
         "prompt_tokens": token_counts(frame["prompt_ids"]),
-        "prompt_bos_tokens": id_counts(frame["prompt_ids"], () if bos is None else (bos,)),
-        "prompt_spelt_control_tokens": spelt_counts(texts, tokens),
+        "prompt_bos_tokens": id_counts(frame["prompt_ids"], () if limits.bos_token_id is None else (limits.bos_token_id,)),
+        "prompt_spelt_control_tokens": spelt_counts(texts, limits.control_tokens),
         "prompt_turns_out_of_order": np.array([turns_out_of_order(p) for p in prompts], dtype=np.int64),
         "prompt_empty_turns": np.array([sum(not c.strip() for _, c in p) for p in prompts], dtype=np.int64),
+        "prompt_not_as_template": _not_as_template(prompts, frame["prompt_ids"], limits.codec),
     }
+
+
+def _not_as_template(prompts: list[tuple[tuple[str, str], ...]], ids: "pd.Series[Any]", codec: Codec | None) -> Counts:
+    """1 where a prompt that a template takes (its turns in order, all with text) has other token ids than the template gives."""
+    if codec is None:
+        return np.zeros(len(prompts), dtype=np.int64)
+    fit = [bool(p) and not turns_out_of_order(p) and all(content.strip() for _, content in p) for p in prompts]
+    distinct = list(dict.fromkeys(p for p, good in zip(prompts, fit, strict=True) if good))
+    encoded = codec.encode_prompts([[{"role": role, "content": content} for role, content in p] for p in distinct])
+    expected = dict(zip(distinct, encoded, strict=True))
+    wrong = (good and (row is None or list(row) != expected[prompt]) for prompt, row, good in zip(prompts, ids, fit, strict=True))
+    return np.fromiter(wrong, dtype=np.int64, count=len(prompts))

@@ -1,11 +1,16 @@
-"""A contract is one Great Expectations expectation with a name, a plain reason and a level.
+"""A contract: a named bound with a plain reason, and what happens where it is broken.
 
-Expectations see only numbers: `derive` in each suite turns texts and token ids into counts first. So no text of a model ever
-reaches Data Docs, whose pages print values unescaped, and every contract reads "this count lies between these bounds".
+Contracts see only numbers: `derive` in each suite turns texts and token ids into counts first. So no text of a model ever reaches
+Data Docs, whose pages print values unescaped, and every contract reads "this count lies between these bounds".
 """
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Literal
+
+from data_contracts.config_validate import ContractConfig, Severity
+from data_contracts.errors import PlumblineError
 
 if TYPE_CHECKING:
     from great_expectations.expectations import Expectation
@@ -14,8 +19,17 @@ if TYPE_CHECKING:
 TOO_LONG = "Over-long rows are set aside and counted, never cut silently."
 TWICE = "Two rows with one id cannot be told apart later."
 FORGED = "A control token inside an answer would begin or end a turn once the answer stands in a conversation."
+GARBLED = "Replacement and control characters come from text that was decoded wrongly or cut within a character."
 
-Level = Literal["row", "dataset", "warning"]
+Scope = Literal["row", "mean", "count"]  # each row's number; the mean over the clean rows; how many clean rows there are
+
+
+@dataclass(frozen=True)
+class Codec:
+    """The tokenizer as the contracts need it: whole columns at once."""
+
+    encode_prompts: Callable[[Sequence[Any]], list[list[int]]]
+    decode_answers: Callable[[Sequence[Sequence[int]]], list[str]]
 
 
 @dataclass(frozen=True)
@@ -29,32 +43,92 @@ class Limits:
     control_tokens: tuple[str, ...]
     control_ids: tuple[int, ...]
     policy: str | None = None  # hash of the checkpoint that must have written the answers; None: not checked
+    codec: Codec | None = field(default=None, repr=False)  # None: the contracts on round trips are left out
+
+    def facts(self) -> dict[str, Any]:
+        """What decides a verdict, for a dataset's key."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "codec"}
 
 
-def per_row(name: str, why: str, column: str, low: float | None = None, high: float | None = None) -> "Expectation":
-    """Every row's `column` lies in [low, high]; a row that does not goes to quarantine."""
-    from great_expectations.expectations import ExpectColumnValuesToBeBetween
+@dataclass(frozen=True)
+class Contract:
+    """`column` lies in [low, high]: in each row, or in the mean over the clean rows. A bound of None does not bind.
 
-    return ExpectColumnValuesToBeBetween(
-        column=column, min_value=low, max_value=high, severity="critical", **_named(name, why, "row")
-    )
+    Severity, where it is broken: `quarantine` sets the row aside, `fail` stops the run, `warn` tells, `off` is not looked at.
+    """
 
-
-def mean_within(name: str, why: str, column: str, low: float, high: float) -> "Expectation":
-    """The mean of `column` over the clean rows lies in [low, high]; if not, the run goes on with a warning."""
-    from great_expectations.expectations import ExpectColumnMeanToBeBetween
-
-    return ExpectColumnMeanToBeBetween(
-        column=column, min_value=low, max_value=high, severity="warning", **_named(name, why, "warning")
-    )
+    name: str
+    why: str
+    scope: Scope
+    column: str
+    low: float | None
+    high: float | None
+    severity: Severity
 
 
-def rows_at_least(name: str, why: str, low: int) -> "Expectation":
-    """At least `low` clean rows are left; if not, the dataset fails."""
-    from great_expectations.expectations import ExpectTableRowCountToBeBetween
+def per_row(
+    name: str, why: str, column: str, low: float | None = None, high: float | None = None, severity: Severity = "quarantine"
+) -> Contract:
+    return Contract(name, why, "row", column, low, high, severity)
 
-    return ExpectTableRowCountToBeBetween(min_value=low, severity="critical", **_named(name, why, "dataset"))
+
+def mean_within(
+    name: str, why: str, column: str, low: float | None = None, high: float | None = None, severity: Severity = "warn"
+) -> Contract:
+    return Contract(name, why, "mean", column, low, high, severity)
 
 
-def _named(name: str, why: str, level: Level) -> dict[str, object]:
-    return {"meta": {"contract": name, "why": why, "level": level}, "description": f"{name}: {why}"}
+def rows_at_least(name: str, why: str, low: int) -> Contract:
+    return Contract(name, why, "count", "", low, None, "fail")
+
+
+def configured(contracts: Sequence[Contract], settings: Mapping[str, ContractConfig]) -> list[Contract]:
+    """The contracts as the user wants them, without those that are off.
+
+    Raises PlumblineError for a setting that makes no sense. Names of other datasets' contracts are passed over.
+    """
+    made = [_configured(contract, settings.get(contract.name)) for contract in contracts]
+    return [contract for contract in made if contract.severity != "off"]
+
+
+def check_names(known: Sequence[str], settings: Mapping[str, ContractConfig]) -> None:
+    """Raises PlumblineError for a setting of a contract that no suite has."""
+    for name in settings:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "`plumbline validate --contracts` lists them"
+            raise PlumblineError(f"validate.contracts names {name}, which is no contract: {hint}")
+
+
+def _configured(contract: Contract, setting: ContractConfig | None) -> Contract:
+    if setting is None:
+        return contract
+    given = {key: value for key, value in setting.model_dump().items() if value is not None}
+    wanted = replace(contract, **given)
+    where = f"validate.contracts.{contract.name}"
+    if contract.scope != "row" and wanted.severity == "quarantine":
+        raise PlumblineError(f"{where}.severity is quarantine, but it looks at all rows together: use fail, warn or off")
+    if contract.scope == "count" and given.keys() - {"severity"}:
+        raise PlumblineError(f"{where} takes its bound from validate.min_rows or validate.max_quarantined: set that")
+    if wanted.severity != "off" and wanted.low is None and wanted.high is None:
+        raise PlumblineError(f"{where} has no bound of its own: give it low, high or both")
+    if wanted.low is not None and wanted.high is not None and wanted.low > wanted.high:
+        raise PlumblineError(f"{where}: low {wanted.low:g} is above high {wanted.high:g}, so no row could pass")
+    return wanted
+
+
+def expectation(contract: Contract) -> "Expectation":
+    """The Great Expectations expectation that decides the contract."""
+    import great_expectations.expectations as gxe
+
+    named: dict[str, Any] = {
+        "meta": {"contract": contract.name},
+        "description": f"{contract.name}: {contract.why}",
+        "severity": "warning" if contract.severity == "warn" else "critical",
+    }
+    if contract.scope == "count":
+        return gxe.ExpectTableRowCountToBeBetween(min_value=contract.low, **named)
+    bounds = {"column": contract.column, "min_value": contract.low, "max_value": contract.high}
+    if contract.scope == "mean":
+        return gxe.ExpectColumnMeanToBeBetween(**bounds, **named)
+    return gxe.ExpectColumnValuesToBeBetween(**bounds, **named)

@@ -1,16 +1,11 @@
 """Contracts on the prompt, shared by every suite whose rows carry one."""
 
-from typing import TYPE_CHECKING
-
-from data_contracts.suites.contract import Limits, per_row
-
-if TYPE_CHECKING:
-    from great_expectations.expectations import Expectation
+from data_contracts.suites.contract import Contract, Limits, per_row
 
 
-def prompt_contracts(limits: Limits) -> list["Expectation"]:
+def prompt_contracts(limits: Limits) -> list[Contract]:
     bos = limits.bos_per_prompt
-    return [
+    contracts = [
         per_row("prompt_not_empty", "An answer to nothing teaches nothing.", "prompt_tokens", low=1),
         per_row(
             "prompt_bos_as_template",
@@ -33,4 +28,16 @@ def prompt_contracts(limits: Limits) -> list["Expectation"]:
             high=0,
         ),
         per_row("prompt_turns_have_text", "A turn without text is a hole in the conversation.", "prompt_empty_turns", high=0),
+    ]
+    if limits.codec is None:
+        return contracts
+    return [
+        *contracts,
+        per_row(
+            "prompt_round_trip",
+            "The prompt's text, put through the policy's chat template, must give exactly its token ids: others were made by "
+            "another template or tokenizer.",
+            "prompt_not_as_template",
+            high=0,
+        ),
     ]

@@ -4,17 +4,20 @@ A revision equal to the original is no defect: it makes no pair, and the pair st
 all, only `revision_parsed` is broken; the other contracts have nothing to look at.
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 
-from data_contracts.suites.columns import control_token_counts, conversations, copies, misplaced_eos, text_sizes, token_counts
-from data_contracts.suites.contract import FORGED, TOO_LONG, TWICE, Limits, per_row
+from data_contracts.suites.columns import (
+    control_token_counts,
+    conversations,
+    copies,
+    garbled_counts,
+    misplaced_eos,
+    text_sizes,
+    token_counts,
+)
+from data_contracts.suites.contract import FORGED, GARBLED, TOO_LONG, TWICE, Contract, Limits, per_row
 from data_contracts.suites.leak import leaks
-
-if TYPE_CHECKING:
-    from great_expectations import ExpectationSuite
 
 ID = "sample_id"
 
@@ -39,6 +42,7 @@ def derive(frame: pd.DataFrame, limits: Limits) -> pd.DataFrame:
                 control_token_counts(text, ids, limits.control_tokens, limits.control_ids, limits.eos_token_id),
                 0,
             ),
+            "revision_garbled": np.where(parsed, garbled_counts(text), 0),
             "revision_misplaced_eos": np.where(parsed, misplaced_eos(ids, complete, limits.eos_token_id), 0),
             "total_tokens": np.where(parsed, token_counts(frame["prompt_ids"]) + token_counts(ids), 0),
             "rows_with_this_id": copies(frame[ID].tolist()),
@@ -47,10 +51,8 @@ def derive(frame: pd.DataFrame, limits: Limits) -> pd.DataFrame:
     )
 
 
-def suite(limits: Limits) -> "ExpectationSuite":
-    from great_expectations import ExpectationSuite
-
-    contracts = [
+def contracts(limits: Limits) -> list[Contract]:
+    return [
         per_row("revision_parsed", "The teacher's reply could not be read; `failure` says why.", "revision_is_there", low=1),
         per_row("revision_not_empty", "An empty revision would teach the policy to say nothing.", "revision_size", low=1),
         per_row(
@@ -59,12 +61,8 @@ def suite(limits: Limits) -> "ExpectationSuite":
             "revision_leaks",
             high=0,
         ),
-        per_row(
-            "revision_has_no_control_tokens",
-            FORGED,
-            "revision_control_tokens",
-            high=0,
-        ),
+        per_row("revision_has_no_control_tokens", FORGED, "revision_control_tokens", high=0),
+        per_row("revision_encoding_sane", GARBLED, "revision_garbled", high=0),
         per_row(
             "revision_ends_with_eos",
             "A revision is a complete answer: one end-of-sequence token, at its end.",
@@ -74,4 +72,3 @@ def suite(limits: Limits) -> "ExpectationSuite":
         per_row("revision_fits_context", TOO_LONG, "total_tokens", high=limits.max_tokens),
         per_row("sample_id_unique", TWICE, "rows_with_this_id", high=1),
     ]
-    return ExpectationSuite(name="revisions", expectations=contracts)

@@ -1,22 +1,18 @@
 """Samples: one row per answer of the policy, as the engine gave it."""
 
-from typing import TYPE_CHECKING
-
 import pandas as pd
 
 from data_contracts.suites.columns import (
     control_token_counts,
     copies,
+    garbled_counts,
     misplaced_eos,
     prompt_columns,
     text_sizes,
     token_counts,
 )
-from data_contracts.suites.contract import FORGED, TOO_LONG, TWICE, Limits, per_row
+from data_contracts.suites.contract import FORGED, GARBLED, TOO_LONG, TWICE, Contract, Limits, per_row
 from data_contracts.suites.prompt import prompt_contracts
-
-if TYPE_CHECKING:
-    from great_expectations import ExpectationSuite
 
 ID = "sample_id"
 
@@ -24,7 +20,7 @@ ID = "sample_id"
 def derive(frame: pd.DataFrame, limits: Limits) -> pd.DataFrame:
     """The numbers that the contracts below look at, one row per sample."""
     ids, stopped = frame["token_ids"], frame["stopped"]
-    prompt = prompt_columns(frame, limits.bos_token_id, limits.control_tokens)
+    prompt = prompt_columns(frame, limits)
     return pd.DataFrame(
         prompt
         | {
@@ -32,6 +28,7 @@ def derive(frame: pd.DataFrame, limits: Limits) -> pd.DataFrame:
             "answer_control_tokens": control_token_counts(
                 frame["text"], ids, limits.control_tokens, limits.control_ids, limits.eos_token_id
             ),
+            "answer_garbled": garbled_counts(frame["text"]),
             "answer_misplaced_eos": misplaced_eos(ids, stopped, limits.eos_token_id),
             "answer_stopped": stopped.to_numpy(dtype=int),
             "total_tokens": prompt["prompt_tokens"] + token_counts(ids),
@@ -42,17 +39,12 @@ def derive(frame: pd.DataFrame, limits: Limits) -> pd.DataFrame:
     )
 
 
-def suite(limits: Limits) -> "ExpectationSuite":
-    from great_expectations import ExpectationSuite
-
-    contracts = [
+def contracts(limits: Limits) -> list[Contract]:
+    return [
+        *prompt_contracts(limits),
         per_row("answer_not_empty", "An empty answer is legal, but there is nothing in it to improve.", "answer_size", low=1),
-        per_row(
-            "answer_has_no_control_tokens",
-            FORGED,
-            "answer_control_tokens",
-            high=0,
-        ),
+        per_row("answer_has_no_control_tokens", FORGED, "answer_control_tokens", high=0),
+        per_row("answer_encoding_sane", GARBLED, "answer_garbled", high=0, severity="warn"),
         per_row(
             "answer_eos_iff_stopped",
             "The end-of-sequence token stands once, at the end, exactly where the policy stopped by itself.",
@@ -64,4 +56,3 @@ def suite(limits: Limits) -> "ExpectationSuite":
         per_row("sample_id_unique", TWICE, "rows_with_this_id", high=1),
         per_row("answer_by_this_policy", "Answers of another checkpoint are not on-policy.", "other_policy", high=0),
     ]
-    return ExpectationSuite(name="samples", expectations=prompt_contracts(limits) + contracts)

@@ -15,7 +15,7 @@ from models.teachers.purse import Purse
 
 TRIES = 6  # of one request that meets timeouts, lost connections or HTTP 5xx
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds: doubled from try to try
-PATIENCE = 180.0  # seconds without any answer from a server that puts everything off (HTTP 429)
+PATIENCE = 600.0  # seconds without any answer from a server that puts everything off (HTTP 429)
 LONGEST_PAUSE = 300.0  # seconds: a server that wants more is asked another day
 
 

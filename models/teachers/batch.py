@@ -18,6 +18,7 @@ from models.engine import Progress
 from models.journal import Journal, Reply, Request
 from models.teacher import Keep, Teacher, journaled
 from models.teachers.http import chat_body, own_fault, reply_in
+from models.teachers.weigh import CHAT
 
 LARGEST = 50_000, 190_000_000  # requests and bytes of one file: what providers accept
 
@@ -33,7 +34,7 @@ def batch_teacher(config: BatchTeacher, journal: Journal, run: Path) -> Teacher:
             f"plumbline teacher import {run} RESULTS, then plumbline resume {run}"
         )
 
-    return Teacher(config.model, journaled(config.model, journal, ask))
+    return Teacher(config.model, journaled(config.model, journal, ask), peek=journaled(config.model, journal, ask, **CHAT))
 
 
 def write_requests(requests: Iterable[Request], folder: Path) -> list[Path]:

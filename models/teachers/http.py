@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from data_contracts.errors import PassingError, PlumblineError
 from models.journal import Reply, Request
 from models.teachers.asking import Again
+from models.teachers.weigh import candidates_in
 
 if TYPE_CHECKING:
     from openai import APIError
@@ -77,8 +78,11 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         value = headers.get(name, "").strip()
         if value.replace(".", "", 1).isdecimal():
             return float(value) / scale
-    date = email.utils.parsedate_tz(headers.get("retry-after", ""))
-    return None if date is None else max(0.0, email.utils.mktime_tz(date) - time.time())
+    try:
+        date = email.utils.parsedate_tz(headers.get("retry-after", ""))
+        return None if date is None else max(0.0, email.utils.mktime_tz(date) - time.time())
+    except (ValueError, OverflowError):  # the year 99999
+        return None
 
 
 def read_reply(text: str) -> Reply | None:
@@ -101,7 +105,7 @@ def reply_in(body: Any) -> Reply | None:
     message = choices[0].get("message", {"content": choices[0].get("text")})
     message = message if isinstance(message, dict) else {}
     content = message.get("content")
-    text = content if isinstance(content, str) else ""
+    text = candidates_in(choices[0]) or (content if isinstance(content, str) else "")
     text = text.encode("utf-8", "replace").decode()  # JSON can spell what no text file can hold
     return Reply(text, "refusal" if message.get("refusal") else str(choices[0].get("finish_reason"))[:40], *counts)
 

@@ -39,7 +39,9 @@ def open_teacher(
 def open_journal(config: TeacherConfig, run: Path) -> Journal:
     """The journal of the run in the folder `run`; new calls are paid by this run, which is known there by a random name."""
     path, name = journal_path(config, run), find_journal(run)[1] or secrets.token_hex(8)
-    (run / "teacher.json").write_text(json.dumps({"run": name, "journal": os.path.relpath(path, run)}))
+    partial = run / ".teacher.json.partial"
+    partial.write_text(json.dumps({"run": name, "journal": os.path.relpath(path, run)}))
+    partial.replace(run / "teacher.json")
     return Journal(path, name, getattr(config, "price", None))
 
 

@@ -12,6 +12,7 @@ from models.teacher import Keep, Teacher, journaled
 from models.teachers.asking import Again, ask_all
 from models.teachers.http import attempt, chat_body, refusal
 from models.teachers.purse import Purse
+from models.teachers.weigh import CHAT
 
 
 def openai_teacher(config: OpenAITeacher, journal: Journal) -> Teacher:
@@ -34,7 +35,7 @@ def openai_teacher(config: OpenAITeacher, journal: Journal) -> Teacher:
             answered = journal.lookup([request.key for request in missing])
             journal.want(request for request in missing if request.key not in answered)
 
-    return Teacher(config.model, journaled(config.model, journal, ask))
+    return Teacher(config.model, journaled(config.model, journal, ask), peek=journaled(config.model, journal, ask, **CHAT))
 
 
 async def _ask(config: OpenAITeacher, secret: str, missing: list[Request], purse: Purse, keep: Keep) -> None:

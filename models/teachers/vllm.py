@@ -17,6 +17,7 @@ from models.teachers.asking import Again, ask_all
 from models.teachers.http import attempt
 from models.teachers.purse import Purse
 from models.teachers.vllm_server import VllmServer
+from models.teachers.weigh import COMPLETIONS
 
 
 def vllm_teacher(config: VllmTeacher, checkpoint: Checkpoint, journal: Journal, log: Path) -> Teacher:
@@ -31,7 +32,8 @@ def vllm_teacher(config: VllmTeacher, checkpoint: Checkpoint, journal: Journal, 
         keep((r, Reply("", "too_long", 0, 0)) for r in missing if len(prompts[r.key]) >= config.max_model_len)
         asyncio.run(_ask(config, server, log, fits, prompts, Purse(None, None, journal), keep))
 
-    return Teacher(checkpoint.hash, journaled(checkpoint.hash, journal, ask), close=server.close)
+    peek = journaled(checkpoint.hash, journal, ask, **COMPLETIONS)
+    return Teacher(checkpoint.hash, journaled(checkpoint.hash, journal, ask), close=server.close, peek=peek)
 
 
 async def _ask(

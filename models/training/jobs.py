@@ -1,5 +1,7 @@
 """What the worker can be asked to do: each job loads its models, computes, and answers with plain numbers."""
 
+import copy
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +17,7 @@ from data_contracts.store import digest
 from models.checkpoint import Checkpoint, load_model, load_tokenizer
 from models.objectives.batch import Need
 from models.objectives.wrappers import configured
+from models.preference.train import train_preference
 from models.training import team
 from models.training.checkpoints import save_checkpoint
 from models.training.data import Example, check_fit, content_digest, read_pairs
@@ -34,7 +37,8 @@ RANK_TOKENS = 8192  # tree tokens a micro batch, as AlignConfig's default
 
 
 def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """Train `policy` on the dataset in folder `pairs`; writes model/ into the folder `out`.
+    """Train `policy` on the dataset in folder `pairs`; writes model/ into the folder `out`, and with config.checkpoints "epochs" the
+    model after each earlier epoch, epochs/epoch-1/ and so on.
 
     The folder `resume` holds what a killed job leaves to its next attempt; who asks for the job removes it in the end. The folder
     `cache` holds reference log-probabilities, for this job and any other. A team of processes does the job together if all are
@@ -89,13 +93,24 @@ def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     snapshots = Snapshots(
         kept, digest([config.model_dump(mode="json", exclude=SHARING), job["seed"], models, content_digest(examples)]), moving
     )
-    rows, figures = train(model, given, objective, config, batches, accelerator, same, progress, snapshots, moving)
+
+    def write(whole: "PreTrainedModel", folder: Path) -> None:
+        if team.rank() == 0:
+            merge(whole)
+            shutil.rmtree(folder, ignore_errors=True)
+            save_checkpoint(whole, policy.path, folder, getattr(torch, config.dtype))
+
+    def keep(epoch: int) -> None:
+        """A copy, because merging and changing the precision would change what is trained on."""
+        if config.checkpoints == "epochs":
+            whole = _gathered(model, policy, config) if sharded else team.copied(model)
+            write(whole, kept / "epochs" / f"epoch-{epoch}")
+
+    rows, figures = train(model, given, objective, config, batches, accelerator, same, progress, snapshots, moving, keep)
     seconds = time.monotonic() - started
-    if sharded:
-        model = _gathered(model, policy, config)
-    if team.rank() == 0:
-        merge(model)
-        save_checkpoint(model, policy.path, out / "model", getattr(torch, config.dtype))
+    if (kept / "epochs").exists() and team.rank() == 0:
+        shutil.copytree(kept / "epochs", out / "epochs")
+    write(_gathered(model, policy, config) if sharded else model, out / "model")
     tokens = config.epochs * sum(e.tokens for e in examples)
     return {"steps": rows, "figures": figures, "tokens": tokens, "seconds": seconds}
 
@@ -146,4 +161,6 @@ def _load(
     return model
 
 
-JOBS: dict[str, Callable[[dict[str, Any], Progress], dict[str, Any]]] = {"align": align, "rank": rank}
+Job = Callable[[dict[str, Any], Progress], dict[str, Any]]
+JOBS: dict[str, Job] = {"align": align, "rank": rank, "preference": train_preference}
+TEAMWORK = {"align", "rank"}  # which all processes of a team do together; anything else is for the first

@@ -41,10 +41,12 @@ def train(
     progress: Progress,
     snapshots: Snapshots | None = None,
     moving: MovingReference | None = None,
+    at_epoch: Callable[[int], None] = lambda epoch: None,
 ) -> tuple[Rows, dict[str, float]]:
     """Train `model` in place, one step for each of the `batches` of example indices, from the latest of `snapshots` on.
 
     The log-ratios it reports are to the reference as `given`, also where the loss looks at one that is `moving`.
+    `at_epoch(n)` is called when epoch n (from 1) is over and another follows.
 
     Returns one row of records.STEPS per step, and what the objective itself measured in the last one.
     Raises PlumblineError when the loss or the gradient stops being a finite number, or if a policy that `starts_at_reference`
@@ -102,6 +104,9 @@ def train(
         )
         log.info("step %d of %d: loss %.4f, gradient norm %.3f", step + 1, len(batches), rows[-1]["loss"], norm)
         progress(step + 1, len(batches))
+        epoch, into = divmod((step + 1) * config.epochs, len(batches))
+        if into == 0 and epoch < config.epochs:
+            at_epoch(epoch)
         if snapshots and step + 1 < len(batches):
             snapshots.save_if_due(Standing(step + 1, state, rows, figures), model, optimizer)
     return rows, figures

@@ -32,13 +32,15 @@ def main(parent: int, cores: set[int], store: str | None) -> None:
 
     from data_contracts.errors import PlumblineError
     from models.training import team
-    from models.training.jobs import JOBS
+    from models.training.jobs import JOBS, TEAMWORK
 
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     for line in sys.stdin:
         if store is not None:
             team.join(init_method=f"file://{store}", rank=rank, world_size=size)
         job = json.loads(line)
+        if rank and job["kind"] not in TEAMWORK:
+            continue
         try:
             done = JOBS[job["kind"]](job, _Progress(say) if rank == 0 else _silent)
             if rank == 0:

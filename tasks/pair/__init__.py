@@ -31,7 +31,7 @@ class Method:
 
 
 _REVISED = partial(Method, (*_SAMPLE, "revise", "validate_revisions"), ("validate_revisions",))
-_JUDGED = partial(Method, (*_SAMPLE, "judge"), ("validate_samples", "judge"))
+_JUDGED = partial(Method, (*_SAMPLE, "judge", "validate_verdicts"), ("validate_samples", "validate_verdicts"))
 
 METHODS: dict[str, Method] = {
     "clair": _REVISED(clair),
@@ -40,7 +40,9 @@ METHODS: dict[str, Method] = {
     "on_policy_judge": _JUDGED(judged),
     "best_of_n": _JUDGED(best_of_n, draws=True),
     "rso": _JUDGED(rso, draws=True),
-    "off_policy_judge": Method(("prompts", *_OTHERS, "judge"), ("validate_others", "judge"), judged),
+    "off_policy_judge": Method(
+        ("prompts", *_OTHERS, "judge", "validate_verdicts"), ("validate_others", "validate_verdicts"), judged
+    ),
     "stronger_preferred": Method((*_SAMPLE, *_OTHERS), ("validate_samples", "validate_others"), stronger_preferred),
     "delta": Method(("prompts", *_OTHERS), ("validate_others",), delta),
     "recorded": Method(("import",), ("import",), recorded),

@@ -81,13 +81,15 @@ def rso(given: Given) -> Made:
     return pairs, facts | {"pairs": len(pairs)}
 
 
-def score_answers(verdicts: Sequence[Row]) -> Scores:
+def score_answers(verdicts: Sequence[Row], by_judge: bool) -> Scores:
     """A score for each answer that one prompt's verdicts compare: the judge's own, or the mean of its chances to win.
 
-    The mean is over the comparisons that were made; without a probability a win counts 1, a tie 1/2.
+    With the judge's own, an answer that it gave none has none here. The mean is over the comparisons that were made; without a
+    probability a win counts 1, a tie 1/2.
     """
-    if all(v["first_score"] is not None for v in verdicts):
-        return {v[f"{side}_id"]: float(v[f"{side}_score"]) for v in verdicts for side in ("first", "second")}
+    if by_judge:
+        given = {v[f"{side}_id"]: v[f"{side}_score"] for v in verdicts for side in ("first", "second")}
+        return {id_: float(score) for id_, score in given.items() if score is not None}
     chances: dict[str, list[float]] = {}
     for verdict in verdicts:
         chance = _chance(verdict)
@@ -97,12 +99,14 @@ def score_answers(verdicts: Sequence[Row]) -> Scores:
 
 
 def _scored(given: Given, facts: Row) -> list[tuple[str, list[Row], Scores]]:
-    """(prompt id, answers, their scores) of each prompt whose answers were compared; the others are counted."""
+    """(prompt id, answers, their scores) of each prompt with two scored answers or more; the others are counted."""
     samples, verdicts = given.rows
     answer, groups = {s["sample_id"]: s for s in samples}, by_prompt(verdicts)
     facts["single"] = _single(samples, groups)
-    found = [(group[0]["prompt_id"], score_answers(group)) for group in groups]
-    return [(prompt_id, [answer[id_] for id_ in scores], scores) for prompt_id, scores in found]
+    by_judge = any(v[f"{side}_score"] is not None for v in verdicts for side in ("first", "second"))
+    found = [(group[0]["prompt_id"], score_answers(group, by_judge)) for group in groups]
+    facts["undecided"] += sum(len(scores) < 2 for _, scores in found)
+    return [(prompt_id, [answer[id_] for id_ in scores], scores) for prompt_id, scores in found if len(scores) > 1]
 
 
 def _single(samples: Sequence[Row], groups: Sequence[Sequence[Row]]) -> int:
@@ -145,5 +149,5 @@ def _chance(verdict: Row) -> float:
 
 def _clearness(verdict: Row) -> tuple[float, float]:
     """How clear a decided verdict is: the scores' distance where there are scores, else the probability's from one half."""
-    scored = verdict["first_score"] is not None
-    return (abs(verdict["first_score"] - verdict["second_score"]) if scored else 0.0, abs(_chance(verdict) - 0.5))
+    scores = (verdict["first_score"], verdict["second_score"])
+    return (0.0 if None in scores else abs(scores[0] - scores[1]), abs(_chance(verdict) - 0.5))

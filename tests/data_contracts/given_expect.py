@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from data_contracts.gate import gate
-from data_contracts.suites.contract import Limits
+from data_contracts.suites.contract import Contract, Limits
 
 BOS, EOS, USER, WORD = 1, 2, 3, 9
 LIMITS = Limits(
@@ -25,9 +25,13 @@ PROMPT = [{"role": "user", "content": "What is the capital?"}]
 def broken_contracts(suite: ModuleType, rows: list[dict[str, Any]], docs: Path) -> dict[str, list[str]]:
     """Row id → names of the contracts it broke."""
     frame = pd.DataFrame(rows)
-    result = gate(suite.derive(frame, LIMITS), frame[suite.ID].tolist(), suite.suite(LIMITS), docs, "test")
+    result = gate(suite.derive(frame, LIMITS), frame[suite.ID].tolist(), row_contracts(suite), docs, "test", "given")
     return dict(zip(frame[suite.ID], result.broken, strict=True))
 
 
 def named_contracts(suite: ModuleType) -> set[str]:
-    return {expectation.meta["contract"] for expectation in suite.suite(LIMITS).expectations}
+    return {contract.name for contract in row_contracts(suite) if contract.severity != "warn"}
+
+
+def row_contracts(suite: ModuleType) -> list[Contract]:
+    return [c for c in suite.contracts(LIMITS) if c.scope == "row" and c.severity != "off"]

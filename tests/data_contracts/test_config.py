@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from data_contracts.config import HumanPairsConfig, RoundsConfig
+from data_contracts.config_sweep import load_sweep
 from data_contracts.errors import PlumblineError
 from data_contracts.load_config import dump_config, load_config
 
@@ -90,6 +91,54 @@ WRONG: dict[str, tuple[dict[str, Any] | str, list[str]]] = {
         rounds(method="on_policy_judge", sample={"n": 2, "temperature": 0.0}),
         ["sample.temperature"],
     ),
+    "unknown method": (rounds(method="clairvoyance"), ["method.name", "'clairvoyance'", "stronger_preferred"]),
+    "unknown key of a method": (rounds(method={"name": "rso", "keeps": 2}), ["unknown key", "method.keeps"]),
+    "unknown key of a source": (
+        rounds(method={"name": "delta", "stronger": "teacher", "weaker": {"kind": "initial", "temp": 1}}),
+        ["unknown key", "method.weaker.temp"],
+    ),
+    "unknown source": (
+        rounds(method={"name": "off_policy_judge", "sources": ["teacher", "oracle"]}),
+        ["method.sources.1.kind", "'oracle'"],
+    ),
+    "one source": (rounds(method={"name": "off_policy_judge", "sources": ["teacher"]}), ["method.sources"]),
+    "sources alike": (
+        rounds(method={"name": "off_policy_judge", "sources": ["initial", "initial"]}),
+        ["off_policy_judge", "all its sources are the same"],
+    ),
+    "no delta": (
+        rounds(method={"name": "delta", "stronger": {"kind": "teacher", "temperature": 0.5}, "weaker": "teacher"}),
+        ["delta", "stronger and weaker are the same"],
+    ),
+    "source missing": (
+        rounds(method={"name": "delta", "stronger": "teacher", "weaker": {"kind": "checkpoint", "model": "./none"}}),
+        ["method: model", "./none"],
+    ),
+    "source file missing": (
+        rounds(method={"name": "off_policy_judge", "sources": ["teacher", {"kind": "file", "file": "none.jsonl"}]}),
+        ["method: file", "none.jsonl", "does not exist"],
+    ),
+    "nothing stronger": (
+        rounds(method="stronger_preferred", teacher={"kind": "local", "model": "student"}),
+        ["stronger_preferred", "not the policy itself"],
+    ),
+    "nothing rejected": (rounds(method={"name": "rso", "keep": 4}, sample={"n": 4}), ["rso keeps 4", "sample.n must be larger"]),
+    "best alone": (rounds(method="best_of_n"), ["best_of_n", "at least 2"]),
+    "no threshold": (rounds(method={"name": "best_of_n", "choice": "threshold"}, sample={"n": 2}), ["needs a threshold"]),
+    "worse as chosen": (rounds(revise={"template": "worsen-1"}), ["worsen-1", "makes answers worse", "clair"]),
+    "better as rejected": (
+        rounds(method="worst_revision", revise={"template": "minimal-1"}),
+        ["minimal-1", "makes answers better", "worst_revision"],
+    ),
+    "one view twice": (
+        rounds(method="on_policy_judge", sample={"n": 2}, pairs={"second_view": {}}),
+        ["pairs.second_view is the same as judge"],
+    ),
+    "remote likelihood as a second view": (
+        rounds(teacher=OPENAI, pairs={"second_view": {"kind": "likelihood"}}),
+        ["pairs.second_view", "likelihood"],
+    ),
+    "more than all": (rounds(pairs={"replay": [1.5]}), ["pairs.replay", "1.5"]),
     "budget of nothing": (rounds(teacher=OPENAI | {"budget": {}}), ["teacher.budget", "give tokens or money"]),
     "budget without a price": (rounds(teacher=OPENAI | {"budget": {"money": 5.0}}), ["teacher.budget.money", "teacher.price"]),
     "GPUs in words": (rounds(teacher={"kind": "vllm", "model": "teacher", "gpus": "all"}), ["teacher.gpus", "'all'"]),
@@ -125,6 +174,22 @@ def test_the_right_configs_behind_the_wrong_ones_load(here: Path) -> None:
     assert load_config(write(here, rounds(teacher=OPENAI))).teacher.model == "m"
 
 
+def test_a_method_is_saved_as_it_was_written(here: Path) -> None:
+    rso = {"name": "rso", "keep": 2, "temperature": 0.5}
+    for method, sample in (("clair", {}), (rso, {"n": 3})):
+        config = load_config(write(here, rounds(method=method, sample=sample)))
+        assert yaml.safe_load(dump_config(config))["method"] == method
+        assert load_config(write(here, dump_config(config))) == config
+
+
+def test_the_models_and_files_of_a_method_are_found_beside_the_config(here: Path) -> None:
+    sources = [{"kind": "checkpoint", "model": "teacher"}, {"kind": "file", "file": "pairs.jsonl"}, "previous"]
+    config = load_config(write(here, rounds(method={"name": "off_policy_judge", "sources": sources})))
+    assert isinstance(config, RoundsConfig)
+    named = [getattr(writer, key, None) for writer, key in zip(config.method.writers, ("model", "file", "model"), strict=True)]
+    assert named == [str(here / "teacher"), str(here / "pairs.jsonl"), None]
+
+
 def test_a_config_file_that_is_not_there_is_told(here: Path) -> None:
     with pytest.raises(PlumblineError, match=r"none\.yaml does not exist"):
         load_config(here / "none.yaml")
@@ -132,8 +197,9 @@ def test_a_config_file_that_is_not_there_is_told(here: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
 def test_every_shipped_config_loads_and_says_what_it_is_for(path: Path) -> None:
-    load_config(path)
-    head = path.read_text().split("flow:")[0]
+    is_sweep = "\ngrid:" in path.read_text()
+    load_sweep(path) if is_sweep else load_config(path)
+    head = path.read_text().split("name:" if is_sweep else "flow:")[0]
     assert all(word in head for word in ("# Purpose:", "# Command:", "# Time and cost:"))
 
 

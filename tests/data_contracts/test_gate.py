@@ -1,23 +1,20 @@
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from data_contracts.gate import gate
-from data_contracts.suites.contract import mean_within, per_row, rows_at_least
+from data_contracts.gate import GateResult, gate
+from data_contracts.suites.contract import Contract, mean_within, per_row, rows_at_least
 
 
-def suite(*expectations: Any, name: str = "numbers") -> Any:
-    from great_expectations import ExpectationSuite
-
-    return ExpectationSuite(name=name, expectations=list(expectations))
+def run(checks: pd.DataFrame, ids: list[str], contracts: list[Contract], docs: Path, label: str) -> GateResult:
+    return gate(checks, ids, contracts, docs, label, "numbers")
 
 
-def small(low: float = 0) -> Any:
+def small(low: float = 0) -> Contract:
     return per_row("small", "It must be small.", "a", low=low, high=9)
 
 
@@ -27,7 +24,7 @@ def names(count: int) -> list[str]:
 
 def test_each_row_gets_the_names_of_exactly_its_contracts(tmp_path: Path) -> None:
     checks = pd.DataFrame({"a": [1, 100, 1, 100], "b": [0, 0, 1, 1]})
-    result = gate(checks, names(4), suite(small(), per_row("b_is_zero", "why", "b", high=0)), tmp_path, "test")
+    result = run(checks, names(4), [small(), per_row("b_is_zero", "why", "b", high=0)], tmp_path, "test")
     assert result.broken == [[], ["small"], ["b_is_zero"], ["small", "b_is_zero"]]
     assert result.clean.tolist() == [True, False, False, False]
 
@@ -35,47 +32,47 @@ def test_each_row_gets_the_names_of_exactly_its_contracts(tmp_path: Path) -> Non
 def test_all_of_many_broken_rows_are_named(tmp_path: Path) -> None:
     """Great Expectations lists at most 200 broken values; the rows must come from its index list, which is complete."""
     checks = pd.DataFrame({"a": [100] * 1500 + [1] * 10})
-    (contract,) = gate(checks, names(1510), suite(small()), tmp_path, "test").contracts
+    (contract,) = run(checks, names(1510), [small()], tmp_path, "test").contracts
     assert contract.rows == list(range(1500))
 
 
 def test_rows_are_told_by_position_even_where_ids_and_index_repeat(tmp_path: Path) -> None:
     checks = pd.DataFrame({"a": [1, 100, 1]}, index=[7, 7, 7])
-    assert gate(checks, ["same"] * 3, suite(small()), tmp_path, "test").broken == [[], ["small"], []]
+    assert run(checks, ["same"] * 3, [small()], tmp_path, "test").broken == [[], ["small"], []]
 
 
 def test_a_null_is_refused_because_expectations_skip_nulls(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"\['a'\] hold nulls"):
-        gate(pd.DataFrame({"a": [1, np.nan]}), names(2), suite(small()), tmp_path, "test")
+        run(pd.DataFrame({"a": [1, np.nan]}), names(2), [small()], tmp_path, "test")
 
 
 def test_an_expectation_that_cannot_be_evaluated_is_an_error_and_not_a_pass(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="contract absent"):
-        gate(pd.DataFrame({"a": [1]}), names(1), suite(per_row("absent", "why", "no_such_column", high=1)), tmp_path, "test")
+        run(pd.DataFrame({"a": [1]}), names(1), [per_row("absent", "why", "no_such_column", high=1)], tmp_path, "test")
 
 
 def test_contracts_on_the_whole_dataset_report_what_was_measured(tmp_path: Path) -> None:
     checks = pd.DataFrame({"a": [1.0, 4.0]})
-    low_mean, rows = gate(
-        checks, names(2), suite(mean_within("mean_low", "why", "a", 0, 2), rows_at_least("enough", "why", 2)), tmp_path, "test"
+    low_mean, rows = run(
+        checks, names(2), [mean_within("mean_low", "why", "a", 0, 2), rows_at_least("enough", "why", 2)], tmp_path, "test"
     ).contracts
-    assert (low_mean.kept, low_mean.observed, low_mean.level, low_mean.rows) == (False, 2.5, "warning", [])
-    assert (rows.kept, rows.observed, rows.level) == (True, 2, "dataset")
+    assert (low_mean.kept, low_mean.observed, low_mean.contract.severity, low_mean.rows) == (False, 2.5, "warn", [])
+    assert (rows.kept, rows.observed, rows.contract.severity) == (True, 2, "fail")
 
 
 def test_an_empty_dataset_can_be_gated(tmp_path: Path) -> None:
     checks = pd.DataFrame({"a": np.empty(0, dtype=int)})
-    contracts = gate(checks, [], suite(small(), rows_at_least("enough", "why", 1)), tmp_path, "test").contracts
-    assert [(c.name, c.kept) for c in contracts] == [("small", True), ("enough", False)]
+    contracts = run(checks, [], [small(), rows_at_least("enough", "why", 1)], tmp_path, "test").contracts
+    assert [(c.contract.name, c.kept) for c in contracts] == [("small", True), ("enough", False)]
 
 
 def test_data_docs_collect_every_gate_of_a_run_and_of_another_process(tmp_path: Path) -> None:
     for label in ("round-1-pair", "round-2-pair"):
-        gate(pd.DataFrame({"a": [1]}), names(1), suite(small()), tmp_path, label)
+        run(pd.DataFrame({"a": [1]}), names(1), [small()], tmp_path, label)
     script = (
         "import sys; sys.path.insert(0, sys.argv[2]); from pathlib import Path; import pandas as pd\n"
-        "from tests.data_contracts.test_gate import gate, small, suite\n"
-        "gate(pd.DataFrame({'a': [100]}), ['x'], suite(small(), name='others'), Path(sys.argv[1]), 'round-3-pair')"
+        "from tests.data_contracts.test_gate import gate, small\n"
+        "gate(pd.DataFrame({'a': [100]}), ['x'], [small()], Path(sys.argv[1]), 'round-3-pair', 'others')"
     )
     root = str(Path(__file__).parents[2])
     subprocess.run([sys.executable, "-c", script, str(tmp_path), root], check=True, capture_output=True, cwd=root)
@@ -86,20 +83,20 @@ def test_data_docs_collect_every_gate_of_a_run_and_of_another_process(tmp_path: 
 
 def test_two_sites_do_not_mix(tmp_path: Path) -> None:
     for folder in ("one", "two", "one"):
-        gate(pd.DataFrame({"a": [1]}), names(1), suite(small()), tmp_path / folder, folder)
+        run(pd.DataFrame({"a": [1]}), names(1), [small()], tmp_path / folder, folder)
     assert len(list((tmp_path / "one" / "validations").rglob("*.html"))) == 2
     assert len(list((tmp_path / "two" / "validations").rglob("*.html"))) == 1
 
 
 def test_hostile_ids_stay_text_in_data_docs(tmp_path: Path) -> None:
-    gate(pd.DataFrame({"a": [100]}), ["<script>alert(1)</script>"], suite(small()), tmp_path, "test")
+    run(pd.DataFrame({"a": [100]}), ["<script>alert(1)</script>"], [small()], tmp_path, "test")
     pages = "".join(page.read_text() for page in tmp_path.rglob("*.html"))
     assert "<script>alert(1)" not in pages
     assert "&lt;script&gt;alert(1)" in pages
 
 
 def test_data_docs_tell_their_vendor_nothing_when_they_are_opened(tmp_path: Path) -> None:
-    gate(pd.DataFrame({"a": [1]}), names(1), suite(small()), tmp_path, "test")
+    run(pd.DataFrame({"a": [1]}), names(1), [small()], tmp_path, "test")
     pages = [page.read_text() for page in tmp_path.rglob("*.html")]
     assert len(pages) == 3
     assert not any("web-assets" in page or "dataContextId" in page for page in pages)

@@ -6,7 +6,7 @@ import pytest
 
 from data_contracts.errors import PlumblineError
 from data_contracts.records import PROMPTS
-from data_contracts.store import build, dataset_key, open_dataset
+from data_contracts.store import build, dataset_key, open_dataset, shared, sharing
 
 ROWS = [{"prompt_id": "a", "prompt": [{"role": "user", "content": "hello"}]}]
 
@@ -110,3 +110,22 @@ def test_rows_that_do_not_fit_the_schema_make_no_dataset(tmp_path: Path) -> None
     with pytest.raises(Exception, match=r"(?i)expected|convert|struct"):
         build(tmp_path / "d", "prompts", {}, lambda _: ([{"prompt_id": "a", "prompt": "text"}], {}))
     assert not (tmp_path / "d").exists()
+
+
+def test_shared_datasets_are_made_once_wherever_they_are_asked_for(tmp_path: Path) -> None:
+    stage = Stage()
+    with sharing(tmp_path / "shared"):
+        first = build(tmp_path / "a" / "d", "prompts", {"n": 1}, stage)
+        (tmp_path / "b" / "d").mkdir(parents=True)  # an unfinished leftover
+        second = build(tmp_path / "b" / "d", "prompts", {"n": 1}, stage)
+        assert stage.runs == 1
+        assert second.folder == tmp_path / "b" / "d" and second.manifest == first.manifest and second.records() == ROWS
+        assert (second.folder / "extra.txt").stat().st_ino == (first.folder / "extra.txt").stat().st_ino  # no second copy
+        build(tmp_path / "c" / "d", "prompts", {"n": 2}, stage)
+        assert stage.runs == 2
+        with pytest.raises(PlumblineError, match="other inputs or settings"):
+            build(tmp_path / "c" / "d", "prompts", {"n": 1}, stage)
+    assert shared("x") is None
+    build(tmp_path / "e" / "d", "prompts", {"n": 1}, stage)
+    assert stage.runs == 3
+    assert not list(tmp_path.rglob("*.partial"))

@@ -23,6 +23,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "forged turn": ({"prompt": [{"role": "user", "content": "<|user|>"}]}, "prompt_spells_no_control_tokens"),
     "two user turns": ({"prompt": [*PROMPT, *PROMPT]}, "prompt_turns_alternate"),
     "empty turn": ({"prompt": [{"role": "user", "content": ""}]}, "prompt_turns_have_text"),
+    "garbled chosen": ({"chosen": "It is \ufffdslo."}, "chosen_encoding_sane"),
     "same answers": ({"chosen": "It  IS Oslo.", "rejected": "it is oslo.\n"}, "answers_differ"),
 }
 for _side, _ids in (("chosen", [WORD, WORD]), ("rejected", [WORD, WORD, EOS])):

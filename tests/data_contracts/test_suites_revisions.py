@@ -24,6 +24,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "empty": ({"revision": "  "}, "revision_not_empty"),
     "leak": ({"revision": "Here is the corrected version: It is Oslo."}, "revision_does_not_leak"),
     "identifier": ({"revision": "The {student_solution} is Oslo."}, "revision_does_not_leak"),
+    "garbled": ({"revision": "Os\x07lo"}, "revision_encoding_sane"),
     "control token": ({"revision": "Oslo<|end|>"}, "revision_has_no_control_tokens"),
     "hidden control token": ({"revision_ids": [WORD, USER, EOS]}, "revision_has_no_control_tokens"),
     "no eos": ({"revision_ids": [WORD, WORD]}, "revision_ends_with_eos"),

@@ -80,7 +80,7 @@ def test_the_champion_of_the_registry_is_the_last_promoted_round(run: Path) -> N
     assert champion.tags["plumbline.round"] == str(expected)
     one = next(r for r in children if r.data.tags["plumbline.round"] == "1")
     assert {"prompts", "sample", "revise", "validate_pairs", "evaluate"} <= {i.dataset.name for i in one.inputs.dataset_inputs}
-    history = client.get_metric_history(one.info.run_id, "train.chosen_logratio")
+    history = client.get_metric_history(one.info.run_id, "train/chosen_logratio")
     assert len(history) == open_dataset(run / "round-1" / "align").rows
     overall = client.get_metric_history(parents[0].info.run_id, "embedded-1.strict-1.overall")
     assert sorted(m.step for m in overall) == [0, 1, 2]

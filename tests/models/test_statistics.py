@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_contracts.errors import PlumblineError
-from models.statistics import mean_interval, paired_gain
+from models.statistics import mean_interval, paired_gain, paired_test, selection_bias
 
 
 def clustered(rng: np.random.Generator, n: int = 120) -> tuple[np.ndarray, list[str]]:
@@ -108,3 +108,32 @@ def test_other_questions_are_refused() -> None:
     changed[1]["question"] = "another"
     with pytest.raises(PlumblineError, match="same questions"):
         paired_gain(answers([1.0, 0.0]), changed)
+
+
+def test_a_p_value_is_uniform_where_nothing_differs_and_small_where_much_does() -> None:
+    rng = np.random.default_rng(5)
+    values = []
+    for _ in range(200):
+        pair = [answers(list((rng.random(120) < 0.5).astype(float))) for _ in range(2)]
+        values.append(paired_test(*pair, resamples=50).p)
+    assert 0.01 <= np.mean(np.array(values) < 0.05) <= 0.10
+    old = (rng.random(400) < 0.4).astype(float)
+    assert paired_test(answers(list(np.maximum(old, rng.random(400) < 0.2))), answers(list(old))).p < 0.001
+
+
+def test_a_p_value_counts_distinct_questions_not_rows() -> None:
+    """Three questions of 40 copies each, all better: three coins, so no p below 2 in 8."""
+    new = [{"question_id": str(i), "question": str(i % 3), "score": 1.0} for i in range(120)]
+    old = [row | {"score": 0.0} for row in new]
+    assert paired_test(new, old).p == pytest.approx(0.25, abs=0.02)
+
+
+def test_the_bias_of_picking_a_maximum_is_about_what_picking_gains() -> None:
+    """Eight equally good models: the maximum of their scores is too high by a known amount (normal order statistics)."""
+    rng = np.random.default_rng(3)
+    models = [answers(list((rng.random(800) < 0.5).astype(float))) for _ in range(8)]
+    clustered_error = (0.5 * 0.5 / 800) ** 0.5
+    assert 0.3 * 1.42 * clustered_error < selection_bias(models) < 1.5 * 1.42 * clustered_error
+    assert selection_bias(models[:1]) == pytest.approx(0, abs=2e-3)
+    clear = [answers([1.0] * 800), *models[:3]]
+    assert selection_bias(clear) == pytest.approx(0, abs=1e-9)

@@ -206,7 +206,7 @@ class ScriptedEngine:
     def use(self, checkpoint):
         self.current = checkpoint
 
-    def generate(self, prompts, sampling, seeds, progress):
+    def generate(self, prompts, sampling, seeds, progress, choices=()):
         self.calls.append((prompts, seeds))
         if len(self.calls) == self.breaks_on:
             raise RuntimeError("out of memory")

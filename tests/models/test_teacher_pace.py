@@ -99,6 +99,8 @@ def test_what_retry_after_asks_for_is_kept(tmp_path):
         ({"retry-after": "2.5"}, 2.5),
         ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0),
         ({"retry-after": "soon"}, None),
+        ({"retry-after": "Wed, 21 Oct 99999 07:28:00 GMT"}, None),
+        ({"retry-after": "9" * 400}, float("inf")),
         ({"retry-after": "-3"}, None),
         ({"retry-after": "nan"}, None),
         ({}, None),

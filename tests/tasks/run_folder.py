@@ -66,7 +66,11 @@ def _round(folder: Path, k: int, champion: Dataset, until: str) -> Dataset:
     samples = build(folder / "sample", "samples", {"k": k}, lambda _: ([], {"stopped": 0.98}), [prompts])
     gate(folder / "validate_samples", samples)
     revisions = build(
-        folder / "revise", "revisions", {"k": k}, lambda _: ([], {"parsed": 40, "changed": 36, "unchanged": 4}), [samples]
+        folder / "revise",
+        "revisions",
+        {"k": k},
+        lambda _: ([], {"parsed": 40, "changed": 36, "unchanged": 4, "teacher": USED}),
+        [samples],
     )
     gate(folder / "validate_revisions", revisions)
     pair = build(
@@ -83,6 +87,7 @@ def _round(folder: Path, k: int, champion: Dataset, until: str) -> Dataset:
     return new if decision.promoted else champion
 
 
+USED = {"calls": 40, "cached": 10, "input_tokens": 3000, "output_tokens": 600, "cost": 0.021}
 WIN_RATE = {
     "win_rate": 0.64,
     "low": 0.6,
@@ -148,7 +153,7 @@ def gate(folder: Path, data: Dataset) -> Dataset:
 
     def make(work: Path) -> tuple[Rows, dict[str, Any]]:
         rows = data.records()
-        entry = {"contract": "answers_differ", "why": "Equal answers teach nothing.", "level": "row"}
+        entry = {"contract": "answers_differ", "why": "Equal answers teach nothing.", "scope": "row", "severity": "quarantine"}
         contracts = [
             entry
             | {"kept": not rows, "checked": len(rows), "broken": len(rows[:1]), "examples": [f"{HOSTILE[0]}"] if rows else []},
@@ -156,7 +161,8 @@ def gate(folder: Path, data: Dataset) -> Dataset:
             {
                 "contract": "enough_rows",
                 "why": "Too few to train on.",
-                "level": "dataset",
+                "scope": "count",
+                "severity": "fail",
                 "kept": True,
                 "checked": len(rows),
                 "observed": float(len(rows[1:])),

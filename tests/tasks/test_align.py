@@ -1,10 +1,12 @@
 """The align stage: what it refuses before training, what it leaves behind, and what it says about it."""
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from data_contracts.config_align import AlignConfig
 from data_contracts.errors import PlumblineError
-from data_contracts.store import open_dataset
+from data_contracts.store import open_dataset, sharing
 from models.checkpoint import load_tokenizer, open_checkpoint
 from tasks.align import align, final_means, refuse, verdict
 from tests.pairs_dataset import pair_rows, pairs_dataset
@@ -89,3 +91,30 @@ def test_final_means_are_over_the_last_tenth():
     names = ("loss", "chosen_logratio", "rejected_logratio", "margin", "accuracy", "gradient_norm")
     steps = [dict.fromkeys(names, float(i)) for i in range(30)]
     assert final_means(steps)["loss"] == 28.0 and final_means(steps[:4])["margin"] == 3.0
+
+
+def test_each_epochs_model_is_kept_if_asked_for(tiny, trainer, tmp_path):
+    pairs = pairs_dataset(tmp_path / "pairs", tiny, 24)
+    constant = {"epochs": 2, "schedule": "constant", "warmup": 0.0}
+    whole = align(tmp_path / "all", pairs, config(checkpoints="epochs", **constant), tiny, tiny, 0, trainer)
+    first = align(tmp_path / "one", pairs, config(**constant | {"epochs": 1}), tiny, tiny, 0, trainer)
+    assert [p.name for p in (whole.folder / "epochs").iterdir()] == ["epoch-1"]
+    kept = open_checkpoint(whole.folder / "epochs" / "epoch-1")
+    assert kept.hash == open_checkpoint(first.folder / "model").hash  # training went on from it unchanged
+    assert kept.hash != open_checkpoint(whole.folder / "model").hash
+    last = align(tmp_path / "last", pairs, config(**constant), tiny, tiny, 0, trainer)
+    assert open_checkpoint(last.folder / "model").hash == open_checkpoint(whole.folder / "model").hash
+    assert not (last.folder / "epochs").exists()
+
+
+def test_trainings_that_share_use_one_reference(tiny, trainer, tmp_path):
+    pairs = pairs_dataset(tmp_path / "pairs", tiny, 8)
+    with sharing(tmp_path / "shared"):
+        align(tmp_path / "apo", pairs, config(epochs=1), tiny, tiny, 0, trainer)
+        (file,) = (tmp_path / "shared" / "references").iterdir()
+        align(tmp_path / "dpo", pairs, config("dpo", epochs=1), tiny, tiny, 0, trainer)
+        table = pq.read_table(file)  # were it computed again, numbers that cannot be would go unnoticed
+        wrong = pa.array([[x + 5 for x in row] for row in table["logps"].to_pylist()], table["logps"].type)
+        pq.write_table(table.set_column(1, "logps", wrong).replace_schema_metadata(table.schema.metadata), file)
+        with pytest.raises(PlumblineError, match="reference's numbers belong to other data"):
+            align(tmp_path / "hinge", pairs, config("hinge", epochs=1), tiny, tiny, 0, trainer)

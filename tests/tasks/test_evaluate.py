@@ -19,13 +19,15 @@ EMBEDDED = Path(__file__).parents[2] / "models" / "embedded" / "data" / "mixeval
 class Greedy:
     """The engine's interface over a real transformers model on the CPU: slow, but nothing has to be started."""
 
+    dtype, on_gpu, version = "float32", False, "transformers"
+
     def __init__(self) -> None:
         self.asked: list[list[int]] = []
 
     def use(self, checkpoint) -> None:
         import torch
 
-        self.tokenizer, self.model = load_tokenizer(checkpoint.path), load_model(checkpoint.path, torch.float32)
+        self.tokenizer, self.model = load_tokenizer(checkpoint.path, chat=False), load_model(checkpoint.path, torch.float32)
 
     def generate(self, prompts, sampling, seeds, progress):
         import torch

@@ -2,7 +2,6 @@
 
 import math
 import re
-from dataclasses import replace
 
 import pytest
 
@@ -50,7 +49,7 @@ def by_length(asked: list[str] | None = None, first_bonus: float = 0.0) -> Teach
             return "I compare.\n{final_ranking}: " + " > ".join(str(i + 1) for i in order)
         return "{preferred}: " + ("A" if len(texts[0]) > len(texts[1]) else "B")
 
-    def weigh(conversations, choices, progress):
+    def weigh(conversations, choices):
         rows = []
         for messages in conversations:
             texts = answers_in(messages[0]["content"])
@@ -63,10 +62,18 @@ def by_length(asked: list[str] | None = None, first_bonus: float = 0.0) -> Teach
         return rows
 
     def choose(conversations, choices, sampling, seed, progress):
-        rows = weigh(conversations, [c for c in choices if c != "tie"], progress)
+        rows = weigh(conversations, [c for c in choices if c != "tie"])
         return [Reply(choices[max(range(len(row)), key=row.__getitem__)], "stop") for row in rows]
 
-    return Teacher("length", complete, lambda _, texts: [float(len(t)) for t in texts], choose=choose, weigh=weigh)
+    def score(conversations, texts):
+        asked = zip(conversations, texts, strict=True)
+        return [logp(c, t) if "Reply with the verdict alone" in c[-1]["content"] else len(t) for c, t in asked]
+
+    def logp(conversation, text):
+        choices = conversation[-1]["content"].split("one of: ")[1].strip().split(" / ")
+        return weigh([conversation], choices)[0][choices.index(text)]
+
+    return Teacher("length", complete, score, choose=choose)
 
 
 ALL = [
@@ -125,7 +132,7 @@ def test_a_probability_is_a_soft_label_whose_love_of_the_first_place_cancels():
 
 def test_pointwise_probability_is_the_expected_score():
     half = [math.log(0.5) if n in (2, 5) else -math.inf for n in range(1, 11)]
-    teacher = replace(by_length(), weigh=lambda conversations, choices, progress: [half for _ in conversations])
+    teacher = Teacher("torn", by_length().complete, lambda conversations, texts: [half[int(t) - 1] for t in texts])
     (verdict,) = compare(COMPARISONS[:1], JudgeConfig(kind="pointwise", verdict="probability"), teacher, 0)
     assert (verdict.first_score, verdict.second_score, verdict.outcome) == (3.5, 3.5, "tie")
 
@@ -207,12 +214,12 @@ def test_scores_rank_the_answers_of_each_prompt(tmp_path, kind):
 def test_the_win_matrix_resolves_a_circle_by_the_best_order(tmp_path):
     beats = {("a", "b"): 0.9, ("b", "c"): 0.8, ("c", "a"): 0.6}
 
-    def weigh(conversations, choices, progress):
+    def score(conversations, texts):
         pairs = [tuple(answers_in(c[0]["content"])) for c in conversations]
         wins = [beats[p] if p in beats else 1 - beats[p[::-1]] for p in pairs]
-        return [[math.log(p), math.log(1 - p)] for p in wins]
+        return [math.log(p if text == "A" else 1 - p) for p, text in zip(wins, texts, strict=True)]
 
-    teacher = replace(by_length(), weigh=weigh)
+    teacher = Teacher("circle", by_length().complete, score)
     rows = [sample("p", i, text) for i, text in enumerate("cab")]
     samples = build(tmp_path / "sample", "samples", {}, lambda _: (rows, {}))
     made = rate(tmp_path / "score", samples, JudgeConfig(verdict="probability"), teacher, 0)
@@ -271,6 +278,7 @@ def test_the_engine_constrains_and_weighs_verdicts(tmp_path, engine, teacher):
     from models.engine import Sampling, quiet
     from models.journal import Journal
     from models.teacher import local_teacher
+    from models.teachers.weigh import weigh
 
     journal = Journal(tmp_path / "journal.db")
     local = local_teacher(engine, teacher, journal)
@@ -280,5 +288,5 @@ def test_the_engine_constrains_and_weighs_verdicts(tmp_path, engine, teacher):
     assert all(r.text in ("A", "B", "tie") and r.finish_reason == "stop" for r in replies)
     assert all(r.text not in ("A", "B", "tie") for r in local.complete(conversations, sampling, 0, quiet))
     assert local.choose(conversations, ("A", "B", "tie"), sampling, 0, quiet) == replies and journal.count() == 6
-    (weights, *_) = local.weigh(conversations, ("1 plus 31 is 32.", "1 plus 31 is 33."), quiet)
+    (weights, *_) = weigh(local, conversations, ("1 plus 31 is 32.", "1 plus 31 is 33."), quiet)
     assert weights[0] > weights[1] + 3

@@ -72,6 +72,7 @@ def test_every_part_of_a_run_is_on_the_page(tmp_path: Path) -> None:
         "log-ratio (nats)",
         "apo_zero",
         "p2-39",
+        "0.0420",  # what the teacher cost in both rounds
     ):
         assert text in page.text, text
     assert page.tags.count("svg") == 2 + 2 * 2 and page.tags.count("article") == 2 * 39
@@ -151,6 +152,7 @@ def test_a_browser_runs_the_pages_own_script_and_no_other(tmp_path: Path) -> Non
     done = subprocess.run([CHROMIUM, *options, source.as_uri()], capture_output=True, text=True, timeout=90, check=True)
     page = Page(done.stdout)
     assert "showing 20 of 78" in page.text
-    assert done.stdout.count('<article class="pair" data-round="round 1" hidden=""') == 39 - 20
+    assert done.stdout.count('<article class="pair" data-group="round 1" data-alike="') == 39
+    assert done.stdout.count('hidden=""><h3>') + done.stdout.count('hidden="">\n<h3>') == 78 - 20
     assert "<title>demo · plumbline</title>" in done.stdout
     assert page.tags.count("img") == 0

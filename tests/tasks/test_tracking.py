@@ -138,9 +138,10 @@ def test_a_round_has_the_same_metric_names_in_parent_and_child(run: Path) -> Non
     names = {}
     for number in (1, 2):
         (child,) = client.search_runs([experiment], f"tags.`plumbline.round` = '{number}'")
-        names[number] = {name for name in child.data.metrics if not name.startswith("train.")}
+        names[number] = {name for name in child.data.metrics if not name.startswith("train/")}
         assert {m.step for name in names[number] for m in client.get_metric_history(child.info.run_id, name)} == {number}
     assert names[1] == names[2]
+    assert {"teacher/cost", "revise/teacher.cost", "revise/teacher.input_tokens"} <= names[1]
     assert names[1] <= parent(run).data.metrics.keys()
 
 

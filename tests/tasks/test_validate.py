@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from data_contracts.config import ValidateConfig
+from data_contracts.config_validate import ValidateConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.store import Dataset, build
 from data_contracts.suites.contract import Limits
@@ -76,7 +76,7 @@ def test_the_gate_report_names_contract_reason_and_examples(tmp_path: Path, pair
     entry = next(e for e in report["contracts"] if e["contract"] == "chosen_not_empty")
     assert (entry["checked"], entry["broken"], entry["examples"]) == (10, 8, ["0", "1", "2", "3", "4"])
     assert entry["why"].endswith(".")
-    assert {e["level"] for e in report["contracts"]} == {"row", "dataset", "warning"}
+    assert {e["scope"] for e in report["contracts"]} == {"row", "mean", "count"}
 
 
 @pytest.mark.parametrize(

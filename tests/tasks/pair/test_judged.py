@@ -98,6 +98,19 @@ def test_without_scores_the_share_of_won_comparisons_is_the_score() -> None:
     )
 
 
+def test_an_answer_that_a_scoring_judge_gave_no_score_is_left_out_and_never_scored_on_another_scale() -> None:
+    config = {"name": "best_of_n", "choice": "threshold", "threshold": 5.0}
+    verdicts = [
+        verdict("p", 0, 1, "tie", (8.0, None)),
+        verdict("p", 0, 2, "first", (8.0, 3.0)),
+        verdict("p", 1, 2, "tie", (None, 3.0)),
+    ]
+    verdicts.append(verdict("q", 0, 1, "tie"))  # two equal answers, about which nobody was asked
+    pairs, facts = made(config, samples("p", "q"), verdicts)
+    assert sides(pairs) == [("answer 0", "answer 2")]
+    assert (facts["undecided"], facts["only_bad"], facts["only_good"]) == (1, 0, 0)
+
+
 def test_equal_scores_prefer_nobody() -> None:
     assert made("best_of_n", samples(), scored(3.0, 3.0, 3.0)) == ([], {"pairs": 0, "undecided": 1, "single": 0})
 

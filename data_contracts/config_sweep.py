@@ -1,0 +1,104 @@
+"""A sweep: one configuration, and the keys that vary. Every combination is a cell, which is a run of its own.
+
+name: paper_grid
+base: demo.yaml                       # relative to this file, as are paths among the values
+set: {rounds: 1}                      # changes that hold for every cell
+grid:
+  seed: [0, 1, 2]                     # an axis: a key and its values
+  objective:                          # or a name, and for each of its values the keys that it sets together
+    sft: {align.objective: {name: sft}}
+    dpo: {align.objective: {name: dpo, beta: 0.1}}
+"""
+
+import itertools
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field, ValidationError
+
+from data_contracts.config import PATH_KEYS, HumanPairsConfig, RoundsConfig, resolve_path
+from data_contracts.config_base import Strict
+from data_contracts.errors import PlumblineError
+from data_contracts.load_config import load_config, read_yaml
+
+SEED = "seed"  # the axis that tables and figures take means over
+
+
+class SweepConfig(Strict):
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+    base: str
+    set: dict[str, Any] = Field(default_factory=dict)
+    grid: Annotated[dict[str, list[Any] | dict[str, dict[str, Any]]], Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """`point` maps each axis to the label of its value; `label` joins them and names the cell's folder."""
+
+    label: str
+    point: dict[str, str]
+    config: RoundsConfig | HumanPairsConfig
+
+
+@dataclass(frozen=True)
+class Sweep:
+    name: str
+    axes: dict[str, list[str]]  # labels by axis, in the order of the file
+    cells: list[Cell]
+
+
+def load_sweep(path: Path) -> Sweep:
+    """The sweep in `path` with every cell's configuration checked.
+
+    Raises PlumblineError naming the key, and the cell where only some are wrong.
+    """
+    try:
+        config = SweepConfig.model_validate(read_yaml(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise PlumblineError(
+            f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']} (see configs/paper_grid.yaml)"
+        ) from None
+    axes = {axis: _values(path, axis, values) for axis, values in config.grid.items()}
+    cells = []
+    for combination in itertools.product(*(values.items() for values in axes.values())):
+        point = {axis: label for axis, (label, _) in zip(axes, combination, strict=True)}
+        keys = dict(config.set)
+        for _, some in combination:
+            keys |= some
+        cells.append(_cell(path, config, point, keys))
+    labels = [cell.label for cell in cells]
+    if twice := next((label for label in labels if labels.count(label) > 1), None):
+        raise PlumblineError(f"{path}: two cells are called {twice!r}: give the values of an axis names that differ")
+    return Sweep(config.name, {axis: list(values) for axis, values in axes.items()}, cells)
+
+
+def _values(path: Path, axis: str, values: list[Any] | dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What each label of an axis sets."""
+    found = values if isinstance(values, dict) else {_label(value): {axis: value} for value in values}
+    if not values or len(found) < len(values):
+        raise PlumblineError(f"{path}: grid.{axis} needs values that differ from each other")
+    return found
+
+
+def _cell(path: Path, sweep: SweepConfig, point: dict[str, str], keys: dict[str, Any]) -> Cell:
+    label = re.sub(r"[^a-z0-9_-]+", "-", "-".join(point.values()).lower()).strip("-_")
+    here = {k: resolve_path(v, path.parent) if k in PATH_KEYS and isinstance(v, str) else v for k, v in keys.items()}
+    sets = [f"{key}={json.dumps(value)}" for key, value in {**here, "name": f"{sweep.name}-{label}"}.items()]
+    try:
+        return Cell(label, point, load_config(path.parent / sweep.base, sets))
+    except PlumblineError as error:
+        raise PlumblineError(f"{path}: the cell {label} is impossible: {error}") from None
+
+
+def _label(value: Any) -> str:
+    return str(value["name"]) if isinstance(value, dict) and "name" in value else str(value)
+
+
+def dump_sweep(sweep: Sweep) -> str:
+    cells = [{"label": c.label, **c.point} for c in sweep.cells]
+    return yaml.safe_dump({"name": sweep.name, "axes": sweep.axes, "cells": cells}, sort_keys=False, allow_unicode=True)

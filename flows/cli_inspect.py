@@ -1,0 +1,47 @@
+"""`plumbline inspect`: preference data beside each other, as a table and as a page."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+
+
+def inspect(
+    sources: Annotated[list[str], typer.Argument(metavar="DATASET…", help="Folders of pairs, or preference files (JSON lines).")],
+    model: Annotated[str | None, typer.Option(help="Whose tokenizer encodes preference files.")] = None,
+    reference: Annotated[str | None, typer.Option(help="Also measure this model's log-ratio gap, chosen over rejected.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the page with charts and the pairs themselves here.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The figures for programs.")] = False,
+) -> None:
+    """Show how contrastive preference data is, by method, and the pairs themselves."""
+    from tasks.inspect_pairs import parts, read, render
+
+    with TemporaryDirectory() as scratch:
+        datasets = [read(source, model, Path(scratch) / str(i)) for i, source in enumerate(sources)]
+        gaps: list = [None] * len(datasets)
+        if reference:
+            from models.checkpoint import open_checkpoint
+            from models.training.process import Trainer
+            from tasks.rank import rank
+
+            checkpoint, trainer = open_checkpoint(reference), Trainer(Path(scratch) / "trainer.log")
+            try:
+                places = [Path(scratch) / str(i) / "rank" for i in range(len(datasets))]
+                gaps = [rank(place, data, checkpoint, trainer) for place, (_, data) in zip(places, datasets, strict=True)]
+            finally:
+                trainer.close()
+        found = parts(datasets, gaps)
+        if as_json:
+            import json
+
+            typer.echo(json.dumps({part.label: part.figures for part in found}, indent=2, ensure_ascii=False))
+        else:
+            from flows.display import console
+
+            console().print(render(found))
+        if out:
+            from tasks.inspect_page import write_page
+
+            write_page(out, found)
+            typer.echo(f"page        {out}", err=as_json)

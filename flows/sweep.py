@@ -1,0 +1,120 @@
+"""A grid of runs as one flow: one engine, one trainer, every dataset built once, and no cell lost to another's failure.
+
+Cells run one after the other: they share an engine and a trainer, and each of these uses all the cores or the GPU it has.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from data_contracts.config import HumanPairsConfig, RoundsConfig
+from data_contracts.config_sweep import Cell, Sweep, dump_sweep
+from data_contracts.errors import PlumblineError
+from data_contracts.load_config import dump_config
+from data_contracts.store import sharing
+from flows.display import console, quiet_libraries, working
+from flows.iterate import PRIVATE, check, flush_logs, import_flow
+from flows.server import PrefectServer
+from flows.session import Session, open_lender, open_session
+from tasks.failure import clear_failure, write_failure
+from tasks.summary import is_finished
+from tasks.sweep import Result, cell_folder, collect
+from tasks.sweep_tables import write_tables
+
+log = logging.getLogger(__name__)
+Config = RoundsConfig | HumanPairsConfig
+
+
+def execute_sweep(sweep: Sweep, folder: Path) -> list[Result]:
+    """Do what is left of the sweep in `folder`, and return every cell's result. Failed cells are tried again.
+
+    Raises PlumblineError before anything starts if a cell is impossible, or if it was run with another configuration.
+    """
+    for cell in sweep.cells:
+        try:
+            check(cell.config, cell_folder(folder, cell))
+        except PlumblineError as error:
+            raise PlumblineError(f"cell {cell.label}: {error}") from None
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "sweep.yaml").write_text(dump_sweep(sweep), encoding="utf-8")
+    left = [cell for cell in sweep.cells if not _is_done(folder, cell)]
+    if left:
+        os.environ.update({k: os.environ.get(k, v) for k, v in PRIVATE.items()})
+        with quiet_libraries(folder / "logs" / "run.log"), sharing(folder / "shared"):
+            _run(sweep, folder, left)
+    results = write_tables(folder, sweep)
+    _tell(folder, sweep, results, is_over=True)
+    return results
+
+
+def _is_done(folder: Path, cell: Cell) -> bool:
+    run = cell_folder(folder, cell)
+    return (run / "config.yaml").exists() and not (run / "failed.json").exists() and is_finished(run)
+
+
+def _run(sweep: Sweep, folder: Path, left: list[Cell]) -> None:
+    server = PrefectServer(folder / "prefect")
+    try:
+        server.check_given()
+        with open_lender(folder, left[0].config) as lender:
+            server.start()
+            with working("starting engine, trainer and Prefect server"):
+                flows = {cell.config.flow: import_flow(cell.config) for cell in left}
+                server.wait()
+            console().print(f"Prefect UI while this runs: {server.url.removesuffix('/api')}")
+            from prefect import flow
+
+            @flow(name="sweep", flow_run_name=sweep.name, persist_result=False)
+            def sweep_flow() -> None:
+                for place, cell in enumerate(left, 1):
+                    console().print(f"[bold]cell {place} of {len(left)}: {cell.label}[/]")
+                    _run_cell(lender, folder, cell, flows[cell.config.flow])
+                    _tell(folder, sweep, collect(folder, sweep), is_over=False)
+
+            sweep_flow()
+    finally:
+        flush_logs()
+        server.stop()
+
+
+def _run_cell(lender: Session, folder: Path, cell: Cell, run: Callable[[str], Any]) -> None:
+    """One cell as a subflow. Whatever stops it is kept as a sentence in its folder."""
+    where = cell_folder(folder, cell)
+    where.mkdir(parents=True, exist_ok=True)
+    clear_failure(where)
+    try:
+        _lend(lender, cell.config)
+        with open_session(where, cell.config, lender=lender):
+            (where / "config.yaml").write_text(dump_config(cell.config), encoding="utf-8")
+            run(cell.config.name)
+    except PlumblineError as error:
+        write_failure(where, str(error))
+    except Exception as error:  # the cell's edge: no failure of one may cost the others
+        log.exception("cell %s", cell.label)
+        write_failure(where, f"{type(error).__name__}: {' '.join(str(error).split())[:500]} (see {folder}/logs/run.log)")
+        lender.drop()  # whatever state the engine is in, the next cell starts with a fresh one
+
+
+def _lend(lender: Session, config: Config) -> None:
+    """What the lender has running must be what the cell is configured for."""
+
+    def needs(of: Config) -> Any:
+        return (of.policy, of.teacher, of.engine) if isinstance(of, RoundsConfig) else None
+
+    if needs(config) != needs(lender.config):
+        lender.drop()
+        lender.reopen(config)
+
+
+def _tell(folder: Path, sweep: Sweep, results: list[Result], is_over: bool) -> None:
+    """Tell MLflow; an outage costs nothing but another `plumbline sweep`, which tells what was missed."""
+    from tasks.tracking_sweep import track_sweep
+
+    try:
+        track_sweep(folder, sweep, results, is_over)
+    except Exception as error:  # whatever a server can do wrong
+        log.warning("MLflow was not told: %s", error)
+        if is_over:
+            console().print("[yellow]MLflow was not told everything[/]: the same command again tells it")

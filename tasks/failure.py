@@ -1,0 +1,23 @@
+"""Why a run stopped, kept in its folder until it goes on: the sentence a person reads first."""
+
+import json
+import time
+from pathlib import Path
+
+
+def write_failure(run: Path, sentence: str) -> None:
+    partial = run / ".failed.json.partial"
+    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    partial.write_text(json.dumps({"sentence": sentence, "when": when}, ensure_ascii=False), encoding="utf-8")
+    partial.replace(run / "failed.json")
+
+
+def read_failure(run: Path) -> str | None:
+    """The sentence, or None for a run that did not stop or goes on."""
+    path = run / "failed.json"
+    return str(json.loads(path.read_text(encoding="utf-8"))["sentence"]) if path.exists() else None
+
+
+def clear_failure(run: Path) -> None:
+    """The run goes on."""
+    (run / "failed.json").unlink(missing_ok=True)

@@ -1,0 +1,42 @@
+"""A champion that is the best of several checkpoints measured on one benchmark scores too high there: by how much."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from data_contracts.store import Dataset, Rows, open_dataset
+from models.statistics import selection_bias
+from tasks.lineage import champions, last_decided
+
+
+def write_selection(run: Path) -> None:
+    """`selection.json` in the run folder: how many models were measured, and by how much the champion's score is too high.
+
+    Only where there were three or more, the champion is the best of them, and a rival was close enough for that to matter.
+    """
+    path = run / "selection.json"
+    path.unlink(missing_ok=True)
+    if (last := last_decided(run)) < 2:
+        return
+    measured = [open_dataset(run / f"round-{k}" / "evaluate") for k in range(last + 1)]
+    means = [data.facts["metrics"]["overall"]["mean"] for data in measured]
+    bias = selection_bias([_scores(data) for data in measured])
+    if means[champions(run)[-1]] == max(means) and round(bias, 3) > 0:
+        path.write_text(json.dumps({"models": len(measured), "bias": bias}), encoding="utf-8")
+
+
+def selection_note(run: Path) -> str | None:
+    """One sentence for whoever reads the champion's score, or None."""
+    path = run / "selection.json"
+    found: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    return f"The champion {selection_warning(**found)}." if found else None
+
+
+def selection_warning(models: int, bias: float) -> str:
+    return f"is the best of {models} models measured on the same questions: expect about {max(bias, 0):.3f} less on new ones"
+
+
+def _scores(data: Dataset) -> Rows:
+    columns = ["question_id", "question", "score"]
+    rows: Rows = data.table().select(columns).to_pylist()
+    return rows

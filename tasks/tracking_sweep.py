@@ -1,0 +1,69 @@
+"""A sweep, told to MLflow: one parent run with its tables and heat map, one child a cell."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from data_contracts.config_sweep import Sweep
+from data_contracts.store import digest, open_dataset
+from tasks.summary import read_config
+from tasks.sweep import Result, cell_folder
+from tasks.sweep_tables import FILES
+from tasks.tracking_client import at, create_run, curves, log_metrics, log_params, open_client, server, tracking_uri
+
+
+def track_sweep(folder: Path, sweep: Sweep, results: list[Result], is_over: bool) -> None:
+    """Log the cells that are new or have another outcome by now; can be repeated. Raises whatever the tracking server raises."""
+    client = open_client(tracking_uri(folder))
+    path = folder / "tracking.json"
+    state: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    if state.get("server") != server():
+        parent = create_run(client, folder, sweep.name, sweep.name, None, {"plumbline.sweep": sweep.name})
+        state = {"server": server(), "run_id": parent, "cells": {}}
+        _write(path, state)
+        log_params(client, parent, {axis: ", ".join(labels) for axis, labels in sweep.axes.items()})
+    for cell, result in zip(sweep.cells, results, strict=True):
+        outcome = digest([result.state, result.failure, result.figures])
+        known = state["cells"].get(cell.label, {})
+        if result.state == "waiting" or known.get("outcome") == outcome:
+            continue
+        if "run_id" in known:  # failed before, or cut short by an outage
+            client.delete_run(known["run_id"])
+        child = create_run(
+            client, folder, sweep.name, cell.label, state["run_id"], {f"axis.{k}": v for k, v in cell.point.items()}
+        )
+        state["cells"][cell.label] = {"run_id": child}
+        _write(path, state)
+        _log_cell(client, child, cell_folder(folder, cell), result)
+        state["cells"][cell.label]["outcome"] = outcome
+        _write(path, state)
+    if is_over:
+        for name in FILES:
+            client.log_artifact(state["run_id"], str(folder / name))
+        failed = sum(r.state == "failed" for r in results)
+        log_metrics(client, state["run_id"], at(0, {"cells": float(len(results)), "failed_cells": float(failed)}))
+        client.set_terminated(state["run_id"], "FAILED" if failed else "FINISHED")
+    else:
+        client.update_run(state["run_id"], "RUNNING")
+
+
+def _log_cell(client: Any, child: str, run: Path, result: Result) -> None:
+    if (run / "config.yaml").exists():
+        config = read_config(run)
+        log_params(client, child, config)
+        client.log_artifact(child, str(run / "config.yaml"))
+    if result.state == "failed":
+        client.set_tag(child, "plumbline.failure", result.failure[:5000])
+        client.set_terminated(child, "FAILED")
+        return
+    rows = [*at(0, result.figures), *(("checkpoint", score, i) for i, score in enumerate(result.checkpoints, 1))]
+    aligned = sorted(run.glob("round-*/align"), key=lambda p: int(p.parent.name.removeprefix("round-"))) or [run / "align"]
+    log_metrics(client, child, [*rows, *curves(open_dataset(aligned[-1]).records())])
+    client.set_tag(child, "mlflow.note.content", result.verdict)
+    client.set_terminated(child)
+
+
+def _write(path: Path, state: dict[str, Any]) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(state, indent=2))
+    partial.replace(path)

@@ -1,0 +1,62 @@
+"""A sweep does what is left of it and no more."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+import flows.sweep
+from data_contracts.config_sweep import Cell, Sweep, load_sweep
+from data_contracts.errors import PlumblineError
+from data_contracts.load_config import dump_config
+from tasks.failure import write_failure
+from tasks.sweep import cell_folder
+from tasks.tracking_client import tracking_uri
+from tests.tasks.run_folder import make_human_run
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+
+
+def load(tmp_path: Path, **keys: object) -> Sweep:
+    path = tmp_path / "small.yaml"
+    path.write_text(
+        yaml.safe_dump({"name": "small", "base": str(CONFIGS / "human_pairs.yaml"), "grid": {"seed": [0, 1, 2]}} | keys)
+    )
+    return load_sweep(path)
+
+
+@pytest.fixture
+def begun(tmp_path: Path, empty_store: Path) -> Path:
+    """Of three cells one is finished and one failed."""
+    folder = tmp_path / "run"
+    first, second, _ = load(tmp_path).cells
+    for cell in (first, second):
+        run = make_human_run(cell_folder(folder, cell))
+        (run / "config.yaml").write_text(dump_config(cell.config))
+        (run / "report.html").touch()
+    write_failure(cell_folder(folder, second), "the disk was full")
+    shutil.copy(empty_store, folder / "mlflow.db")
+    return folder
+
+
+def test_finished_cells_are_not_run_again_and_failed_ones_are(
+    tmp_path: Path, begun: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[Cell] = []
+    monkeypatch.setattr(flows.sweep, "_run", lambda sweep, folder, left: ran.extend(left))
+    results = flows.sweep.execute_sweep(load(tmp_path), begun)
+    assert [cell.label for cell in ran] == ["1", "2"]
+    assert [r.state for r in results] == ["finished", "failed", "waiting"]
+    assert tracking_uri(begun).endswith("/run/mlflow.db") and (begun / "table.md").exists()
+    ran.clear()
+    flows.sweep.execute_sweep(load(tmp_path, grid={"seed": [0]}), begun)
+    assert ran == []
+
+
+def test_a_cell_that_was_run_otherwise_is_refused_before_anything_starts(
+    tmp_path: Path, begun: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flows.sweep, "_run", lambda *given: pytest.fail("it was started"))
+    with pytest.raises(PlumblineError, match=r"cell 0: .*another configuration .align.epochs was 1, is 3"):
+        flows.sweep.execute_sweep(load(tmp_path, set={"align.epochs": 3}), begun)

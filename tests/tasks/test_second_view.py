@@ -1,0 +1,40 @@
+"""The second view: only pairs on which both judges agree go on, and the others are kept aside."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from data_contracts.config_judge import JudgeConfig
+from models.checkpoint import Checkpoint
+from models.teacher import Teacher
+from tasks.second_view import second_view
+from tests.pairs_dataset import pair_rows, pairs_dataset
+
+VIEW = JudgeConfig(kind="likelihood")
+
+
+def test_agreed_pairs_go_on_with_the_second_views_scores_and_the_others_are_kept(tmp_path: Path, tiny: Checkpoint) -> None:
+    rows = [row | {"chosen": chosen} for row, chosen in zip(pair_rows(tiny, 3), ("good", "bad", "even"), strict=True)]
+    rows = [row | {"rejected": "plain", "chosen_score": None} for row in rows]
+    rows.append(rows[0] | {"pair_id": "scored", "chosen_score": 7.0, "rejected_score": 1.0, "margin": 6.0})
+    score = {"good": 2.0, "bad": 0.5, "even": 1.0, "plain": 1.0}
+    teacher = Teacher("judge", lambda *_: [], lambda conversations, answers: [score[a] for a in answers])
+    made = second_view(tmp_path / "view", pairs_dataset(tmp_path / "pairs", tiny, 4, rows=rows), VIEW, teacher, 0)
+    assert [(r["chosen"], r["chosen_score"], r["rejected_score"], r["margin"]) for r in made.records()] == [
+        ("good", 2.0, 1.0, 1.0),
+        ("good", 7.0, 1.0, 6.0),  # the first view's scores stay
+    ]
+    assert {name: made.facts[name] for name in ("agreed", "disagreed", "undecided")} == {
+        "agreed": 2,
+        "disagreed": 1,
+        "undecided": 1,
+    }
+    aside = pq.read_table(made.folder / "disagreed.parquet").to_pylist()
+    assert [row["chosen"] for row in aside] == ["bad", "even"]
+
+
+@pytest.mark.parametrize("judge_says", [0.0, 1.0])
+def test_a_second_view_that_never_decides_lets_nothing_through(tmp_path: Path, tiny: Checkpoint, judge_says: float) -> None:
+    teacher = Teacher("judge", lambda *_: [], lambda conversations, answers: [judge_says for _ in answers])
+    assert second_view(tmp_path / "view", pairs_dataset(tmp_path / "pairs", tiny, 3), VIEW, teacher, 0).rows == 0

@@ -1,0 +1,109 @@
+"""What a sweep's tables say is what its cells' folders hold."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from data_contracts.config_sweep import Sweep, dump_sweep, load_sweep
+from tasks.failure import clear_failure, write_failure
+from tasks.sweep import cell_folder, collect, groups, is_cell
+from tasks.sweep_tables import FILES, write_tables
+from tasks.tracking import is_told, track
+from tasks.tracking_client import tracking_uri
+from tasks.tracking_sweep import track_sweep
+from tests.tasks.run_folder import answers, make_run
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Sweep:
+    """Two objectives, two seeds: three cells done, each measured after its first epoch too, and one failed."""
+    path = tmp_path / "sweep.yaml"
+    objectives = {name: {"align.objective": {"name": name}} for name in ("dpo", "sft")}
+    keys = {"base": str(CONFIGS / "demo.yaml"), "set": {"rounds": 1}, "grid": {"objective": objectives, "seed": [0, 1]}}
+    path.write_text(yaml.safe_dump({"name": "small"} | keys))
+    plan = load_sweep(path)
+    (tmp_path / "sweep.yaml").write_text(dump_sweep(plan))
+    for cell in plan.cells[:3]:
+        run = make_run(cell_folder(tmp_path, cell), 1)
+        answers(run / "round-1" / "evaluate_epoch-1", 2)
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        (run / "config.yaml").write_text(yaml.safe_dump(config | {"name": cell.config.name}))
+    (cell_folder(tmp_path, plan.cells[3])).mkdir()
+    write_failure(cell_folder(tmp_path, plan.cells[3]), "the loss of pair <b>|x|</b> is no finite number")
+    return plan
+
+
+def test_maximum_mean_and_last_are_over_the_checkpoints(tmp_path: Path, sweep: Sweep) -> None:
+    results = collect(tmp_path, sweep)
+    assert [r.state for r in results] == ["finished"] * 3 + ["failed"]
+    first, figures = results[0], results[0].figures
+    assert len(first.checkpoints) == 2 and first.checkpoints[0] > first.checkpoints[1]
+    assert figures["max"] == first.checkpoints[0] and figures["last"] == first.checkpoints[1]
+    assert figures["mean"] == pytest.approx(sum(first.checkpoints) / 2)
+    assert figures["start"] < figures["last"] and figures["low"] < figures["last"] < figures["high"]
+    assert (figures["token_jaccard"], figures["pairs"], figures["win_rate"]) == (0.67, 39, 0.64)
+
+
+def test_cells_that_differ_in_their_seed_are_one_row(tmp_path: Path, sweep: Sweep) -> None:
+    found = groups(collect(tmp_path, sweep))
+    assert [(g.point, len(g.finished), len(g.results)) for g in found] == [
+        ({"objective": "dpo"}, 2, 2),
+        ({"objective": "sft"}, 1, 2),
+    ]
+
+
+def test_the_files_hold_every_cell(tmp_path: Path, sweep: Sweep) -> None:
+    results = write_tables(tmp_path, sweep)
+    assert all((tmp_path / name).stat().st_size for name in FILES)
+    with (tmp_path / "cells.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["cell"] for row in rows] == [c.label for c in sweep.cells]
+    assert float(rows[0]["checkpoint_1"]) == results[0].checkpoints[0] and rows[3]["max"] == ""
+    assert json.loads((tmp_path / "cells.json").read_text())["cells"][3]["failure"].startswith("the loss of pair")
+    text = (tmp_path / "table.md").read_text()
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(table) == 4 and len({line.count("|") for line in table}) == 1
+    assert "3 of 4 cells finished" in text and "1 of 2" in table[3]
+    assert "<b>" not in text
+
+
+def test_a_sweep_is_one_run_with_a_child_a_cell_told_once(tmp_path: Path, sweep: Sweep, empty_store: Path) -> None:
+    from mlflow import MlflowClient
+
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+
+    def told() -> dict[str, str]:
+        client = MlflowClient(tracking_uri(tmp_path))
+        runs = client.search_runs([client.get_experiment_by_name("small").experiment_id])
+        (parent,) = (r for r in runs if "mlflow.parentRunId" not in r.data.tags)
+        children = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+        assert len(children) == len(runs) - 1
+        for child in children:
+            if child.info.status == "FINISHED":
+                steps = [m.step for m in client.get_metric_history(child.info.run_id, "checkpoint")]
+                assert steps == [1, 2] and child.data.params["align.objective.name"]
+        return {"small": parent.info.status} | {r.info.run_name: r.info.status for r in children}
+
+    expected = {cell.label: "FINISHED" for cell in sweep.cells[:3]}
+    for is_over in (False, True, True):
+        track_sweep(tmp_path, sweep, write_tables(tmp_path, sweep), is_over)
+        assert told() == expected | {sweep.cells[3].label: "FAILED", "small": "FAILED" if is_over else "RUNNING"}
+    last = cell_folder(tmp_path, sweep.cells[3])
+    shutil.rmtree(last)
+    shutil.copytree(cell_folder(tmp_path, sweep.cells[0]), last)
+    clear_failure(last)
+    track_sweep(tmp_path, sweep, write_tables(tmp_path, sweep), True)
+    assert told() == expected | {sweep.cells[3].label: "FINISHED", "small": "FINISHED"}
+
+
+def test_a_cell_is_told_by_its_sweep_alone(tmp_path: Path, sweep: Sweep) -> None:
+    run = cell_folder(tmp_path, sweep.cells[0])
+    assert is_cell(run) and not is_cell(tmp_path)
+    track(run)
+    assert is_told(run) and not (run / "mlflow.db").exists()

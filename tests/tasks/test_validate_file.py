@@ -1,0 +1,89 @@
+"""`plumbline validate`: which rows of somebody's own file break what, and round trips through a real tokenizer."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data_contracts.errors import PlumblineError
+from data_contracts.store import build
+from models.chat import encode_answer, encode_prompt, encode_prompts
+from models.checkpoint import Checkpoint, load_tokenizer
+from tasks.validate_file import check_file, read_dataset, render
+
+
+def write(path: Path, *rows: dict[str, Any]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+GOOD = {"prompt": "What is seven plus five?", "chosen": "It is twelve.", "rejected": "It is eleven."}
+
+
+def test_each_broken_row_of_a_file_is_named_with_what_it_broke(tmp_path: Path, tiny: Checkpoint) -> None:
+    file = write(tmp_path / "mine.jsonl", GOOD, GOOD | {"chosen": "It is eleven."}, GOOD | {"chosen": "<b>\ufffd</b>"}, {"x": 1})
+    found = check_file(read_dataset("pairs", file, str(tiny.path), tmp_path), str(tiny.path), 256, tmp_path)
+    assert found["rows"] == {"2": ["answers_differ"], "3": ["chosen_encoding_sane"]}
+    assert (found["checked"], found["kept"], found["quarantined"]) == (3, 1, 2)
+    assert sum(found["unreadable"].values()) == 1
+    told = [part for part in render(found, 5) if isinstance(part, str)]
+    assert told[0] == "3 rows checked, 1 clean, 2 broken"
+
+
+def test_a_clean_file_breaks_nothing(tmp_path: Path, tiny: Checkpoint) -> None:
+    found = check_file(
+        read_dataset("pairs", write(tmp_path / "mine.jsonl", GOOD), str(tiny.path), tmp_path), str(tiny.path), 256, tmp_path
+    )
+    assert found["rows"] == found["unreadable"] == {}
+
+
+def test_ids_that_do_not_spell_the_text_are_found_on_every_side(tmp_path: Path, tiny: Checkpoint) -> None:
+    """Bytes that another template or tokenizer would have written: one row for each place, and one that is right."""
+    tokenizer = load_tokenizer(tiny.path)
+    prompt = [{"role": "user", "content": "What is seven plus five?"}]
+    right = {
+        "prompt_id": "p",
+        "prompt": prompt,
+        "prompt_ids": encode_prompt(tokenizer, prompt),  # type: ignore[arg-type]
+        "method": "human",
+        "policy": "",
+        "reasoning": "",
+    }
+    for side, text in (("chosen", "It is twelve."), ("rejected", "It is eleven.")):
+        right |= {side: text, f"{side}_ids": encode_answer(tokenizer, text), f"{side}_stopped": True}
+    wrong = {
+        "right": {},
+        "prompt": {"prompt_ids": encode_prompt(tokenizer, [{"role": "user", "content": "What is seven plus four?"}])},
+        "chosen": {"chosen": "It is ten."},
+        "rejected": {"rejected": "It is nine."},
+    }
+    rows = [right | changes | {"pair_id": name} for name, changes in wrong.items()]
+    data = build(tmp_path / "pairs", "pairs", {}, lambda _: (rows, {}))
+    found = check_file(data, str(tiny.path), 256, tmp_path)["rows"]
+    assert found.pop("right", []) in ([], ["pair_not_repeated"])
+    assert "prompt_round_trip" in found["prompt"]
+    assert found["chosen"] == ["chosen_round_trip"]
+    assert found["rejected"] == ["rejected_round_trip"]
+
+
+def test_many_prompts_are_encoded_like_one_by_one(tiny: Checkpoint) -> None:
+    tokenizer = load_tokenizer(tiny.path)
+    texts = ["plain", "with <|end|> spelt", "", "two\nlines"]
+    conversations: Any = [[{"role": "user", "content": text}] for text in texts]
+    assert encode_prompts(tokenizer, conversations) == [encode_prompt(tokenizer, c) for c in conversations]
+    assert encode_prompts(tokenizer, []) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "said"),
+    [
+        ("poems", ".", "no contracts for 'poems'"),
+        ("pairs", "absent.jsonl", "does not exist"),
+        ("samples", "file", "a run's dataset"),
+    ],
+)
+def test_what_cannot_be_validated_is_one_sentence(tmp_path: Path, kind: str, name: str, said: str) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(PlumblineError, match=said):
+        read_dataset(kind, tmp_path / name, "unused", tmp_path)
