@@ -1,6 +1,5 @@
 """What the worker can be asked to do: each job loads its models, computes, and answers with plain numbers."""
 
-import copy
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -37,8 +36,8 @@ RANK_TOKENS = 8192  # tree tokens a micro batch, as AlignConfig's default
 
 
 def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """Train `policy` on the dataset in folder `pairs`; writes model/ into the folder `out`, and with config.checkpoints "epochs" the
-    model after each earlier epoch, epochs/epoch-1/ and so on.
+    """Train `policy` on the dataset in folder `pairs`; writes model/ into the folder `out`, and with config.checkpoints "epochs"
+    the model after each earlier epoch, epochs/epoch-1/ and so on.
 
     The folder `resume` holds what a killed job leaves to its next attempt; who asks for the job removes it in the end. The folder
     `cache` holds reference log-probabilities, for this job and any other. A team of processes does the job together if all are
