@@ -13,6 +13,7 @@ from flows import (
     cli_judge,
     cli_objectives,
     cli_preference,
+    cli_rubric,
     cli_schedule,
     cli_services,
     cli_sweep,
@@ -36,6 +37,7 @@ cli_schedule.register(app)
 app.add_typer(cli_teacher.app, name="teacher")
 app.add_typer(cli_preference.app, name="preference")
 app.add_typer(cli_judge.app, name="judge")
+app.add_typer(cli_rubric.app, name="rubric")
 app.command()(cli_evaluate.evaluate)
 app.command()(cli_evaluate.score)
 app.command()(cli_validate.validate)
