@@ -7,12 +7,14 @@ from typing import Annotated
 import typer
 
 from flows import (
+    cli_align,
     cli_compare,
     cli_evaluate,
     cli_inspect,
     cli_judge,
     cli_objectives,
     cli_preference,
+    cli_rubric,
     cli_schedule,
     cli_services,
     cli_sweep,
@@ -34,8 +36,10 @@ app.add_typer(cli_objectives.app, name="objectives")
 cli_services.register(app)
 cli_schedule.register(app)
 app.add_typer(cli_teacher.app, name="teacher")
+app.command()(cli_align.align)
 app.add_typer(cli_preference.app, name="preference")
 app.add_typer(cli_judge.app, name="judge")
+app.add_typer(cli_rubric.app, name="rubric")
 app.command()(cli_evaluate.evaluate)
 app.command()(cli_evaluate.score)
 app.command()(cli_validate.validate)

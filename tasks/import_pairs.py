@@ -66,6 +66,20 @@ def import_pairs(
     return build(folder, "pairs", {"file": file_digest(path)}, make, models={"policy": policy.hash})
 
 
+def read_preferences(path: Path) -> list[Preference]:
+    """What can be read of a preference file, without a tokenizer. Raises PlumblineError if that is nothing."""
+    if not path.is_file():
+        raise PlumblineError(f"there is no file {path}: give {_SHAPES}")
+    found = []
+    for number, line in lines_of(path, lambda done, total: None):
+        with contextlib.suppress(ValueError, RecursionError):
+            preference = read_preference(json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8")))
+            found += [] if isinstance(preference, Unreadable) else [preference]
+    if not found:
+        raise PlumblineError(f"{path} is no preference file: none of its lines could be read; give {_SHAPES}")
+    return found
+
+
 def lines_of(path: Path, progress: Callable[[int, int], None]) -> Iterator[tuple[int, bytes]]:
     """(number from 1, line) of every line that is not blank. Raises PlumblineError if a gzip file is damaged."""
     total = path.stat().st_size

@@ -115,6 +115,16 @@ def roll_back(run: Path, to: int | None, reason: str) -> Rollback | None:
     return made
 
 
+def told(run: Path) -> str:
+    """Who is champion, and the latest rollback if it still counts."""
+    now, rollbacks = champions(run)[-1], read_rollbacks(run)
+    name = f"round-{now}" if now else "the start"
+    if not rollbacks or rollbacks[-1].to != now:
+        return f"champion: {name}"
+    last = rollbacks[-1]
+    return f"champion: {name}, rolled back from round-{last.source} at {last.when}: {last.reason}"
+
+
 def champions_ever(run: Path) -> list[int]:
     """The start and every round that was promoted."""
     decisions = {n: read_decision(run / f"round-{n}" / "decision.json") for n in range(1, last_decided(run) + 1)}

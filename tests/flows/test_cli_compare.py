@@ -10,7 +10,6 @@ from typer.testing import CliRunner, Result
 from data_contracts.errors import PlumblineError
 from flows.cli import app
 from tasks.lineage import read_rollbacks
-from tests.tasks.conftest import empty_store as empty_store
 from tests.tasks.run_folder import make_run
 from tests.tasks.test_tracking import trackable
 
