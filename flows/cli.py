@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from flows import (
+    cli_align,
     cli_compare,
     cli_evaluate,
     cli_inspect,
@@ -35,6 +36,7 @@ app.add_typer(cli_objectives.app, name="objectives")
 cli_services.register(app)
 cli_schedule.register(app)
 app.add_typer(cli_teacher.app, name="teacher")
+app.command()(cli_align.align)
 app.add_typer(cli_preference.app, name="preference")
 app.add_typer(cli_judge.app, name="judge")
 app.add_typer(cli_rubric.app, name="rubric")
