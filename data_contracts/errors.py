@@ -10,3 +10,7 @@ class PlumblineError(Exception):
 
 class PassingError(PlumblineError):
     """A failure of something outside that may pass by itself, so that trying again makes sense."""
+
+
+class BusyError(PlumblineError):
+    """Another process works on the run folder: a scheduled round then does nothing."""

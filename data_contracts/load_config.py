@@ -198,6 +198,9 @@ def _files(config: RoundsConfig | HumanPairsConfig) -> list[tuple[str, str]]:
 
 def _checkpoints(config: RoundsConfig | HumanPairsConfig) -> list[tuple[str, str]]:
     found = [("policy", config.policy)]
+    second = config.align.second_reference
+    if second not in (None, "initial", "previous"):
+        found.append(("align.second_reference", str(second)))
     if isinstance(config, RoundsConfig) and config.teacher.kind in ("local", "vllm"):
         found.append(("teacher.model", config.teacher.model))
     if isinstance(config, RoundsConfig):

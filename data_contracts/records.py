@@ -183,8 +183,16 @@ STEPS = pa.schema(
         ("accuracy", pa.float64()),  # share of pairs with a positive margin; no margin counts one half
         ("gradient_norm", pa.float64()),
         ("learning_rate", pa.float64()),
+        ("reference_kl", pa.float64()),  # of the policy and its reference, along the batch's answers: half the squared log-ratios
         ("zero_share", pa.float64()),  # apo_auto: the share of the batch's pairs trained with apo_zero; null for other objectives
         ("tokens_per_second", pa.float64()),
+    ]
+)
+
+EXTRAPOLATIONS = pa.schema(  # one row per tensor of a checkpoint that lies beyond another
+    [
+        ("tensor", pa.string()),
+        ("step", pa.float64()),  # norm of what was added, over the tensor's own norm
     ]
 )
 
@@ -199,4 +207,5 @@ SCHEMAS: dict[str, pa.Schema] = {
     "answers": ANSWERS,
     "rankings": RANKINGS,
     "steps": STEPS,
+    "extrapolations": EXTRAPOLATIONS,
 }

@@ -61,6 +61,13 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
+def write_text(path: Path, text: str) -> None:
+    """Whole or not at all: a kill never leaves half a file."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
 def dataset_key(
     kind: str, config: BaseModel | Mapping[str, Any], parents: Sequence[Dataset] = (), models: Mapping[str, str] | None = None
 ) -> str:

@@ -6,7 +6,21 @@ from typing import Annotated
 
 import typer
 
-from flows import cli_compare, cli_evaluate, cli_inspect, cli_objectives, cli_sweep, cli_teacher, cli_validate
+from flows import (
+    cli_align,
+    cli_compare,
+    cli_evaluate,
+    cli_inspect,
+    cli_judge,
+    cli_objectives,
+    cli_preference,
+    cli_rubric,
+    cli_schedule,
+    cli_services,
+    cli_sweep,
+    cli_teacher,
+    cli_validate,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -19,7 +33,13 @@ app = typer.Typer(
 embedded = typer.Typer(help="The small student and teacher that make the demo run anywhere.", no_args_is_help=True)
 app.add_typer(embedded, name="embedded")
 app.add_typer(cli_objectives.app, name="objectives")
+cli_services.register(app)
+cli_schedule.register(app)
 app.add_typer(cli_teacher.app, name="teacher")
+app.command()(cli_align.align)
+app.add_typer(cli_preference.app, name="preference")
+app.add_typer(cli_judge.app, name="judge")
+app.add_typer(cli_rubric.app, name="rubric")
 app.command()(cli_evaluate.evaluate)
 app.command()(cli_evaluate.score)
 app.command()(cli_validate.validate)
@@ -56,8 +76,14 @@ def resume(folder: Folder, set_: Sets = None) -> None:
 
 
 @app.command()
-def status(folder: Folder) -> None:
-    """Show every stage of the run in FOLDER and the table so far."""
+def status(
+    folder: Annotated[Path | None, typer.Argument(help="A run's folder; without one, the services are shown.")] = None,
+    services: cli_services.Folder = cli_services.DEFAULT,
+) -> None:
+    """Show every stage of the run in FOLDER and the table so far; without FOLDER, the services."""
+    if folder is None:
+        cli_services.show(services)
+        return
     from flows.display import console
     from tasks import summary
     from tasks.selection import selection_note

@@ -64,8 +64,10 @@ def sync(folder: Folder) -> None:
 
 def _tell(folder: Path) -> str | None:
     """Bring MLflow up to date, or say in a sentence why that is not possible."""
+    from flows.services import adopt
     from tasks.tracking import mask, track, tracking_uri
 
+    adopt(folder.resolve().parent / "services")
     try:
         track(folder)
     except Exception as error:  # whatever a server can do wrong

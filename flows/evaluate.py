@@ -72,6 +72,13 @@ def open_reader(parser: str, config: Path | None, folder: Path, watched: bool) -
     run = load_config(config)
     if not isinstance(run, RoundsConfig):
         raise PlumblineError(f"{config} names no teacher: give the configuration of rounds")
+    with open_asked(run, folder, watched) as teacher:
+        yield teacher
+
+
+@contextmanager
+def open_asked(run: RoundsConfig, folder: Path, watched: bool) -> Iterator["Teacher"]:
+    """The teacher of a run's configuration outside that run, with its journal in `folder`. A local one's engine ends with it."""
     from models.teachers.open import open_journal, open_teacher
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,11 @@
 """Align on a preference file that is already there: import, validate, hold out, rank, align, rank again."""
 
+from functools import partial
+
 from prefect import flow
 
 from data_contracts.config import HumanPairsConfig
-from flows.rounds import finish, track_folder
+from flows.rounds import finish, tell, telling_failure
 from flows.session import current
 from flows.step import step
 from models.checkpoint import load_tokenizer, open_checkpoint
@@ -19,12 +21,16 @@ def human_pairs_flow(name: str) -> None:
     s = current()
     c, folder = s.config, s.folder
     assert isinstance(c, HumanPairsConfig)
-    read = step("import", import_pairs, folder / "import", c.pairs, s.policy)
-    limits = limits_of(load_tokenizer(s.policy.path), c.validate_.max_tokens)
-    clean = step("validate pairs", validate, folder / "validate_pairs", read, c.validate_, limits, folder / "data_docs")
-    train = step("train split", split_held_out, folder / "train", clean, c.pairs.held_out, c.seed, "train")
-    held_out = step("held-out split", split_held_out, folder / "held_out", clean, c.pairs.held_out, c.seed, "held_out")
-    step("rank before", rank, folder / "rank_before", held_out, s.policy, s.trainer)
-    trained = step("align", align, folder / "align", train, c.align, s.policy, s.policy, c.seed, s.trainer)
-    step("rank after", rank, folder / "rank_after", held_out, open_checkpoint(trained.folder / "model"), s.trainer)
-    finish(folder, track_folder.submit(str(folder)))
+    with telling_failure(folder):
+        read = step("import", import_pairs, folder / "import", c.pairs, s.policy)
+        limits = limits_of(load_tokenizer(s.policy.path), c.validate_.max_tokens)
+        clean = step("validate pairs", validate, folder / "validate_pairs", read, c.validate_, limits, folder / "data_docs")
+        train = step("train split", split_held_out, folder / "train", clean, c.pairs.held_out, c.seed, "train")
+        held_out = step("held-out split", split_held_out, folder / "held_out", clean, c.pairs.held_out, c.seed, "held_out")
+        step("rank before", rank, folder / "rank_before", held_out, s.policy, s.trainer)
+        second = s.others.get(c.align.second_reference or "", s.policy if c.align.second_reference else None)
+        stage = partial(align, second=second)
+        trained = step("align", stage, folder / "align", train, c.align, s.policy, s.policy, c.seed, s.trainer)
+        step("rank after", rank, folder / "rank_after", held_out, open_checkpoint(trained.folder / "model"), s.trainer)
+        tell(folder)
+        finish(folder)

@@ -2,15 +2,17 @@
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data_contracts.config import HumanPairsConfig, RoundsConfig
 from data_contracts.config_teacher import FREE_TO_CHANGE
 from data_contracts.errors import PlumblineError
 from data_contracts.flatten import flatten
 from data_contracts.load_config import dump_config, load_config
+from data_contracts.store import write_text
 from data_contracts.suites import check_settings
+from flows import services
 from flows.display import console, quiet_libraries, working
 from flows.server import PrefectServer
 from models.objectives.serving import refuse_config
@@ -21,6 +23,9 @@ from tasks.pair import METHODS, revise_config
 from tasks.prompts import check_enough
 from tasks.revise import revision_prompt
 from tasks.summary import is_finished
+
+if TYPE_CHECKING:
+    from prefect import Flow
 
 PRIVATE = {  # no phoning home, no pools of threads beside the engine's own
     "GX_ANALYTICS_ENABLED": "false",
@@ -77,8 +82,12 @@ def _check_templates(config: RoundsConfig) -> None:
         check_templates(config.pairs.second_view)
 
 
-def execute(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
+def execute(
+    config: RoundsConfig | HumanPairsConfig, folder: Path, overrides: dict[str, float] | None = None, within_flow: bool = False
+) -> None:
     """Do what is left of the run in `folder`. A finished run costs nothing.
+
+    `overrides` are for the rounds that begin now. `within_flow`: this is called in a Prefect flow run, which the rounds join.
 
     Raises PlumblineError if a stage or a gate stops it; what was finished stays finished.
     """
@@ -95,30 +104,24 @@ def execute(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
     except OSError as error:
         raise PlumblineError(f"the run folder {folder} cannot be made ({error.strerror}): use another --run-dir") from None
     os.environ.update({k: os.environ.get(k, v) for k, v in PRIVATE.items()})
+    services.adopt(folder.parent / "services")
     server = PrefectServer(folder / "prefect")
     with quiet_libraries(folder / "logs" / "run.log"):
         from flows.session import open_session
 
         try:
             server.check_given()
-            with open_session(folder, config):
-                _save(saved, dump_config(config))
+            with open_session(folder, config, overrides):
+                write_text(saved, dump_config(config))
                 server.start()
                 with working("starting engine, trainer and Prefect server"):
                     run = import_flow(config)
                     server.wait()
                 console().print(f"Prefect UI while this runs: {server.url.removesuffix('/api')}")
-                run(config.name)
+                (run.fn if within_flow else run)(config.name)
         finally:
             flush_logs()
             server.stop()
-
-
-def _save(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
 
 
 def flush_logs() -> None:
@@ -127,7 +130,7 @@ def flush_logs() -> None:
         sys.modules["prefect.logging.handlers"].APILogHandler().flush()
 
 
-def import_flow(config: RoundsConfig | HumanPairsConfig) -> Callable[[str], None]:
+def import_flow(config: RoundsConfig | HumanPairsConfig) -> "Flow[[str], None]":
     """Import what is slow to import while the server and the trainer start beside it."""
     if isinstance(config, HumanPairsConfig):
         from flows.human_pairs import human_pairs_flow

@@ -2,14 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from prefect import flow
 
 from data_contracts.store import Dataset, open_dataset
+from flows.overrides import settle
+from flows.references import references
+from flows.serve import lists_from_samples, serve
 from flows.session import Session, current
-from flows.step import markdown, step
+from flows.step import step
+from flows.story import markdown
 from models.checkpoint import load_tokenizer, open_checkpoint
 from tasks.align import align
 from tasks.contamination import evaluation_texts
@@ -26,6 +31,7 @@ from tasks.revise import revise
 from tasks.sample import sample
 from tasks.sample_others import sample_others
 from tasks.second_view import second_view
+from tasks.serving import plan
 from tasks.validate import limits_of, validate
 from tasks.win_rate import win_rate
 
@@ -34,14 +40,16 @@ from tasks.win_rate import win_rate
 def round_flow(number: int) -> None:
     """From the champion as it stands to a decision about its successor."""
     s = current()
+    settle(s, number)
     c, folder, name = s.rounds, s.folder / f"round-{number}", f"round {number}"
     champion = standing(s.folder, s.policy, number)
     seed = c.seed * 1000 + number
 
-    pairs = make_pairs(s, folder, name, champion, number, seed)
+    data = make_pairs(s, folder, name, champion, number, seed)
     s.align_alone()
-    reference = s.policy if c.align.reference == "initial" else champion.model
-    trained = step(f"{name}: align", align, folder / "align", pairs, c.align, champion.model, reference, seed, s.trainer)
+    models = references(s, folder, name, champion, number)
+    stage = partial(align, second=models.second, before=models.before)
+    trained = step(f"{name}: align", stage, folder / "align", data, c.align, champion.model, models.main, seed, s.trainer)
     candidate = open_checkpoint(trained.folder / "model")
     answers = step(f"{name}: evaluate", evaluate, folder / "evaluate", c.evaluate, candidate, *s.measures())
     for kept in sorted((trained.folder / "epochs").glob("epoch-*")):
@@ -54,7 +62,8 @@ def round_flow(number: int) -> None:
 
 
 def make_pairs(s: Session, folder: Path, name: str, champion: Standing, number: int, seed: int) -> Dataset:
-    """The round's clean preference pairs, by the configured method; every dataset passes its gate before the next is made."""
+    """The round's clean preference pairs by the configured method, or lists; every dataset passes its gate before the next is
+    made, and at last gets what the objective needs to know beside."""
     c, method, retries = s.rounds, METHODS[s.rounds.method.name], 2 if s.rounds.teacher.kind in ("openai", "vllm") else 0
     engine, teacher, model = s.engine(), s.teacher(), champion.model
     tokenizer, made = load_tokenizer(model.path), dict[str, Dataset]()
@@ -87,6 +96,9 @@ def make_pairs(s: Session, folder: Path, name: str, champion: Standing, number: 
     if "judge" in method.stages:
         verdicts = run("judge", judge, made[method.reads[0]], c.judge, teacher, seed, retries=retries)
         gate(verdicts, "validate_verdicts", policy=None)
+    asked = plan(c.align, c.method.own)
+    if asked.from_samples:
+        return lists_from_samples(s, asked, run, gate, made, model.hash, number)
     pairs = run("pair", pair, c.method, [made[place] for place in method.reads], model.hash, s.policy.hash, number, seed)
     if c.pairs.second_view:
         pairs = run("second_view", second_view, pairs, c.pairs.second_view, teacher, seed, retries=retries)
@@ -94,4 +106,5 @@ def make_pairs(s: Session, folder: Path, name: str, champion: Standing, number: 
         earlier = range(number - 1, max(0, number - 1 - len(c.pairs.replay)), -1)
         clean = {k: open_dataset(s.folder / f"round-{k}" / "validate_pairs") for k in earlier}
         pairs = run("replay", replay, pairs, clean, c.pairs.replay, model.hash, seed)
-    return gate(pairs, "validate_pairs", fresh="import" in method.stages)
+    gate(pairs, "validate_pairs", fresh="import" in method.stages)
+    return serve(s, asked, run, gate, made, made["validate_pairs"], champion, number, seed)

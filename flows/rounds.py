@@ -1,37 +1,44 @@
 """Round after round, from the start's own score to the last decision."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
-from prefect.futures import PrefectFuture
+from prefect.utilities.annotations import allow_failure
 from rich.markup import escape
 
+from flows import story
 from flows.display import console, working
 from flows.round import round_flow
 from flows.session import current
-from flows.step import markdown, step
+from flows.step import step
 from tasks import summary
 from tasks.evaluate import evaluate
+from tasks.failure import clear_failure
 from tasks.report import write_report
 from tasks.selection import selection_note, write_selection
-from tasks.tracking import track
+from tasks.tracking import mark_failed, track
+from tasks.tracking_links import links
 
 
 @flow(name="rounds", flow_run_name="{name}", persist_result=False)
 def rounds_flow(name: str) -> None:
     """Evaluate the start, then walk each round that is not finished; what is finished in it returns at once."""
     s = current()
-    with working("engine"):
-        s.engine()
-    step("start: evaluate", evaluate, s.folder / "round-0" / "evaluate", s.rounds.evaluate, s.policy, *s.measures())
-    told = track_folder.submit(str(s.folder))
-    for number in range(1, s.rounds.rounds + 1):
-        if summary.is_round_finished(s.folder, number):
-            continue
-        round_flow(number)
-        told = track_folder.submit(str(s.folder), wait_for=[told])
-    finish(s.folder, told)
+    with telling_failure(s.folder):
+        with working("engine"):
+            s.engine()
+        step("start: evaluate", evaluate, s.folder / "round-0" / "evaluate", s.rounds.evaluate, s.policy, *s.measures())
+        tell(s.folder)
+        for number in range(1, s.rounds.rounds + 1):
+            if summary.is_round_finished(s.folder, number):
+                continue
+            round_flow(number)
+            tell(s.folder)
+        finish(s.folder)
 
 
 @task(name="track", retries=2, retry_delay_seconds=2, cache_policy=NO_CACHE, persist_result=False)
@@ -40,15 +47,48 @@ def track_folder(folder: str) -> None:
     track(Path(folder))
 
 
-def finish(folder: Path, told: "PrefectFuture[None]") -> None:
+@task(name="track failure", cache_policy=NO_CACHE, persist_result=False)
+def track_failure(folder: str, sentence: str) -> None:
+    """Tell MLflow why the run stopped."""
+    mark_failed(Path(folder), sentence)
+
+
+def tell(folder: Path) -> None:
+    """Start telling MLflow what is new, after what it is being told already."""
+    current().telling = track_folder.submit(str(folder), wait_for=_before())
+
+
+def _before() -> list[Any]:
+    """What MLflow is being told: it is told one thing after the other, whether or not the last one reached it."""
+    return [allow_failure(current().telling)] if current().telling else []
+
+
+@contextmanager
+def telling_failure(folder: Path) -> Iterator[None]:
+    """Whatever stops a run is told in words on Prefect's page and in MLflow, and goes on its way."""
+    clear_failure(folder)
+    try:
+        yield
+    except BaseException as error:  # also Ctrl-C and a cancellation
+        sentence = story.failure(error, folder)
+        track_failure.submit(str(folder), sentence, wait_for=_before()).wait()
+        raise
+
+
+def finish(folder: Path) -> None:
     """The report and the table. A tracking server that did not listen never costs a run: `plumbline sync` tells it later."""
     with working("report and tracking"):
         write_selection(folder)
         write_report(folder)
+        tell(folder)
+        told = current().telling
+        assert told is not None
         told.wait()
-        told = track_folder.submit(str(folder))
-        told.wait()
-    if not told.state.is_completed():
+    if told.state.is_completed():
+        for title, address in links(folder).items():
+            story.link(title, address)
+    else:
         where = escape(str(folder))
         console().print(f"[yellow]MLflow was not told everything[/] (see {where}/logs/run.log): plumbline sync {where}")
-    markdown("summary", summary.markdown(summary.collect(folder)) + f"\n{selection_note(folder) or ''}\n")
+    text = summary.markdown(summary.collect(folder)) + f"\n{selection_note(folder) or ''}\n"
+    story.markdown("summary", f"{text}\nReport: `{folder}/report.html`\n")

@@ -1,17 +1,13 @@
 """A Prefect server on loopback for the length of a run, where PREFECT_API_URL names none."""
 
-import contextlib
-import ctypes
 import os
-import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 
 from data_contracts.errors import PlumblineError
+from flows import processes
 
 _START_SECONDS = 180
 _THEIRS_SECONDS = 15  # for a server that ought to be running
@@ -32,22 +28,15 @@ class PrefectServer:
         os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
         if self.url:
             return
-        port = _free_port()
+        port = processes.free_port()
         self.url = f"http://127.0.0.1:{port}/api"
         os.environ["PREFECT_API_URL"] = self.url
         environment = {**os.environ, "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_HOME": str(self.folder)}
         environment["PREFECT_SERVER_UI_API_URL"] = self.url
         del environment["PREFECT_API_URL"]
-        with (self.folder / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # its own group, so that stopping it also stops what it started
-                preexec_fn=_die_with_parent,
-            )
+        command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+        self.process = processes.start_bound(command, environment, self.folder / "server.log")
+        self.group = processes.identify(self.process.pid)
 
     def check_given(self) -> None:
         """Raises PlumblineError if PREFECT_API_URL names a server that does not answer."""
@@ -57,7 +46,7 @@ class PrefectServer:
     def wait(self, seconds: float = _START_SECONDS) -> None:
         """Raises PlumblineError if the server ends or does not answer in time."""
         begin = time.monotonic()
-        while not _answers(self.url):
+        while not processes.answers(f"{self.url}/health"):
             ended = self.process is not None and self.process.poll() is not None
             if ended or time.monotonic() - begin > seconds:
                 what = "ended at once" if ended else f"does not answer after {seconds} s"
@@ -66,31 +55,6 @@ class PrefectServer:
             time.sleep(0.2)
 
     def stop(self) -> None:
-        if self.process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):  # the group may have ended by itself
-            os.killpg(self.process.pid, signal.SIGTERM)
-        try:
-            self.process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
+        if self.process is not None:
+            processes.stop(self.group)
             self.process.wait()
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/health", timeout=5) as reply:
-            return bool(reply.status == 200)
-    except (OSError, ValueError):  # no answer, or no address at all
-        return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _die_with_parent() -> None:
-    """Linux: the kernel ends the server if this process is killed, even with SIGKILL."""
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)

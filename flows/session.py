@@ -15,17 +15,20 @@ from typing import TYPE_CHECKING
 
 from data_contracts.config import HumanPairsConfig, RoundsConfig
 from data_contracts.config_pairs import Source
-from data_contracts.errors import PlumblineError
-from data_contracts.store import digest, file_digest
+from data_contracts.errors import BusyError, PlumblineError
+from data_contracts.store import digest, file_digest, write_text
 from models.benchmark import split_files
 from models.benchmark_hub import open_benchmark
 from models.checkpoint import Checkpoint, load_tokenizer, open_checkpoint, positions
 from models.parsers import asks_teacher
 from models.training.process import Trainer
 from tasks.lineage import Standing, standing
+from tasks.prompts import check_appended
 from tasks.sample_others import Writer, checkpoint_writer, file_writer, teacher_writer
 
 if TYPE_CHECKING:
+    from prefect.futures import PrefectFuture
+
     from models.engine import Engine
     from models.journal import Journal
     from models.teacher import Teacher
@@ -40,6 +43,8 @@ class Session:
     teacher_model: Checkpoint | None = None
     others: dict[str, Checkpoint] = field(default_factory=dict)  # what the pair method samples besides, by its name in the config
     lender: "Session | None" = field(default=None, repr=False)  # a sweep's: its engine and teacher serve every cell
+    overrides: dict[str, float] = field(default_factory=dict)  # what rounds that begin now do differently
+    telling: "PrefectFuture[None] | None" = field(default=None, repr=False)  # what MLflow is being told
     _engine: "Engine | None" = field(default=None, repr=False)
     _teacher: "Teacher | None" = field(default=None, repr=False)
     _journal: "Journal | None" = field(default=None, repr=False)
@@ -141,21 +146,26 @@ def current() -> Session:
 
 
 @contextmanager
-def open_session(folder: Path, config: RoundsConfig | HumanPairsConfig, lender: Session | None = None) -> Iterator[Session]:
+def open_session(
+    folder: Path,
+    config: RoundsConfig | HumanPairsConfig,
+    overrides: dict[str, float] | None = None,
+    lender: Session | None = None,
+) -> Iterator[Session]:
     """Lock the run folder, check the models, and warm the trainer; at the end leave no process behind.
 
     With a `lender` its trainer, engine and teacher are used, and stay open.
 
-    Raises PlumblineError if another process works on the folder or a model cannot be used.
+    Raises BusyError if another process works on the folder, PlumblineError if a model cannot be used.
     """
     with _locked(folder):
         policy = open_checkpoint(config.policy)
         teacher = _open_teacher(config)
-        others = _open_others(config)
+        others = _open_others(config) | _open_second(config, policy)
         _check_lengths(config, policy)
         _check_inputs(folder, config, {"policy": policy} | ({"teacher.model": teacher} if teacher else {}) | others)
-        trainer = lender.trainer if lender else Trainer(folder / "logs" / "trainer.log")
-        session = Session(folder, config, trainer, policy, teacher, others, lender)
+        trainer = lender.trainer if lender else Trainer(folder / "logs" / "trainer.log", config.align.processes)
+        session = Session(folder, config, trainer, policy, teacher, others, lender, overrides or {})
         _current.append(session)
         try:
             session.trainer.warm()
@@ -200,6 +210,17 @@ def _open_others(config: RoundsConfig | HumanPairsConfig) -> dict[str, Checkpoin
     return others
 
 
+def _open_second(config: RoundsConfig | HumanPairsConfig, policy: Checkpoint) -> dict[str, Checkpoint]:
+    """Raises PlumblineError for a second reference that does not read the policy's tokens."""
+    name = config.align.second_reference
+    if name in (None, "initial", "previous"):
+        return {}
+    found = open_checkpoint(str(name))
+    if load_tokenizer(found.path).get_vocab() != load_tokenizer(policy.path).get_vocab():
+        raise PlumblineError(f"align.second_reference {name} has another tokenizer than the policy: name a model that shares it")
+    return {str(name): found}
+
+
 def _check_lengths(config: RoundsConfig | HumanPairsConfig, policy: Checkpoint) -> None:
     """Raises PlumblineError for budgets of tokens that cannot all be kept."""
     limit = positions(policy.path)
@@ -224,12 +245,15 @@ def _check_inputs(folder: Path, config: RoundsConfig | HumanPairsConfig, models:
     path = folder / "inputs.json"
     if path.exists():
         changed = [name for name, found in names.items() if json.loads(path.read_text()).get(name) != found]
-        if changed:
+        if changed == ["prompts.file"] and isinstance(config, RoundsConfig):
+            check_appended(folder, config.prompts)  # a run that goes on takes new prompts from the end of its file
+            write_text(path, json.dumps(names, indent=2))
+        elif changed:
             raise PlumblineError(
                 f"{changed[0]} was changed since the run in {folder} began: put it back or use another --run-dir"
             )
     else:
-        path.write_text(json.dumps(names, indent=2))
+        write_text(path, json.dumps(names, indent=2))
 
 
 def _benchmark_files(reference: str) -> list[Path]:
@@ -243,7 +267,7 @@ def _locked(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             lock.seek(0)
-            raise PlumblineError(
+            raise BusyError(
                 f"another process ({lock.read().strip() or 'unknown'}) is working on {folder}: wait for it or stop it"
             ) from None
         lock.truncate(0)

@@ -5,6 +5,7 @@ reads it here. Requests hold the model's name, the messages and the sampling set
 """
 
 import json
+import os
 import sqlite3
 import threading
 import time
@@ -217,7 +218,7 @@ def find_journal(run: Path) -> tuple[Path, str]:
     """Where the teacher calls of the run in the folder `run` are, and the name that it pays under ("": it has not asked yet)."""
     note = run / "teacher.json"
     said = json.loads(note.read_text()) if note.exists() else {"journal": "journal.db", "run": ""}
-    return run / said["journal"], said["run"]
+    return Path(os.path.normpath(run / said["journal"])), said["run"]
 
 
 def sample_calls(run: Path, after: str, until: str, limit: int) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ _NUMBER = re.compile(r"(?P<number>\d{1,2})(?:[ \t]*(?:/|out of)[ \t]*10)?[ \t.*_
 _POINT = re.compile(r"\{{1,2}[ \t]*point[ _-]?(?P<number>[0-9]{1,3})[ \t]*\}{1,2}" + _COLON + r"(?P<said>[^\n]*)", FLAGS)
 _YES_NO = re.compile(r"(?P<word>yes|no)\b(?![ \t]*(?:/|\||or\b))", re.IGNORECASE)
 _RANKING = re.compile(braced("final_ranking") + _COLON + r"(?P<said>[^\n]*)", FLAGS)
+_PRINCIPLE = re.compile(r"^[ \t*_`\-]*" + braced("new_principle") + _COLON + r"(?P<said>[^\n]*)", FLAGS | re.MULTILINE)
 _CRITERION = re.compile(braced("chosen_criterion") + _COLON + r"(?P<said>.+)", FLAGS | re.DOTALL)
 
 
@@ -55,3 +56,9 @@ def parse_criterion(raw: str) -> str | None:
         return None
     text = re.split(braced("chosen_criterion") + _COLON, found["said"], flags=FLAGS)[-1].strip()
     return text[:1000] or None
+
+
+def parse_principles(raw: str) -> list[str]:
+    """The text of every line `{new_principle}: …`, in order, each once; more than 500 characters are no rule."""
+    said = [m["said"].strip(" \t*_`") for m in _PRINCIPLE.finditer(without_thoughts(raw))]
+    return list(dict.fromkeys(text for text in said if 0 < len(text) <= 500))

@@ -7,6 +7,7 @@ transcript as in Anthropic's HH data: "\\n\\nHuman: …\\n\\nAssistant: …".
 
 import gzip
 import json
+import math
 import re
 import zlib
 from contextlib import suppress
@@ -16,12 +17,9 @@ from typing import Any
 
 from models.chat import Message
 
-EXTRAS = {  # optional keys of a line, and the column of the pairs each fills
-    "chosen_score": "chosen_score",
-    "rejected_score": "rejected_score",
-    "win_probability": "win_probability",
-    "uncertainty": "uncertainty",
-    "weight": "weight",
+_NUMBERS = ("chosen_score", "rejected_score", "win_probability", "uncertainty", "weight")
+# Optional keys of a line, and the column of the pairs each fills.
+EXTRAS = {name: name for name in _NUMBERS} | {
     "rationale": "reasoning",
     "gold": "gold_ids",
     "base": "base_ids",
@@ -54,6 +52,7 @@ REASONS = {
     "not_an_object": "the line is JSON, but no object with keys",
     "missing_field": "chosen or rejected is missing",
     "not_text": "a field is neither text nor a list of role/content messages, or holds half a surrogate pair",
+    "not_a_number": "a score, weight, probability or uncertainty is no number, or lies where none can",
     "unknown_role": "a message has a role other than system, user and assistant",
     "not_a_transcript": "there is no prompt, and chosen or rejected does not begin with a Human: or Assistant: turn",
     "no_assistant_turn": "a conversation does not end with an answer",
@@ -99,6 +98,32 @@ def read_preference(row: Any) -> Preference | Unreadable:
     if len(chosen) == 1:
         return Unreadable("empty_conversation")
     return Preference(chosen[:-1], chosen[-1]["content"], rejected[-1]["content"])
+
+
+def read_extras(row: dict[str, Any]) -> dict[str, Any] | Unreadable:
+    """What a line says beside the preference, by the keys of EXTRAS: finite numbers (a probability in 0..1, a weight and a doubt
+    not below 0), texts, and prompts as messages. Null is not there."""
+    found: dict[str, Any] = {}
+    for key in EXTRAS:
+        value = row.get(key)
+        if value is None:
+            continue
+        if key in _NUMBERS:
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+                return Unreadable("not_a_number")
+            if (key in ("win_probability", "uncertainty", "weight") and value < 0) or (key == "win_probability" and value > 1):
+                return Unreadable("not_a_number")
+            found[key] = float(value)
+        elif key.endswith("prompt"):
+            messages = _prompt(value)
+            if isinstance(messages, Unreadable):
+                return messages
+            found[key] = messages
+        elif isinstance(value, str) and value.strip() and not _SURROGATE.search(value):
+            found[key] = value.strip()
+        else:
+            return Unreadable("not_text")
+    return found
 
 
 def parse_transcript(text: str) -> list[Message] | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_contracts.config_evaluate import EvaluateConfig
-from data_contracts.store import Dataset, Rows, build, dataset_key, digest, open_dataset
+from data_contracts.store import Dataset, Rows, build, digest
 from models.answers import answer
 from models.benchmark import Question, benchmark_name, load_benchmark
 from models.benchmark_hub import open_benchmark
@@ -14,7 +14,7 @@ from models.benchmark_prompts import heard, prompt_builder
 from models.checkpoint import Checkpoint
 from models.engine import Progress, quiet
 from models.parsers import asks_teacher, parser_label, read_answers
-from models.teacher import Teacher
+from models.teacher import Teacher, metered
 from tasks.score import metrics, scored_rows
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ def evaluate(
 
     Equal model inputs are generated once; rows that repeat a question count as often as the benchmark holds them, which is
     how MixEval aggregates. `teacher` reads the answers where `config.parser` is a model parser; `kept` is the folder of answers
-    known from other runs. facts: those of tasks.score.metrics, and `benchmark`, `parser`, `mean_tokens`, `stop_rate`, `reused`.
+    known from other runs. facts: those of tasks.score.metrics, and `benchmark`, `parser`, `mean_tokens`, `stop_rate`, `reused`,
+    and `teacher` as models.teacher.metered says it where one was asked.
 
     Raises PlumblineError if the benchmark is malformed.
     """
@@ -65,7 +66,8 @@ def evaluate(
         prompts = [asked.prompt(question) for question in asked.questions]
         given = answer(engine, policy, prompts, config.max_tokens, config.prompts != "mixeval-base", kept, progress)
         responses = [completion.text for completion in given.completions]
-        parsed = read_answers(config.parser, asked.questions, heard(asked.questions, prompts, responses), teacher, progress)
+        reader, usage = metered(teacher) if teacher is not None else (None, dict)
+        parsed = read_answers(config.parser, asked.questions, heard(asked.questions, prompts, responses), reader, progress)
         rows = [
             row | {"prompt_ids": ids, "token_ids": made.token_ids, "stopped": made.finish_reason == "stop"}
             for row, ids, made in zip(
@@ -73,18 +75,9 @@ def evaluate(
             )
         ]
         facts = {"benchmark": asked.name, "parser": parser_label(config.parser, teacher), "reused": given.reused}
-        return rows, facts | summarise(rows)
+        return rows, facts | summarise(rows) | ({"teacher": usage()} if asks_teacher(config.parser) else {})
 
     return build(folder, "answers", asked.slice, make, models=_models(config, policy, teacher))
-
-
-def finished(folder: Path, config: EvaluateConfig, policy: Checkpoint, teacher: Teacher | None = None) -> Dataset | None:
-    """The evaluation in `folder` if it is there and is the one asked for: known without an engine."""
-    if not (folder / "manifest.json").exists():
-        return None
-    found = open_dataset(folder)
-    key = dataset_key("answers", prepare(config).slice, models=_models(config, policy, teacher))
-    return found if found.key == key else None
 
 
 def _models(config: EvaluateConfig, policy: Checkpoint, teacher: Teacher | None) -> dict[str, str]:

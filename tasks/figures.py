@@ -96,7 +96,7 @@ def heat_maps(
             bar.ax.axhline(start, color="#dc2626", linewidth=2)
             bar.ax.set_title("start in red", fontsize=7, color="#dc2626")
     for field, (name, values) in zip(fields[len(panels) :], shown.items(), strict=True):
-        field.barh(range(len(rows)), [0.0 if v is None else v for v in values], color=COLOURS[0])
+        field.barh(range(len(rows)), [0.0 if v is None else v for v in values], color="#93c5fd")
         for i, value in enumerate(values):
             field.text(0, i, " –" if value is None else f" {value:.2f}", va="center", fontsize=8)
         field.set_yticks(range(len(rows)), [""] * len(rows))

@@ -20,7 +20,7 @@ from data_contracts.errors import PlumblineError
 from data_contracts.store import Dataset, build, file_digest
 from models.chat import Message, encode_answer, encode_prompt
 from models.checkpoint import Checkpoint, load_tokenizer
-from models.transcripts import REASONS, Preference, Unreadable, read_preference
+from models.transcripts import EXTRAS, REASONS, Preference, Unreadable, read_extras, read_preference
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -66,6 +66,20 @@ def import_pairs(
     return build(folder, "pairs", {"file": file_digest(path)}, make, models={"policy": policy.hash})
 
 
+def read_preferences(path: Path) -> list[Preference]:
+    """What can be read of a preference file, without a tokenizer. Raises PlumblineError if that is nothing."""
+    if not path.is_file():
+        raise PlumblineError(f"there is no file {path}: give {_SHAPES}")
+    found = []
+    for number, line in lines_of(path, lambda done, total: None):
+        with contextlib.suppress(ValueError, RecursionError):
+            preference = read_preference(json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8")))
+            found += [] if isinstance(preference, Unreadable) else [preference]
+    if not found:
+        raise PlumblineError(f"{path} is no preference file: none of its lines could be read; give {_SHAPES}")
+    return found
+
+
 def lines_of(path: Path, progress: Callable[[int, int], None]) -> Iterator[tuple[int, bytes]]:
     """(number from 1, line) of every line that is not blank. Raises PlumblineError if a gzip file is damaged."""
     total = path.stat().st_size
@@ -86,10 +100,11 @@ def _read(line: bytes, number: int, tokenizer: "PreTrainedTokenizerFast") -> dic
     from jinja2 import TemplateError
 
     try:
-        preference = read_preference(json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8")))
+        told = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+        preference = read_preference(told)
         if isinstance(preference, Unreadable):
             return preference
-        return row_of(preference, number, tokenizer)
+        return row_of(preference, number, tokenizer, told)
     except UnicodeDecodeError:
         return Unreadable("not_utf8")
     except (ValueError, RecursionError):
@@ -98,7 +113,17 @@ def _read(line: bytes, number: int, tokenizer: "PreTrainedTokenizerFast") -> dic
         return Unreadable("refused_by_template")
 
 
-def row_of(preference: Preference, number: int, tokenizer: "PreTrainedTokenizerFast") -> dict[str, Any]:
+def row_of(
+    preference: Preference, number: int, tokenizer: "PreTrainedTokenizerFast", told: dict[str, Any]
+) -> dict[str, Any] | Unreadable:
+    """A row of the pairs from the line `told`, with what it says beside the preference (models.transcripts.EXTRAS)."""
+    extras = read_extras(told)
+    if isinstance(extras, Unreadable):
+        return extras
+    encode: dict[str, Callable[..., list[int]]] = {"gold": encode_answer, "base": encode_answer}
+    encode |= {"changed_prompt": encode_prompt, "rejected_prompt": encode_prompt}
+    known = {EXTRAS[key]: encode[key](tokenizer, value) if key in encode else value for key, value in extras.items()}
+    scores = (known.get("chosen_score"), known.get("rejected_score"))
     return {
         "pair_id": str(number),
         "prompt_id": str(number),
@@ -111,10 +136,10 @@ def row_of(preference: Preference, number: int, tokenizer: "PreTrainedTokenizerF
         "chosen_stopped": True,
         "rejected_stopped": True,
         "method": "human",
-        "margin": None,
+        "margin": None if None in scores else scores[0] - scores[1],  # type: ignore[operator]
         "reasoning": "",
         "policy": "",
-    }
+    } | known
 
 
 def split_held_out(folder: Path, pairs: Dataset, share: float, seed: int, side: Literal["train", "held_out"]) -> Dataset:

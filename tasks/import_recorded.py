@@ -69,7 +69,9 @@ def _read(line: bytes, number: int, method: Recorded, tokenizer: "PreTrainedToke
         preference = read_preference({side: look_up(told, getattr(method, side)) for side in ("prompt", "chosen", "rejected")})
         if isinstance(preference, Unreadable):
             return preference
-        row = row_of(preference, number, tokenizer)
+        row = row_of(preference, number, tokenizer, told)
+        if isinstance(row, Unreadable):
+            return row
     except UnicodeDecodeError:
         return Unreadable("not_utf8")
     except (ValueError, RecursionError):
@@ -82,9 +84,9 @@ def _read(line: bytes, number: int, method: Recorded, tokenizer: "PreTrainedToke
     gold = look_up(told, method.gold) if method.gold else None
     return row | {
         "method": method.name,
-        "win_probability": chance,
+        "win_probability": chance if method.probability else row.get("win_probability"),
         "chosen_policy": "" if method.chosen == "chosen" else method.chosen,
         "policy": "" if method.rejected == "rejected" else method.rejected,
         "on_policy": False,
-        "gold_ids": encode_answer(tokenizer, gold) if isinstance(gold, str) else None,
+        "gold_ids": encode_answer(tokenizer, gold) if isinstance(gold, str) else row.get("gold_ids"),
     }

@@ -12,10 +12,12 @@ from typing import Any
 from data_contracts.config_judge import WRITING, JudgeConfig, check_judge
 from data_contracts.store import Dataset, Rows, build, digest
 from models.engine import Progress, quiet
+from models.preference.store import open_preference
 from models.teacher import Teacher, metered
 from tasks.comparison import SWAPPED, TIE, Comparison, Verdict, answer_id, scored
 from tasks.criteria import find_criteria, rubric_of, template_of
 from tasks.judge_pairwise import by_generation
+from tasks.judge_preference import by_preference_model
 from tasks.judge_ranking import by_ranking
 from tasks.judge_scores import Answer, Votes, by_checklist, by_likelihood, by_score
 
@@ -131,6 +133,7 @@ def judge_slice(config: JudgeConfig, seed: int) -> dict[str, Any]:
     """What decides a judge's verdicts, for the key of a dataset that holds them: files by their content, not their name."""
     rubric = rubric_of(config) if config.kind in WRITING else None
     content = {"rubric_content": digest(rubric.model_dump(mode="json"))} if rubric else {}
+    content |= {"preference_model": open_preference(Path(config.model)).name} if config.model else {}
     settings = config.model_dump(mode="json", exclude={"template"})
     template = {"template": template_of(config)} if config.kind in WRITING else {}
     return {**settings, **template, **content, "seed": seed}
@@ -140,6 +143,8 @@ def judge_name(config: JudgeConfig, teacher: Teacher) -> str:
     """What a figure that this judge decided must carry in its name (design, decision 10)."""
     if config.kind == "likelihood":
         return f"likelihood/{teacher.name}"
+    if config.model is not None:
+        return open_preference(Path(config.model)).name
     rubric = rubric_of(config)
     parts = [template_of(config), *([rubric.name] if rubric else []), *(["criterion-first"] if config.criterion_first else [])]
     parts += [config.verdict] if config.verdict != "text" else []
@@ -151,6 +156,8 @@ def judge_name(config: JudgeConfig, teacher: Teacher) -> str:
 def _ask(
     comparisons: Sequence[Comparison], config: JudgeConfig, teacher: Teacher, seed: int, progress: Progress
 ) -> list[Verdict]:
+    if config.kind == "preference_model":
+        return by_preference_model(comparisons, config, progress)
     if scores_answers(config):
         answers = [(c.prompt, text) for c in comparisons for text in (c.first, c.second)]
         votes = score_answers(answers, config, teacher, seed, progress)

@@ -40,6 +40,14 @@ def standing(run: Path, start: Checkpoint, before_round: int) -> Standing:
     return Standing(number, open_checkpoint(folder / "align" / "model"), open_dataset(folder / "evaluate"))
 
 
+def trained(run: Path, start: Checkpoint, number: int) -> Checkpoint:
+    """What round `number`'s training gave, before any momentum carried it on; 0 is the start."""
+    if number == 0:
+        return start
+    folder = run / f"round-{number}" / "align"
+    return open_checkpoint(folder / ("trained" if (folder / "trained").exists() else "model"))
+
+
 def champions(run: Path, before_round: int | None = None) -> list[int]:
     """Rounds whose models were champion one after the other, the present one last, as round `before_round` finds them.
 
@@ -105,6 +113,16 @@ def roll_back(run: Path, to: int | None, reason: str) -> Rollback | None:
     partial.write_text(json.dumps([asdict(r) for r in (*rollbacks, made)], indent=2, ensure_ascii=False), encoding="utf-8")
     partial.replace(run / "rollbacks.json")
     return made
+
+
+def told(run: Path) -> str:
+    """Who is champion, and the latest rollback if it still counts."""
+    now, rollbacks = champions(run)[-1], read_rollbacks(run)
+    name = f"round-{now}" if now else "the start"
+    if not rollbacks or rollbacks[-1].to != now:
+        return f"champion: {name}"
+    last = rollbacks[-1]
+    return f"champion: {name}, rolled back from round-{last.source} at {last.when}: {last.reason}"
 
 
 def champions_ever(run: Path) -> list[int]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from data_contracts.config_pairs import PromptsConfig
 from data_contracts.errors import PlumblineError
-from data_contracts.store import Dataset, build, file_digest
+from data_contracts.store import Dataset, build, digest, open_dataset
 from models.chat import Message
 
 
@@ -41,17 +41,28 @@ def check_enough(path: Path, per_round: int, rounds: int) -> None:
         )
 
 
+def check_appended(run: Path, config: PromptsConfig) -> None:
+    """Raises PlumblineError if the prompts that a round of `run` took are not where they were: new ones belong at the end."""
+    for folder in sorted(run.glob("round-*/prompts")):
+        number = int(folder.parent.name.removeprefix("round-"))
+        if open_dataset(folder).records() != _slice(config, number):
+            raise PlumblineError(
+                f"{config.file} was changed where round {number} of {run} took its prompts: put these lines back and append new "
+                "prompts at the end, or use another --run-dir"
+            )
+
+
 def take_prompts(folder: Path, config: PromptsConfig, round_number: int) -> Dataset:
     """The round's prompts: round 1 takes the first `per_round` lines, round 2 the next, none twice."""
-    path = Path(config.file)
+    rows = _slice(config, round_number)
+    # keyed by what is taken, not by the whole file: that may grow between rounds
+    slice_ = {"prompts": digest(rows), "per_round": config.per_round, "round": round_number}
+    return build(folder, "prompts", slice_, lambda _work: (rows, {"prompts": len(rows)}))
 
-    def make(_work: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        begin = (round_number - 1) * config.per_round
-        rows = read_prompts(path)[begin : begin + config.per_round]
-        return [{"prompt_id": i, "prompt": messages} for i, messages in rows], {"prompts": len(rows)}
 
-    slice_ = {"file": file_digest(path), "per_round": config.per_round, "round": round_number}
-    return build(folder, "prompts", slice_, make)
+def _slice(config: PromptsConfig, round_number: int) -> list[dict[str, Any]]:
+    begin = (round_number - 1) * config.per_round
+    return [{"prompt_id": i, "prompt": m} for i, m in read_prompts(Path(config.file))[begin : begin + config.per_round]]
 
 
 def _parse(line: str, where: str) -> dict[str, Any]:

@@ -15,25 +15,27 @@ from data_contracts.config_judge import JudgeConfig
 from data_contracts.store import Dataset, Rows, build
 from models.engine import Progress, quiet
 from models.objectives.aggregate import best_order, win_rates
-from models.teacher import Teacher
+from models.teacher import Teacher, metered
 from tasks.comparison import Verdict, mean_of
 from tasks.judge import by_prompt, judge_groups, judge_name, judge_slice, score_answers, scores_answers
 
 
 def rate(folder: Path, samples: Dataset, config: JudgeConfig, teacher: Teacher, seed: int, progress: Progress = quiet) -> Dataset:
-    """The "scores" dataset: one row per answer. facts: `answers`, `unscored`, and the `mean` score.
+    """The "scores" dataset: one row per answer. facts: `answers`, `unscored`, the `mean` score, and `teacher` (see metered).
 
     Raises PlumblineError as tasks.judge.compare does.
     """
 
     def make(_workdir: Path) -> tuple[Rows, dict[str, Any]]:
         groups = by_prompt(samples.records())
-        rows = (_scored if scores_answers(config) else _compared)(groups, config, teacher, seed, progress)
+        asked, usage = metered(teacher)
+        rows = (_scored if scores_answers(config) else _compared)(groups, config, asked, seed, progress)
         known = [row["score"] for row in rows if row["score"] is not None]
         facts = {
             "answers": len(rows),
             "unscored": len(rows) - len(known),
             "mean": sum(known) / len(known) if known else None,
+            "teacher": usage(),
         }
         return rows, facts
 

@@ -14,7 +14,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from data_contracts.errors import PlumblineError
-from tasks.pair import stages as pair_stages
+from tasks.serving import stages as data_stages
 
 Manifest = dict[str, Any]
 Score = dict[str, float]  # mean, low, high
@@ -73,7 +73,7 @@ def places(run: Path) -> list[str]:
     config = read_config(run)
     if config["flow"] == "human_pairs":
         return list(HUMAN_STAGES)
-    stages = (*pair_stages(config), *AFTER_PAIRS)
+    stages = (*data_stages(config), *AFTER_PAIRS)
     rounds = [f"round-{k}/{stage}" for k in range(1, config["rounds"] + 1) for stage in stages]
     return ["round-0/evaluate", *rounds]
 
@@ -103,6 +103,14 @@ def is_round_finished(run: Path, number: int) -> bool:
     return all(state.state == "finished" for state in status(run) if state.place.startswith(f"round-{number}/"))
 
 
+def finished_rounds(run: Path) -> int:
+    """How many rounds are finished before the first that is not. 0 where there is no run yet."""
+    if not (run / "config.yaml").is_file():
+        return 0
+    rounds = range(1, read_config(run)["rounds"] + 1)
+    return next((number - 1 for number in rounds if not is_round_finished(run, number)), len(rounds))
+
+
 def collect(run: Path) -> list[Row]:
     """The rows of the final table: start and one a round, or before and after for a run on human pairs."""
     config = read_config(run)
@@ -110,10 +118,11 @@ def collect(run: Path) -> list[Row]:
         return _human_rows(run)
     start = manifest(run / "round-0" / "evaluate")
     rows = [Row("start", _scores(start), None, None, None, None, start["seconds"] if start else None)]
+    stages = (*data_stages(config), *AFTER_PAIRS)
     for k in range(1, config["rounds"] + 1):
         folder = run / f"round-{k}"
         win, decision = manifest(folder / "win_rate"), folder / "decision.json"
-        kept, quarantined = gate_counts(folder / "validate_pairs")
+        kept, quarantined = gate_counts(folder / ("validate_lists" if "validate_lists" in stages else "validate_pairs"))
         rows.append(
             Row(
                 f"round {k}",
@@ -122,7 +131,7 @@ def collect(run: Path) -> list[Row]:
                 kept,
                 quarantined,
                 json.loads(decision.read_text(encoding="utf-8"))["promoted"] if decision.exists() else None,
-                _seconds(folder, (*pair_stages(config), *AFTER_PAIRS)),
+                _seconds(folder, stages),
             )
         )
     return rows

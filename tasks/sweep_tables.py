@@ -56,10 +56,11 @@ def markdown(sweep: Sweep, results: Sequence[Result]) -> str:
     begin = f" The start scores {min(starts):.3f}." if starts and min(starts) == max(starts) else ""
     done = sum(bool(r.figures) for r in results)
     seeds = len(sweep.axes.get(SEED, [""]))
+    plural = "" if seeds == 1 else "s"
     text = [
         f"# {sweep.name}",
         "",
-        f"{done} of {len(results)} cells finished.{begin} Overall scores, means over {seeds} seeds;",
+        f"{done} of {len(results)} cells finished.{begin} Overall scores, means over {seeds} seed{plural};",
         "in brackets the lowest and the highest. Checkpoints are the models after each epoch: their maximum is the best of",
         "several measurements and so too high by chance, which the mean and the last are not.",
         "",

@@ -83,6 +83,12 @@ def is_told(run: Path) -> bool:
     return is_cell(run) or {"config", *_finished(run)} <= set(_read_state(run).get("done", []))
 
 
+def run_id(run: Path) -> str | None:
+    """The id of the run's own MLflow run, None where the present server does not know it yet."""
+    state = _read_state(run)
+    return str(state["run_id"]) if "run_id" in state and state.get("server") == server() else None
+
+
 def _forget(client: Any, run_id: str) -> None:
     """Take back a run that an outage cut short, with all that belongs to it."""
     forget_calls(client, run_id)

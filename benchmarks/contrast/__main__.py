@@ -8,7 +8,7 @@ that the student is another model. The figures are those of report and MLflow (d
 
 import argparse
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -47,7 +47,7 @@ def main() -> None:
     given = parser.parse_args()
     print(f"| pairs | n | {' | '.join(FIGURES)} |\n|---|" + "---:|" * (len(FIGURES) + 1))
     with tempfile.TemporaryDirectory() as folder:
-        for name, pairs in embedded(Path(folder), given.policy, given.prompts).items():
+        for name, pairs in embedded(Path(folder), given.policy, given.prompts):
             tell(name, pairs)
         for name, keys in (ANSWERS if given.answers else {}).items():
             tell(name, recorded(Path(folder) / name[:8], given.answers, keys))
@@ -64,14 +64,14 @@ def summary(pairs: Dataset) -> dict[str, float]:
     return summarise(contrast(pairs.frame()))
 
 
-def embedded(folder: Path, policy_path: str, prompts: int) -> dict[str, Dataset]:
+def embedded(folder: Path, policy_path: str, prompts: int) -> Iterator[tuple[str, Dataset]]:
     """The clean pairs of a first round of each method, through its real stages."""
     from flows.round import make_pairs
     from flows.session import Session
     from models.engine import Engine
     from tasks.lineage import Standing
 
-    policy, made, engine = open_checkpoint(policy_path), {}, None
+    policy, engine = open_checkpoint(policy_path), None
     for name, sets in METHODS.items():
         sets = [*sets, f"method={SETS.get(name, name)}", f"prompts.per_round={prompts}", "validate.max_quarantined=1.0"]
         config = load_config(ROOT / "configs" / "demo.yaml", [*sets, f"policy={policy_path}"])
@@ -79,11 +79,11 @@ def embedded(folder: Path, policy_path: str, prompts: int) -> dict[str, Dataset]
         others = {w.model: open_checkpoint(w.model) for w in config.method.writers if w.kind == "checkpoint"}
         engine = engine or Engine(policy, config.engine)
         teacher = open_checkpoint(config.teacher.model)
-        session = Session(folder / name, config, None, policy, teacher, others, engine)  # type: ignore[arg-type]
+        session = Session(folder / name, config, None, policy, teacher, others, _engine=engine)  # type: ignore[arg-type]
         (folder / name).mkdir()
         with patch("flows.round.step", _plainly):  # nobody orchestrates a benchmark
-            made[name] = make_pairs(session, folder / name / "round-1", name, Standing(0, policy, None), 1, 0)  # type: ignore[arg-type]
-    return made
+            pairs = make_pairs(session, folder / name / "round-1", name, Standing(0, policy, None), 1, 0)  # type: ignore[arg-type]
+        yield name, pairs
 
 
 def _plainly(_label: str, stage: Callable[..., Dataset], *arguments: Any, retries: int = 0) -> Dataset:

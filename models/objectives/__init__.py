@@ -73,8 +73,9 @@ def build_objective(config: ObjectiveConfig) -> Objective:
 
 # How a run comes by what its data does not have.
 _REMEDY = {
-    Need.SCORES: "set judge.kind to likelihood with a local teacher",
-    Need.TWO_PROMPTS: "set judge.kind to likelihood with a local teacher",
+    Need.SCORES: "set judge.kind to one that scores answers (likelihood, pointwise, checklist)",
+    Need.TWO_PROMPTS: "set judge.kind to one that scores answers (likelihood, pointwise, checklist)",
+    Need.UNCERTAINTY: "set judge.votes to 2 or more",
     Need.ON_POLICY: "use method on_policy_judge",
     Need.RATIONALE: "use method clair, whose teacher gives reasons",
     Need.REFERENCES: "set align.second_reference",

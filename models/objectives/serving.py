@@ -20,6 +20,8 @@ TRAINER = Need.REFERENCE | Need.TOKENS | Need.OVERLAP | Need.PROMPT_EMBEDDING | 
 PAIRS = TRAINER | Need.PAIR | Need.LABELS | Need.MISMATCH | Need.SHARED_PREFIX | Need.DEGRADATIONS
 LISTS = TRAINER | Need.LIST | Need.SCORES | Need.OLD_TOKENS | Need.STEPS
 
+SCORING = ("likelihood", "pointwise", "checklist")  # kinds of judge that give each answer a score of its own
+
 PAIR_COLUMNS = {
     "chosen_score": Need.SCORES,
     "rejected_score": Need.SCORES,
@@ -49,11 +51,15 @@ def config_serves(config: RoundsConfig | HumanPairsConfig, lists: bool) -> Need:
         served |= Need.ON_POLICY
     if lists:
         return served | LISTS | Need.WIN_PROBABILITIES
-    served |= PAIRS | Need.GOLD | Need.BASE | Need.REPROMPT | Need.CONFIDENCE | Need.WIN_PROBABILITIES | Need.UNCERTAINTY
+    served |= PAIRS | Need.GOLD | Need.BASE | Need.REPROMPT | Need.CONFIDENCE | Need.WIN_PROBABILITIES
     if config.method.revised:
         served |= Need.RATIONALE
-    if config.judge.kind == "likelihood":
+    if config.method.name == "recorded":
+        served |= _file_serves(Path(config.prompts.file))
+    if config.judge.kind in SCORING:
         served |= Need.SCORES | Need.TWO_PROMPTS
+    if config.judge.kind == "likelihood" or config.judge.votes > 1:
+        served |= Need.UNCERTAINTY
     return served
 
 
@@ -96,8 +102,10 @@ def refuse_config(config: RoundsConfig | HumanPairsConfig) -> None:
                 raise PlumblineError(f"{key} continues the way from one round's model to the next, and flow human_pairs has none")
         return
     needs = objective.needs
-    if config.align.curriculum and config.align.curriculum.by == "margin" and config.judge.kind != "likelihood":
-        raise PlumblineError("curriculum.by margin needs judge.kind likelihood, which scores; use reference_gap")
+    if config.align.curriculum and config.align.curriculum.by == "margin" and config.judge.kind not in SCORING:
+        raise PlumblineError(
+            "curriculum.by margin needs a judge that scores answers (likelihood, pointwise, checklist): use reference_gap"
+        )
     if objective.name.startswith("pairwise_rl") and config.sample.n < 3:
         raise PlumblineError("objective pairwise_rl takes one of a prompt's answers as the anchor: set sample.n to 3 or more")
     if objective.name.startswith("pairwise_rl") and config.align.reference != "previous":

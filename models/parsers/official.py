@@ -17,7 +17,7 @@ _LONGEST = 10_000  # characters read of an answer: upstream's answers end after 
 _TAIL_AFTER = ("could be ", "so ", "is ", "thus ", "therefore ", "final ", "answer ", "result ")
 _NUMBERS = (
     re.compile(r"-?\b\d{1,3}(?:,\d{3})+\b"),
-    re.compile(r"-?\d+(?:\.\d+)?[eE][+-]?\d+"),
+    re.compile(r"-?(?<!\d)\d++(?:\.\d++)?[eE][+-]?\d+"),  # upstream's without its backtracking
     re.compile(r"-?(?:\d+\.\d+|\.\d+|\d+\b)(?![eE][+-]?\d+)(?![,\d])"),
 )
 _LETTER_FORMS = (

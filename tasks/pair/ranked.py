@@ -33,7 +33,8 @@ def _turned(pair: Row) -> Row:
     swapped = {"chosen_policy": pair["policy"], "policy": pair["chosen_policy"], "win_probability": 1 - pair["win_probability"]}
     for side, other in (("chosen", "rejected"), ("rejected", "chosen")):
         swapped |= {f"{side}{part}": pair[f"{other}{part}"] for part in ("", "_ids", "_stopped")}
-    return pair | swapped
+        swapped[f"{side}_score"] = pair.get(f"{other}_score")
+    return pair | swapped | {"margin": None if pair.get("margin") is None else -pair["margin"]}
 
 
 def _pairs(given: Given, better: Sequence[Row], worse: Sequence[Row]) -> Made:

@@ -20,11 +20,11 @@ SMALL = [
 
 
 def environment(home: Path) -> dict[str, str]:
-    """An empty home, and a mark by which every process of this run can be found."""
-    drop = ("PREFECT_API_URL", "PREFECT_HOME", "MLFLOW_TRACKING_URI", "PYTHONPATH")
+    """An empty home, this checkout's code, and a mark by which every process of this run can be found."""
+    drop = ("PREFECT_API_URL", "PREFECT_HOME", "MLFLOW_TRACKING_URI", "PLUMBLINE_DATABASE")
     kept = {k: v for k, v in os.environ.items() if k not in drop and not k.startswith("PREFECT_")}
     home.mkdir(parents=True, exist_ok=True)
-    return {**kept, "HOME": str(home), "PLUMBLINE_TEST_MARK": str(home)}
+    return {**kept, "HOME": str(home), "PYTHONPATH": str(ROOT), "PLUMBLINE_TEST_MARK": str(home)}
 
 
 def plumbline(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

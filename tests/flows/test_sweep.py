@@ -13,7 +13,6 @@ from data_contracts.load_config import dump_config
 from tasks.failure import write_failure
 from tasks.sweep import cell_folder
 from tasks.tracking_client import tracking_uri
-from tests.tasks.conftest import empty_store as empty_store
 from tests.tasks.run_folder import make_human_run
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"

@@ -41,7 +41,8 @@ def test_every_objective_is_reached_by_some_config(name):
     "name,sets,words",
     [
         ("sppo_hard", (), "needs the present policy's own samples, which this data does not have: use method on_policy_judge"),
-        ("odpo", ("judge.kind=generation",), "needs a judge's score for each answer.*set judge.kind to likelihood"),
+        ("odpo", ("judge.kind=generation",), "needs a judge's score for each answer.*set judge.kind to one that scores"),
+        ("upo_uncertainty", ("judge.kind=generation",), "the judge's uncertainty about each pair.*set judge.votes to 2 or more"),
         ("rationale_dpo", JUDGED, "needs a rationale for each pair.*use method clair"),
         ("mrpo", (), "needs two or more reference models.*set align.second_reference"),
         ("grpo", (), "the present policy's own samples"),
@@ -55,7 +56,7 @@ def test_every_objective_is_reached_by_some_config(name):
         ("dpo", ("align.reference=ema", "align.curriculum={stages: 3}"), "both move the reference"),
         ("lipo", (*JUDGED, "align.curriculum={stages: 3}"), "orders pairs"),
         ("simpo", ("align.curriculum={stages: 3}",), "set curriculum.by to margin"),
-        ("dpo", ("align.curriculum={by: margin}", "judge.kind=generation"), "needs judge.kind likelihood"),
+        ("dpo", ("align.curriculum={by: margin}", "judge.kind=generation"), "needs a judge that scores answers"),
         ("dpo", ("align.momentum=0.3", "align.reference=extrapolated"), "use reference previous with it"),
     ],
 )

@@ -3,11 +3,13 @@
 import json
 import time
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from data_contracts.config_evaluate import EvaluateConfig
 from models.benchmark import Question, load_benchmark
-from models.parsers import PARSERS, read_answers
+from models.parsers import ALIASES, NAMES, PARSERS, read_answers
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data" / "mixeval"
 strict, rule = PARSERS["strict-1"], PARSERS["rule-1"]
@@ -167,3 +169,8 @@ def test_hostile_text_is_read_in_linear_time() -> None:
             for question in (CITY, free("7", "Paris")):
                 read_answers(parser, [question], [text])
     assert time.perf_counter() - begin < 5
+
+
+def test_every_parser_can_be_named_in_a_configuration() -> None:
+    assert set(NAMES) == set(get_args(EvaluateConfig.model_fields["parser"].annotation))
+    assert set(ALIASES.values()) <= set(NAMES)

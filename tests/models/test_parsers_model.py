@@ -2,14 +2,15 @@
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from data_contracts.errors import PlumblineError
 from models.benchmark import Question
-from models.journal import Reply
+from models.journal import Journal, Reply
 from models.parsers import parser_label, read_answers
-from models.teacher import Teacher
+from models.teacher import Teacher, journaled
 
 FREE = Question("free-form/0", "free-form", "TriviaQA", "A passage.", "Who wrote it?", (), ("Ann Lee", "Lee"), None, "f")
 CHOICE = Question("multiple-choice/0", "multiple-choice", "ARC", None, "Which?", ("cat", "dog"), ("dog",), 1, "c")
@@ -113,3 +114,20 @@ def test_a_score_read_by_a_model_names_the_model() -> None:
     assert parser_label("rule-2", Scripted("").teacher) == "rule-2"
     with pytest.raises(PlumblineError, match="name a teacher"):
         read_answers("model-1", [FREE], ["x"])
+
+
+def test_every_call_goes_through_the_journal_and_is_paid_for_once(tmp_path: Path) -> None:
+    asked = []
+
+    def ask(missing, keep, progress):
+        asked.append(len(missing))
+        keep((request, Reply("[[0.5]]" if len(asked) == 3 else "no idea", "stop")) for request in missing)
+
+    def once() -> float:
+        journal = Journal(tmp_path / "journal.db")
+        (parsed,) = read_answers("model-1", [FREE], ["x"], Teacher("judge", journaled("judge", journal, ask)))
+        journal.close()
+        return parsed.score
+
+    assert (once(), once()) == (0.5, 0.5)
+    assert asked == [1, 1, 1]  # two replies without a verdict, one with; the second reading asks nobody

@@ -25,6 +25,7 @@ PINNED = {
     "pairwise-bare-1": "187d33f79e88c312",
     "pairwise-by-1": "56a4016c7d0f23d4",
     "point-bare-1": "08ff911763da8019",
+    "principles-1": "18cf6e4a25fd538c",
     "ranking-1": "4b08603c787ad5ad",
     "rationale-1": "6bdfcbbfd445348c",
     "read-choice-1": "8043b8a051d56167",
@@ -136,6 +137,7 @@ VALUES = {
     "point-bare-1": ("task", "answer", "point"),
     "ranking-1": ("task", "answers", "criteria"),
     "criterion-1": ("task",),
+    "principles-1": ("task", "answer_a", "answer_b", "count"),
     **dict.fromkeys(("brief-1", "minimal-1", "length_controlled-1", "worsen-1", "self-1"), ("task", "student_solution")),
 }
 

@@ -10,6 +10,8 @@ from data_contracts.config_evaluate import EvaluateConfig
 from models.checkpoint import load_model, load_tokenizer
 from models.embedded.world import check, parse_task
 from models.engine import Completion
+from models.journal import Reply
+from models.teacher import Teacher
 from tasks.evaluate import evaluate
 from tasks.score import metric_name
 
@@ -19,13 +21,15 @@ EMBEDDED = Path(__file__).parents[2] / "models" / "embedded" / "data" / "mixeval
 class Greedy:
     """The engine's interface over a real transformers model on the CPU: slow, but nothing has to be started."""
 
+    dtype, on_gpu, version = "float32", False, "transformers"
+
     def __init__(self) -> None:
         self.asked: list[list[int]] = []
 
     def use(self, checkpoint) -> None:
         import torch
 
-        self.tokenizer, self.model = load_tokenizer(checkpoint.path), load_model(checkpoint.path, torch.float32)
+        self.tokenizer, self.model = load_tokenizer(checkpoint.path, chat=False), load_model(checkpoint.path, torch.float32)
 
     def generate(self, prompts, sampling, seeds, progress):
         import torch
@@ -100,6 +104,19 @@ def test_a_finished_evaluation_asks_nothing(tmp_path: Path, tiny) -> None:
     engine = Greedy()
     evaluate(tmp_path / "out", config(benchmark), tiny, engine)
     assert engine.asked == []
+
+
+def test_a_score_read_by_a_model_carries_its_name_and_depends_on_it(tmp_path: Path, tiny) -> None:
+    benchmark = small_benchmark(tmp_path / "small-1", 1)
+    says = {name: Teacher(name, lambda asked, *_: [Reply("[[1.0]]", "stop")] * len(asked)) for name in ("org/a", "b")}
+    made = {
+        name: evaluate(tmp_path / teacher.name[-1], config(benchmark, parser="model-1"), tiny, Greedy(), teacher)
+        for name, teacher in says.items()
+    }
+    assert made["org/a"].facts["parser"] == "model-1-org_a" and made["org/a"].key != made["b"].key
+    assert made["b"].facts["teacher"]["calls"] == 1 + 10  # the choice is asked for again and again
+    metrics = made["b"].facts["metrics"]
+    assert metrics["free-form"]["mean"] == 1.0 and metrics["multiple-choice"]["unparsed"] == 3
 
 
 def test_a_metric_is_named_after_benchmark_and_parser() -> None:

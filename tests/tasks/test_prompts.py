@@ -7,7 +7,7 @@ import pytest
 
 from data_contracts.config_pairs import PromptsConfig
 from data_contracts.errors import PlumblineError
-from tasks.prompts import check_enough, read_prompts, take_prompts
+from tasks.prompts import check_appended, check_enough, read_prompts, take_prompts
 
 
 def write(path: Path, rows: list[object]) -> Path:
@@ -23,6 +23,19 @@ def test_no_prompt_is_shown_twice(tmp_path: Path) -> None:
     check_enough(file, 5, 2)
     with pytest.raises(PlumblineError, match="holds 10 prompts"):
         check_enough(file, 4, 3)
+
+
+def test_a_run_that_goes_on_takes_new_prompts_from_the_end_of_its_file_and_no_others(tmp_path: Path) -> None:
+    rows: list[object] = [{"id": f"q{i}", "prompt": f"question {i}"} for i in range(4)]
+    config = PromptsConfig(file=str(write(tmp_path / "p.jsonl", rows)), per_round=4)
+    first = take_prompts(tmp_path / "round-1" / "prompts", config, 1)
+    write(tmp_path / "p.jsonl", [*rows, *({"id": f"n{i}", "prompt": "new"} for i in range(4))])
+    check_appended(tmp_path, config)
+    assert take_prompts(tmp_path / "round-1" / "prompts", config, 1).key == first.key
+    assert take_prompts(tmp_path / "round-2" / "prompts", config, 2).frame()["prompt_id"].tolist() == ["n0", "n1", "n2", "n3"]
+    write(tmp_path / "p.jsonl", [{"id": "before", "prompt": "all others"}, *rows])
+    with pytest.raises(PlumblineError, match="append new prompts at the end"):
+        check_appended(tmp_path, config)
 
 
 def test_conversations_travel_whole(tmp_path: Path) -> None:

@@ -1,0 +1,76 @@
+"""What Prefect, MLflow and the manifests cost: `python -m benchmarks.overhead [--prompts 1000] [--turns 3] [--out FOLDER]`.
+
+Two rounds of configs/demo.yaml on the embedded models, once as `plumbline run` does them and once as bare calls of the same
+stages (bare.py), in turn, each in a process of its own with its own Prefect server and MLflow database. About 4 minutes a turn on
+two cores; run it alone. Two figures come out:
+
+- *a round*: the second round, which bears what every further round bears (tasks, artifacts, manifests, and MLflow being told
+  about the round before it), beside the bare one, in seconds and as a share;
+- *fixed*: everything else that the whole command takes longer, the report aside, which is no orchestration: starting and stopping
+  the server, importing Prefect and MLflow, making their databases, the last words to MLflow.
+
+The embedded models make this the hardest case: a round of a real model takes a hundred times as long and costs the same.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+SIDES = ("bare", "plumbline")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead", description=__doc__.splitlines()[0])
+    parser.add_argument("--prompts", type=int, default=1000)
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
+    given = parser.parse_args()
+    measured: list[dict[str, Any]] = []
+    for turn in range(given.turns):
+        for side in SIDES if turn % 2 == 0 else reversed(SIDES):
+            measured.append({"side": side, "load": os.getloadavg()[0], **measure(side, given.prompts)})
+            print(json.dumps(measured[-1]), flush=True)
+    found = {"prompts": given.prompts, "cores": os.cpu_count(), **conclude(measured), "runs": measured}
+    (given.out / "results.json").write_text(json.dumps(found, indent=2) + "\n")
+    print(json.dumps({k: v for k, v in found.items() if k != "runs"}, indent=2))
+
+
+def measure(side: str, prompts: int) -> dict[str, Any]:
+    """One run in a process of its own, and how long that lived."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))}
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "benchmarks.overhead.run", side, str(prompts), folder]
+        done = subprocess.run(command, cwd=ROOT, env=kept | {"HOME": folder}, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"{side} failed:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
+        found: dict[str, Any] = json.loads((Path(folder) / "marks.json").read_text())
+        return found
+
+
+def conclude(measured: list[dict[str, Any]]) -> dict[str, Any]:
+    """Medians over the turns. Raises SystemExit if the two sides did not do the same work."""
+    if len({json.dumps(run["decisions"]) for run in measured}) > 1:
+        raise SystemExit("the runs decided differently, so they did not do the same work")
+    seconds = {
+        side: {key: median(run[key] for run in measured if run["side"] == side) for key in ("round", "whole", "report")}
+        for side in SIDES
+    }
+    bare, full = seconds["bare"], seconds["plumbline"]
+    added = full["round"] - bare["round"]
+    return {
+        "a round, bare, seconds": round(bare["round"], 2),
+        "a round, added, seconds": round(added, 2),
+        "a round, added, share": round(added / bare["round"], 4),
+        "fixed, seconds": round(full["whole"] - full["report"] - bare["whole"] - 2 * added, 2),
+    }
+
+
+if __name__ == "__main__":
+    main()

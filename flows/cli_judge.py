@@ -1,0 +1,79 @@
+"""`plumbline judge`: is a judge to be trusted?"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from tasks.calibrate import Calibration
+
+app = typer.Typer(help="Judges: how far to trust them.", no_args_is_help=True)
+
+
+@app.callback()
+def judge() -> None:
+    """Judges: how far to trust them."""
+
+
+@app.command()
+def calibrate(
+    config: Annotated[Path, typer.Argument(help="A run's configuration: its judge is asked, with its teacher.")],
+    recorded: Annotated[Path, typer.Option(help="JSON lines with comparisons that somebody already judged.")],
+    field: Annotated[
+        list[str] | None, typer.Option(help="prompt, first, second or first_wins=NAME: what the file calls it.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="A folder for calibration.json, calibration.png and the journal.")] = Path(
+        "runs/calibrate"
+    ),
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the config.")] = None,
+    limit: Annotated[int | None, typer.Option(min=2, help="Only so many comparisons, from the file's beginning.")] = None,
+) -> None:
+    """Measure a judge against recorded verdicts, beside one that prefers the first and one that prefers the longer answer."""
+    from data_contracts.config import RoundsConfig
+    from data_contracts.errors import PlumblineError
+    from data_contracts.load_config import load_config
+
+    run = load_config(config, set_ or [])
+    if not isinstance(run, RoundsConfig):
+        raise PlumblineError(f"{config} has no judge: give the configuration of rounds")
+    names = {name: called for name, _, called in (pair.partition("=") for pair in field or [])}
+    from flows.evaluate import open_asked, watch
+    from tasks.calibrate import calibrate as measure
+    from tasks.calibrate import recorded_verdicts, reference_judges, write_calibration
+    from tasks.criteria import check_templates
+    from tasks.judge import compare, judge_name
+    from tasks.recorded import read_recorded
+
+    check_templates(run.judge)
+    rows = read_recorded(recorded, names)[:limit]
+    comparisons = [row.comparison for row in rows]
+    with open_asked(run, out, watched=True) as teacher, watch("judging", watched=True) as progress:
+        verdicts = compare(comparisons, run.judge, teacher, run.seed, progress)
+        judged = {judge_name(run.judge, teacher): verdicts} | reference_judges(rows)
+    found = [measure(name, rows, made) for name, made in judged.items()]
+    write_calibration(out, found, rows, judged)
+    _show([*found, measure("the record itself", rows, recorded_verdicts(rows))], len(rows))
+    typer.echo(f"{out / 'calibration.json'}   {out / 'calibration.png'}")
+
+
+def _show(found: "list[Calibration]", count: int) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    from flows.display import console
+
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), title=f"{count} recorded comparisons, 95 % intervals")
+    table.add_column("judge", overflow="fold", max_width=30)
+    names = ("accuracy", "kappa", "ties", "first_position", "orders_agree", "length_gap", "length_correlation")
+    for name in names:
+        table.add_column(name.replace("_", "\n"), justify="right")
+    table.add_column("flags", overflow="fold")
+    for c in found:
+        table.add_row(Text(c.judge), *(_cell(c.figures[name]) for name in names), "; ".join(c.flags) or "none")
+    console().print(table)
+
+
+def _cell(figure: dict[str, float] | None) -> str:
+    return "–" if figure is None else f"{figure['mean']:.2f}\n{figure['low']:.2f} to {figure['high']:.2f}"

@@ -1,0 +1,60 @@
+"""`plumbline preference`: train a model that judges."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Trainable preference models, which can judge.", no_args_is_help=True)
+
+
+@app.callback()
+def preference() -> None:
+    """Trainable preference models, which can judge."""
+
+
+@app.command()
+def train(
+    pairs: Annotated[Path, typer.Option(help="Preferences as JSON lines (plain or gzip), or the folder of a pairs dataset.")],
+    base: Annotated[str, typer.Option(help="A checkpoint's folder or hub id to start from.")],
+    out: Annotated[Path, typer.Option(help="A new folder for the model.")],
+    kind: Annotated[str, typer.Option(help="bt: Bradley-Terry. gpm: general preference model, which may be cyclic.")] = "bt",
+    blocks: Annotated[int, typer.Option(min=1, help="gpm: planes of the embedding.")] = 2,
+    learning_rate: float = 1e-5,
+    epochs: Annotated[int, typer.Option(min=1)] = 1,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pairs a step.")] = 32,
+    held_out: Annotated[float, typer.Option(help="Share of the conversations to measure on.")] = 0.1,
+    seed: int = 0,
+) -> None:
+    """Train on pairs, measure on a held-out part, write a folder for `judge: {kind: preference_model, model: FOLDER}`."""
+    from pydantic import ValidationError
+
+    from data_contracts.config_preference import PreferenceConfig
+    from data_contracts.errors import PlumblineError
+
+    settings = {"kind": kind, "blocks": blocks, "learning_rate": learning_rate, "epochs": epochs, "batch_size": batch_size}
+    try:
+        config = PreferenceConfig.model_validate(settings | {"held_out": held_out, "seed": seed})
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = str(first["loc"][0]).replace("_", "-")
+        raise PlumblineError(f"--{option} is {first['input']!r}: {first['msg'].removeprefix('Input ')}") from None
+    from flows.display import console
+    from models.checkpoint import open_checkpoint
+    from models.training.process import Trainer
+    from tasks.preference import train_preference
+
+    trainer = Trainer(out.with_name(f"{out.name}.log"))
+    try:
+        with console().status("training") as status:
+            card = train_preference(
+                out, pairs, open_checkpoint(base), config, trainer, lambda done, all_: status.update(f"step {done} of {all_}")
+            )
+    finally:
+        trainer.close()
+    found, longer = card["accuracy"], card["longer"]
+    typer.echo(
+        f"{out}: {kind} {card['hash']}, {card['pairs']} pairs, {card['steps']} steps\n"
+        f"held-out accuracy {found['mean']:.3f} ({found['low']:.3f}–{found['high']:.3f}, {card['held_out_pairs']} pairs), "
+        f"always the longer answer: {longer['mean']:.3f}"
+    )

@@ -1,0 +1,65 @@
+"""`plumbline rubric`: what judges judge by."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Rubrics: criteria that judges judge by.", no_args_is_help=True)
+
+
+@app.callback()
+def rubric() -> None:
+    """Rubrics: criteria that judges judge by."""
+
+
+@app.command()
+def derive(
+    config: Annotated[Path, typer.Argument(help="A run's configuration: its teacher proposes and votes, as its judge is set.")],
+    pairs: Annotated[Path, typer.Option(help="Preferences as JSON lines, plain or gzip.")],
+    out: Annotated[Path, typer.Option(help="The rubric, a new YAML file; candidates and journal go beside it.")],
+    candidates: Annotated[int, typer.Option(min=1, help="Principles to vote on.")] = 12,
+    per_pair: Annotated[int, typer.Option(min=1, help="Principles that one pair may suggest.")] = 2,
+    keep: Annotated[int, typer.Option(min=1, help="Criteria of the rubric, at most.")] = 6,
+    limit: Annotated[int | None, typer.Option(min=2, help="Only so many pairs, from the file's beginning.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the config.")] = None,
+) -> None:
+    """Derive a rubric from labelled pairs: propose principles, cluster them, vote, keep what predicts the labels."""
+    import json
+
+    from data_contracts.config import RoundsConfig
+    from data_contracts.config_rubric import DeriveConfig
+    from data_contracts.errors import PlumblineError
+    from data_contracts.load_config import load_config
+
+    run = load_config(config, set_ or [])
+    if not isinstance(run, RoundsConfig):
+        raise PlumblineError(f"{config} has no teacher: give the configuration of rounds")
+    if run.judge.kind != "generation":
+        raise PlumblineError(f"judge.kind is {run.judge.kind}: principles vote by comparing, so give --set judge.kind=generation")
+    if out.exists():
+        raise PlumblineError(f"{out} exists already: a rubric that may be in use is not rewritten; name another file")
+    from data_contracts.rubric import dump_rubric
+    from flows.evaluate import open_asked, watch
+    from tasks.comparison import Comparison
+    from tasks.derive_rubric import derive_rubric
+    from tasks.import_pairs import read_preferences
+
+    labelled = [Comparison(p.prompt, p.chosen, p.rejected) for p in read_preferences(pairs)[:limit]]
+    settings = DeriveConfig(candidates=candidates, per_pair=per_pair, keep=keep)
+    folder = out.with_name(f"{out.stem}.work")
+    with open_asked(run, folder, watched=True) as teacher, watch("deriving", watched=True) as progress:
+        made, tried = derive_rubric(labelled, settings, run.judge, teacher, run.seed, progress)
+    said = [{"text": c.text, "proposed": c.proposed, "kept": c.is_kept, **c.evidence.model_dump()} for c in tried]
+    (folder / "candidates.json").write_text(json.dumps(said, indent=2, ensure_ascii=False))
+    for c in tried:
+        e = c.evidence
+        sure = f"{e.accuracy:.2f} ({e.low:.2f}–{e.high:.2f}) of {e.decided} decided of {e.pairs}"
+        typer.echo(f"{'keep' if c.is_kept else '    '}  {sure}  {' '.join(c.text.split())}")
+    if made is None:
+        raise PlumblineError(
+            f"none of {len(tried)} principles predicts the labels better than chance: give more pairs, or another teacher "
+            f"(all candidates are in {folder / 'candidates.json'})"
+        )
+    out.write_text(dump_rubric(made), encoding="utf-8")
+    typer.echo(f"{out}: {len(made.criteria)} criteria; use it with judge.rubric")

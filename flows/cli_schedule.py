@@ -1,0 +1,67 @@
+"""`plumbline deploy` and `worker`: rounds that go on by themselves."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli_services import DEFAULT, Folder
+
+Pool = Annotated[str, typer.Option(help="The Prefect work pool; made, of type process, where it does not exist.")]
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(deploy)
+    app.command()(worker)
+
+
+def deploy(
+    config: Annotated[Path, typer.Argument(help="A YAML file with flow: rounds.")],
+    cron: Annotated[str | None, typer.Option(help="When to add a round, in UTC, for example '0 2 * * *'.")] = None,
+    interval: Annotated[str | None, typer.Option(help="How often to add a round, for example 6h.")] = None,
+    run_dir: Annotated[Path | None, typer.Option(help="The run that rounds are added to; runs/<name> if not given.")] = None,
+    pool: Pool = "plumbline",
+    services: Folder = DEFAULT,
+) -> None:
+    """Let Prefect add a round to a run again and again; without a schedule, by hand from its page."""
+    from flows import deploy as deploying
+
+    request = deploying.check_request(config, run_dir, cron, interval)
+    _find_server(services)
+    done = deploying.deploy(request, pool)
+    typer.echo(f"deployed    {done.name}")
+    typer.echo(f"Prefect UI  {done.url}")
+    if done.pool_type == "process":
+        typer.echo(f"serve it    plumbline worker{'' if done.pool == 'plumbline' else f' --pool {done.pool}'}")
+    else:
+        typer.echo(f"serve it    prefect worker start --pool {done.pool} --type {done.pool_type}")
+
+
+def worker(
+    pool: Pool = "plumbline",
+    limit: Annotated[int, typer.Option(min=1, help="How many runs at a time; a round wants the machine to itself.")] = 1,
+    services: Folder = DEFAULT,
+) -> None:
+    """Serve a work pool on this machine until Ctrl-C: run what deployments schedule."""
+    from flows.deploy import ROOT, worker_command
+
+    _find_server(services)
+    command = worker_command(sys.executable, pool, limit)
+    os.chdir(ROOT)
+    os.execv(command[0], command)  # it then gets the signals itself
+
+
+def _find_server(services: Path) -> None:
+    """Raises PlumblineError if no Prefect server is up here and none is named."""
+    from data_contracts.errors import PlumblineError
+    from flows.services import adopt
+
+    adopt(services)
+    if "PREFECT_API_URL" not in os.environ:
+        raise PlumblineError("no Prefect server is known: start one with plumbline up, or set PREFECT_API_URL")
+    home = (services / "worker").resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("PREFECT_HOME", str(home))
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")

@@ -1,0 +1,26 @@
+"""What one round does differently from its run's configuration: written beside the round, so that resuming it does the same."""
+
+import json
+
+from data_contracts.errors import PlumblineError
+from data_contracts.load_config import load_config
+from data_contracts.store import write_text
+from flows.session import Session
+
+
+def settle(session: Session, number: int) -> None:
+    """Give the session the configuration of round `number`.
+
+    Raises PlumblineError if the round has begun with other overrides than the session brings, or if one is impossible.
+    """
+    path = session.folder / f"round-{number}" / "overrides.json"
+    settled: dict[str, float] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if session.overrides and session.overrides != settled:
+        if (path.parent / "prompts" / "manifest.json").exists():
+            raise PlumblineError(
+                f"{path.parent} has begun without the overrides {session.overrides}: finish it first, in a run without overrides"
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(session.overrides, indent=2))
+        settled = session.overrides
+    session.config = load_config(session.folder / "config.yaml", [f"{key}={value!r}" for key, value in settled.items()])

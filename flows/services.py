@@ -1,0 +1,174 @@
+"""`plumbline up`: the Prefect and the MLflow server, on loopback, their data in one folder, until `plumbline down`."""
+
+import fcntl
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from data_contracts.errors import PlumblineError
+from flows import processes
+from flows.processes import Process
+
+_START_SECONDS = 180
+_PORTS = {"prefect": 4200, "mlflow": 5000}  # the ones everybody knows, where nobody listens there yet
+_HEALTH = {"prefect": "/api/health", "mlflow": "/health"}
+_TITLES = {"prefect": "Prefect", "mlflow": "MLflow"}
+_SQLITE = "SQLite"
+
+
+@dataclass(frozen=True)
+class Service:
+    name: str  # "prefect" or "mlflow"
+    url: str  # http://127.0.0.1:PORT, the UI's address
+    process: Process
+    database: str  # "SQLite" or an address without password
+
+    @property
+    def title(self) -> str:
+        return _TITLES[self.name]
+
+    def is_running(self) -> bool:
+        return bool(processes.members(self.process))
+
+    def is_answering(self) -> bool:
+        return processes.answers(self.url + _HEALTH[self.name])
+
+
+def known(folder: Path) -> dict[str, Service]:
+    """What was started last in `folder`, running or not, Prefect first."""
+    path = folder / "services.json"
+    if not path.exists():
+        return {}
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return {name: Service(**(entry | {"process": Process(**entry["process"])})) for name in _PORTS if (entry := found.get(name))}
+
+
+def running(folder: Path) -> dict[str, Service]:
+    return {name: service for name, service in known(folder).items() if service.is_running()}
+
+
+def exports(services: dict[str, Service]) -> dict[str, str]:
+    """The environment that makes Prefect and MLflow clients use these servers."""
+    return {"PREFECT_API_URL": f"{services['prefect'].url}/api", "MLFLOW_TRACKING_URI": services["mlflow"].url}
+
+
+def adopt(folder: Path) -> dict[str, Service]:
+    """Use the servers of `folder` in this process where they are up and the environment names no others. Returns those used."""
+    services = running(folder)
+    used = {}
+    if services.keys() == _PORTS.keys():
+        for (name, value), service in zip(exports(services).items(), services.values(), strict=True):
+            if os.environ.setdefault(name, value) == value:
+                used[service.name] = service
+    return used
+
+
+def up(folder: Path, database: str | None) -> dict[str, Service]:
+    """Start what does not run yet and wait until both answer.
+
+    Raises PlumblineError if a server ends or does not answer in time (then none is left running), if the database cannot be used,
+    or if the data of this folder's servers lies in another database.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder):
+        environments, where = _databases(folder, database)
+        before = known(folder)
+        _check_database(folder, before, where)
+        services = running(folder)
+        for name in _PORTS.keys() - services.keys():
+            services[name] = _start(name, folder, environments[name], where, before.get(name))
+            _write(folder, services)  # at once: whatever happens next, `down` finds it
+        try:
+            _wait(folder, services)
+        except BaseException:  # also an impatient Ctrl-C: nothing half-started stays
+            for service in services.values():
+                processes.stop(service.process)
+            raise
+        return {name: services[name] for name in _PORTS}
+
+
+def down(folder: Path) -> list[str]:
+    """End both servers; their data stays. Returns the names of those that were running."""
+    if not folder.is_dir():
+        return []
+    with _locked(folder):
+        found = running(folder)
+        for service in found.values():
+            processes.stop(service.process)
+        return [service.title for service in found.values()]
+
+
+def _start(name: str, folder: Path, environment: dict[str, str], database: str, before: Service | None) -> Service:
+    port = processes.free_port(int(before.url.rpartition(":")[2]) if before else _PORTS[name])
+    url = f"http://127.0.0.1:{port}"
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))}
+    where = ["--host", "127.0.0.1", "--port", str(port)]
+    if name == "prefect":
+        command = [sys.executable, "-m", "prefect", "server", "start", *where]
+        home = (folder / "prefect").resolve()
+        home.mkdir(exist_ok=True)
+        inherited |= {
+            "PREFECT_HOME": str(home),
+            "PREFECT_SERVER_MEMO_STORE_PATH": str(home / "memo_store.toml"),  # not in the user's home
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_UI_API_URL": f"{url}/api",
+        }
+    else:
+        command = [sys.executable, "-m", "mlflow", "server", *where, "--workers", "1"]
+        command += ["--artifacts-destination", (folder / "mlartifacts").resolve().as_uri()]
+        inherited |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    process = processes.start(command, inherited | environment, folder / f"{name}.log", cwd=folder)
+    return Service(name, url, processes.identify(process.pid), database)
+
+
+def _wait(folder: Path, services: dict[str, Service]) -> None:
+    begin = time.monotonic()
+    for service in services.values():
+        while not service.is_answering():
+            late = time.monotonic() - begin > _START_SECONDS
+            if late or not service.is_running():
+                what = f"does not answer after {_START_SECONDS} s" if late else "ended at once"
+                raise PlumblineError(f"the {service.title} server {what}: see {folder / service.name}.log")
+            time.sleep(0.2)
+
+
+def _databases(folder: Path, address: str | None) -> tuple[dict[str, dict[str, str]], str]:
+    """Each server's environment, and what to call the database."""
+    if address is None:
+        store = {"MLFLOW_BACKEND_STORE_URI": f"sqlite:///{(folder / 'mlflow.db').resolve()}"}
+        return {"prefect": {}, "mlflow": store}, _SQLITE
+    from flows import database
+
+    url = database.parse(address)
+    database.prepare(url)
+    return {"prefect": database.prefect_environment(url), "mlflow": database.mlflow_environment(url)}, database.show(url)
+
+
+def _check_database(folder: Path, before: dict[str, Service], where: str) -> None:
+    for service in before.values():
+        if service.database != where:
+            again = "leave --database away" if service.database == _SQLITE else "give its address with --database"
+            raise PlumblineError(
+                f"the servers in {folder} keep their data in {service.database}: {again}, or use another --folder"
+            )
+
+
+def _write(folder: Path, services: dict[str, Service]) -> None:
+    partial = folder / ".services.json.partial"
+    partial.write_text(json.dumps({name: asdict(service) for name, service in services.items()}, indent=2), encoding="utf-8")
+    partial.replace(folder / "services.json")
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    with (folder / ".lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise PlumblineError(f"another plumbline up or down is working in {folder}: wait for it") from None
+        yield

@@ -1,0 +1,94 @@
+"""What a person reads on Prefect's pages: progress while it runs, tables of counts and gates, decisions and failures in words."""
+
+import html
+import json
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+
+from data_contracts.flatten import flatten
+from models.engine import Progress
+
+_EVERY = 3.0  # seconds between two updates of a progress bar: each is a request
+
+
+def table(label: str, facts: Mapping[str, Any]) -> None:
+    """A table artifact of the plain values in `facts`."""
+    plain = {k: round(v, 4) if isinstance(v, float) else v for k, v in flatten(facts).items() if isinstance(v, (str, int, float))}
+    create_table_artifact(key=_key(label), table=[{"what": k, "value": v} for k, v in plain.items()], description=label)
+
+
+def gate(label: str, folder: Path) -> None:
+    """A table of every contract, if a gate left its `gate.json` in `folder`: why it is there, and how many rows broke it.
+
+    The examples stay in the file: row ids are text from users' files.
+    """
+    path = folder / "gate.json"
+    if not path.exists():
+        return
+    found = json.loads(path.read_text(encoding="utf-8"))
+    rows = [
+        {
+            "contract": entry["contract"],
+            "holds": "yes" if entry["kept"] else "no",
+            "broken rows": entry.get("broken", ""),
+            "measured": "" if entry.get("observed") is None else round(entry["observed"], 4),
+            "why": entry["why"],
+        }
+        for entry in found["contracts"]
+    ]
+    counts = f"{found['kept']} of {found['checked']} rows kept, {found['quarantined']} quarantined"
+    create_table_artifact(key=_key(f"{label} gate"), table=rows, description=f"{label}: {counts}")
+
+
+def markdown(label: str, text: str) -> None:
+    """A Markdown artifact. `text` must be ours: nothing here escapes a model's words."""
+    create_markdown_artifact(key=_key(label), markdown=text, description=label)
+
+
+def link(label: str, address: str) -> None:
+    create_link_artifact(key=_key(label), link=address, link_text=label, description=label)
+
+
+def failure(error: BaseException, folder: Path) -> str:
+    """Say what stopped the run and what to do, and return the sentence."""
+    sentence = str(error) if str(error) else type(error).__name__
+    words = html.escape(" ".join(sentence.split()))  # it may quote a file or a server
+    text = f"## Stopped\n\n<pre>{words}</pre>\n\nWhat was finished is kept. When the cause is gone, **Retry** here"
+    markdown("failure", f"{text} or `plumbline resume {html.escape(str(folder))}` goes on where it stopped.")
+    return sentence
+
+
+def progress(label: str, shown: Progress) -> Progress:
+    """`shown` (the terminal's bar), and beside it a progress artifact that lives as long as the stage."""
+    artifact, last = None, 0.0
+
+    def report(done: int, total: int) -> None:
+        nonlocal artifact, last
+        shown(done, total)
+        now = time.monotonic()
+        if total <= 0 or (now - last < _EVERY and done < total):
+            return
+        last, percent = now, min(100.0, 100.0 * done / total)
+        with suppress(httpx.HTTPError):  # a page that cannot be reached for a moment stops no stage
+            if artifact is None:
+                artifact = create_progress_artifact(percent, key=_key(f"{label} progress"), description=f"{label}: {total} to do")
+            else:
+                update_progress_artifact(artifact, percent)
+
+    return report
+
+
+def _key(label: str) -> str:
+    return "-".join("".join(c if c.isalnum() else " " for c in label.lower()).split())

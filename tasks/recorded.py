@@ -1,0 +1,79 @@
+"""Recorded verdicts: comparisons that somebody already judged, read from JSON lines. A judge is measured against them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_contracts.errors import PlumblineError
+from models.chat import Message
+from tasks.comparison import POINTS, Comparison
+
+FIELDS = ("prompt", "first", "second", "first_wins")
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """`first_wins` is the probability, 0 to 1, that the first answer was preferred; 0.5 is a tie."""
+
+    comparison: Comparison
+    first_wins: float
+
+    @property
+    def said(self) -> str:
+        return "tie" if self.first_wins == 0.5 else "first" if self.first_wins > 0.5 else "second"
+
+
+def read_recorded(path: Path, names: Mapping[str, str]) -> list[Recorded]:
+    """One a line. `names` maps some of `FIELDS` to what the file calls them. The prompt is text or role/content messages, and
+    `first_wins` a number from 0 to 1 or one of first, second and tie.
+
+    Raises PlumblineError for an unknown field, or with the number of the first line that cannot be read.
+    """
+    unknown = sorted(set(names) - set(FIELDS))
+    if unknown:
+        raise PlumblineError(f"--field {unknown[0]}=… names no field: use {', '.join(FIELDS)}")
+    if not path.is_file():
+        raise PlumblineError(f"there is no file {path} with recorded verdicts")
+    called = {field: names.get(field, field) for field in FIELDS}
+    rows = []
+    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+        if line.strip():
+            rows.append(_read(line, called, f"{path}, line {number}"))
+    if not rows:
+        raise PlumblineError(f"{path} is empty: a judge is measured against recorded verdicts")
+    return rows
+
+
+def _read(line: bytes, called: Mapping[str, str], where: str) -> Recorded:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        raise PlumblineError(f"{where} is not JSON") from None
+    missing = [name for name in called.values() if not isinstance(row, dict) or name not in row]
+    if missing:
+        raise PlumblineError(f"{where} has no {missing[0]!r}: say what it is called there with --field prompt=… and so on")
+    prompt, first, second, wins = (row[called[field]] for field in FIELDS)
+    if not (isinstance(first, str) and isinstance(second, str)):
+        raise PlumblineError(f"{where}: the answers must be text")
+    return Recorded(Comparison(_messages(prompt, where), first, second), _probability(wins, where))
+
+
+def _messages(prompt: Any, where: str) -> Sequence[Message]:
+    if isinstance(prompt, str):
+        return [Message(role="user", content=prompt)]
+    fits = isinstance(prompt, list) and all(
+        isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in prompt
+    )
+    if not fits or not prompt:
+        raise PlumblineError(f"{where}: the prompt must be text or a list of role/content messages")
+    return [Message(role=m["role"], content=m["content"]) for m in prompt]
+
+
+def _probability(wins: Any, where: str) -> float:
+    if isinstance(wins, str) and wins in ("first", "second", "tie"):
+        return POINTS[wins]
+    if isinstance(wins, int | float) and not isinstance(wins, bool) and 0 <= wins <= 1:
+        return float(wins)
+    raise PlumblineError(f"{where}: first_wins is {wins!r}, must be a number from 0 to 1, or first, second or tie")

@@ -1,0 +1,76 @@
+"""Score pairs: what the judge thinks of both answers of a pair, for objectives that ask how good, how sure or how doubtful."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from data_contracts.config_judge import JudgeConfig
+from data_contracts.store import Dataset, Rows, build
+from models.engine import Progress, quiet
+from models.teacher import Teacher
+from tasks.comparison import mutual_information
+from tasks.judge import Comparison, Verdict, compare
+
+Row = dict[str, Any]
+
+
+def score_pairs(
+    folder: Path, pairs: Dataset, config: JudgeConfig, teacher: Teacher, seed: int, progress: Progress = quiet
+) -> Dataset:
+    """The same pairs with `chosen_score`, `rejected_score`, `margin`, `win_probability` and `uncertainty`, as far as the judge
+    gives them. What a recorded pair brought along stays.
+
+    The likelihood judge's scores are the teacher's log-probabilities a token of the policy's, so that they compare across
+    prompts. P(chosen beats rejected) is then the chance that the teacher, made to write one of the two, writes the chosen one,
+    and its doubt is how far that reading and the one per token disagree (mutual information over the two). Other judges say both
+    themselves, their doubt over several votes.
+
+    Facts: `chosen_better`, the share of pairs in which the judge prefers the chosen answer, and mean scores.
+    """
+
+    def make(_work: Path) -> tuple[Rows, Row]:
+        rows = pairs.records()
+        comparisons = [Comparison(r["prompt"], r["chosen"], r["rejected"]) for r in rows]
+        for row, verdict in zip(rows, compare(comparisons, config, teacher, seed, progress), strict=True):
+            for name, value in _known(row, verdict, config.kind).items():
+                if row["method"] not in ("recorded", "human") or row[name] is None:
+                    row[name] = value
+        scores = [(r["chosen_score"], r["rejected_score"]) for r in rows if r["chosen_score"] is not None]
+        means = [sum(side) / len(scores) for side in zip(*scores, strict=True)] if scores else [None, None]
+        better = sum((r["win_probability"] > 0.5) + (r["win_probability"] == 0.5) / 2 for r in rows) / len(rows)
+        return rows, {"pairs": len(rows), "chosen_better": better, "chosen_score": means[0], "rejected_score": means[1]}
+
+    slice_ = {**config.model_dump(mode="json"), "seed": seed}
+    return build(folder, "pairs", slice_, make, [pairs], {"teacher": teacher.name})
+
+
+def _known(row: Row, verdict: Verdict, kind: str) -> Row:
+    if kind == "likelihood":
+        return by_likelihood(
+            verdict.first_score or 0.0, verdict.second_score or 0.0, len(row["chosen_ids"]), len(row["rejected_ids"])
+        )
+    scores = (verdict.first_score, verdict.second_score)
+    return {
+        "chosen_score": scores[0],
+        "rejected_score": scores[1],
+        "margin": None if scores[0] is None or scores[1] is None else scores[0] - scores[1],
+        "win_probability": verdict.win_probability,
+        "uncertainty": verdict.uncertainty,
+    }
+
+
+def by_likelihood(chosen: float, rejected: float, chosen_tokens: int, rejected_tokens: int) -> Row:
+    """From the teacher's log-probabilities of both answers, in nats, and their lengths."""
+    means = (chosen / chosen_tokens, rejected / rejected_tokens)
+    readings = [_sigmoid(chosen - rejected), _sigmoid(means[0] - means[1])]
+    return {
+        "chosen_score": means[0],
+        "rejected_score": means[1],
+        "margin": means[0] - means[1],
+        "win_probability": readings[0],
+        "uncertainty": mutual_information([[p] for p in readings]),
+    }
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))

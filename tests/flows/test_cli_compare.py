@@ -1,0 +1,54 @@
+"""compare, rollback and sync as a user gives them."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from data_contracts.errors import PlumblineError
+from flows.cli import app
+from tasks.lineage import read_rollbacks
+from tests.tasks.run_folder import make_run
+from tests.tasks.test_tracking import trackable
+
+
+@pytest.fixture
+def run(tmp_path: Path, empty_store: Path) -> Path:
+    folder = trackable(make_run(tmp_path / "run"))
+    shutil.copy(empty_store, folder / "mlflow.db")
+    return folder
+
+
+def plumbline(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def test_a_comparison_is_a_table_or_json(run: Path) -> None:
+    shown = plumbline("compare", f"{run}#round-0", run)
+    assert shown.exit_code == 0 and "B is better" in shown.output and "wrong to right" in shown.output
+    found = json.loads(plumbline("compare", f"{run}#round-0", run, "--json").output)
+    assert (found["a"]["round"], found["b"]["round"]) == (0, 2) and found["scores"][0]["significant"]
+
+
+def test_a_rollback_is_done_once_and_told(run: Path) -> None:
+    first = plumbline("rollback", run, "--reason", "worse in use")
+    assert first.exit_code == 0 and "round-1 is champion again (it was round-2)" in first.output
+    assert "knows everything" in first.output
+    again = plumbline("rollback", run, "--reason", "worse in use")
+    assert "round-1 is champion already: nothing changed" in again.output
+    assert [r.reason for r in read_rollbacks(run)] == ["worse in use"]
+    assert plumbline("rollback", run).exit_code == 2  # no reason
+    assert isinstance(plumbline("rollback", run, "--to", "round-9", "--reason", "x").exception, PlumblineError)
+
+
+def test_an_outage_does_not_undo_a_rollback(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    done = plumbline("rollback", run, "--reason", "worse in use")
+    assert done.exit_code == 0 and "MLflow could not be told" in done.output and "plumbline sync" in done.output
+    assert len(read_rollbacks(run)) == 1
+    assert isinstance(plumbline("sync", run).exception, PlumblineError)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert "knows everything" in plumbline("sync", run).output

@@ -1,0 +1,126 @@
+"""`plumbline up`: real servers that answer, keep their data, hide what is secret, and are gone after `plumbline down`."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from data_contracts.errors import PlumblineError
+from flows import database, processes, services
+from tests.end_to_end.command import left_running, plumbline
+from tests.postgres import PASSWORD, cluster
+
+
+def test_up_on_postgresql_answers_keeps_its_data_tells_no_password_and_leaves_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "services"
+    with cluster() as address:
+        up = plumbline(tmp_path, "up", "--folder", str(folder), "--database", address)
+        assert up.returncode == 0, up.stderr + "".join(p.read_text()[-3000:] for p in folder.glob("*.log"))
+        found = services.running(folder)
+        assert all(service.is_answering() for service in found.values())
+        for name, value in services.exports(found).items():
+            assert f"export {name}={value}" in up.stdout
+        tables = _tables(address)
+        assert {"flow_run", "artifact"} <= tables["prefect"]
+        assert {"runs", "metrics"} <= tables["mlflow"]
+        assert not tables.keys() & {"public"}
+        assert not list(folder.rglob("*.db"))
+        told = up.stdout + up.stderr + "".join(p.read_text(errors="replace") for p in folder.rglob("*") if p.is_file())
+        commands = "".join(left_running(tmp_path))
+        for secret in (PASSWORD, address, address.split("@")[0].rpartition(":")[2]):
+            assert secret not in told + commands
+        assert commands.count("server") >= 2
+        shown = plumbline(tmp_path, "status", "--services", str(folder))
+        assert "127.0.0.1" in shown.stdout
+        down = plumbline(tmp_path, "down", "--folder", str(folder))
+        assert "Prefect and MLflow stopped" in down.stdout
+    assert left_running(tmp_path) == []
+    other = plumbline(tmp_path, "up", "--folder", str(folder))
+    assert other.returncode == 2
+    assert "give its address with --database" in other.stderr
+    assert "no services are running" in plumbline(tmp_path, "status", "--services", str(folder)).stdout
+    again = plumbline(tmp_path, "down", "--folder", str(folder))
+    assert "nothing was running" in again.stdout
+
+
+def _tables(address: str) -> dict[str, set[str]]:
+    import psycopg2
+
+    connection = psycopg2.connect(address)
+    with connection, connection.cursor() as cursor:
+        query = (
+            "select table_schema, table_name from information_schema.tables where table_schema in ('prefect', 'mlflow', 'public')"
+        )
+        cursor.execute(query)
+        found: dict[str, set[str]] = {}
+        for schema, table in cursor.fetchall():
+            found.setdefault(schema, set()).add(table)
+    connection.close()
+    return found
+
+
+@pytest.mark.parametrize("address", ["mysql://owner:hidden@127.0.0.1/db", "postgresql://owner:hidden@127.0.0.1:1", "hidden"])
+def test_an_address_that_cannot_serve_is_refused_without_its_password(address: str, tmp_path: Path) -> None:
+    with pytest.raises(PlumblineError, match="postgresql://USER:PASSWORD@HOST:PORT/DATABASE") as refused:
+        services.up(tmp_path, address)
+    assert "hidden" not in str(refused.value)
+
+
+def test_a_database_that_does_not_answer_is_one_sentence_without_password(tmp_path: Path) -> None:
+    with pytest.raises(PlumblineError, match="cannot be used") as refused:
+        services.up(tmp_path, "postgresql://owner:hidden@127.0.0.1:1/db")
+    assert "hidden" not in str(refused.value)
+    assert services.known(tmp_path) == {}
+
+
+def test_tls_is_asked_of_each_driver_by_its_own_name() -> None:
+    url = database.parse("postgresql://owner:word@db.example/plumbline?sslmode=require")
+    assert "ssl=require" in database.prefect_environment(url)["PREFECT_SERVER_DATABASE_CONNECTION_URL"]
+    assert "sslmode=require" in database.mlflow_environment(url)["MLFLOW_BACKEND_STORE_URI"]
+    assert "word" not in database.show(url)
+
+
+def test_a_number_that_belongs_to_another_process_by_now_is_left_alone() -> None:
+    ours = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+    try:
+        process = processes.identify(ours.pid)
+        assert processes.members(process) == [ours.pid]
+        for reused in (replace(process, began=process.began - 1), replace(process, boot="an earlier one")):
+            assert processes.members(reused) == []
+            processes.stop(reused)
+            assert ours.poll() is None
+        processes.stop(process)
+        assert ours.wait(timeout=5) is not None
+    finally:
+        ours.kill()
+
+
+def test_what_a_group_started_is_stopped_with_it_even_after_its_leader(tmp_path: Path) -> None:
+    script = f"sleep 60 & echo $! > {tmp_path / 'child'}; kill -9 $$"
+    leader = subprocess.Popen(["bash", "-c", f"sleep 0.3; {script}"], start_new_session=True)
+    process = processes.identify(leader.pid)
+    leader.wait()
+    assert processes.members(process) == [int((tmp_path / "child").read_text())]
+    processes.stop(process)
+    assert processes.members(process) == []
+
+
+def test_a_run_beside_running_services_uses_them_unless_told_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
+        monkeypatch.setenv(name, "")  # so that what is set here is taken back afterwards
+        monkeypatch.delenv(name)
+    standing_in = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    process, urls = processes.identify(standing_in.pid), {"prefect": "http://127.0.0.1:1", "mlflow": "http://127.0.0.1:2"}
+    services._write(tmp_path, {name: services.Service(name, url, process, "SQLite") for name, url in urls.items()})
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere")
+    assert services.adopt(tmp_path).keys() == {"prefect"}
+    assert os.environ["PREFECT_API_URL"] == "http://127.0.0.1:1/api"
+    assert os.environ["MLFLOW_TRACKING_URI"] == "http://elsewhere"
+    monkeypatch.delenv("PREFECT_API_URL")
+    processes.stop(process)
+    standing_in.wait()
+    assert services.adopt(tmp_path) == {}
+    assert "PREFECT_API_URL" not in os.environ

@@ -1,0 +1,70 @@
+"""What Prefect is given to show: hostile text stays quoted, tables hold no row's text, progress does not flood."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from flows import story
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[Any, ...], dict[str, Any]]]:
+    """Every artifact that would be sent, in order."""
+    sent: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+    for name in [name for name in vars(story) if name.endswith("_artifact")]:
+        monkeypatch.setattr(story, name, lambda *a, _name=name, **k: sent.append((_name, a, k)) or "id")
+    return sent
+
+
+def test_a_failure_quotes_what_files_and_servers_wrote(shown: list[Any]) -> None:
+    sentence = story.failure(ValueError("row <img src=x onerror=alert(1)>\n\n# big"), Path("runs/a b"))
+    text = shown[0][2]["markdown"]
+    assert "<img" not in text
+    assert "&lt;img" in text
+    assert "\n# big" not in text  # a heading of its own would be ours
+    assert "Retry" in text
+    assert "<img" in sentence  # the sentence itself is told as it is
+    assert story.failure(KeyboardInterrupt(), Path("runs/demo")) == "KeyboardInterrupt"
+
+
+def test_a_gate_is_a_table_of_contracts_without_row_ids(shown: list[Any], tmp_path: Path) -> None:
+    story.gate("round 1: validate pairs", tmp_path)
+    assert shown == []  # no gate, no table
+    row = {"contract": "no_echo", "why": "an echo teaches nothing", "level": "row", "kept": False, "checked": 9, "broken": 2}
+    whole = {"contract": "enough", "why": "too few", "level": "dataset", "kept": True, "checked": 9, "observed": 7.0}
+    found = {"checked": 9, "kept": 7, "quarantined": 2, "contracts": [row | {"examples": ["<b>id</b>"]}, whole]}
+    (tmp_path / "gate.json").write_text(json.dumps(found))
+    story.gate("round 1: validate pairs", tmp_path)
+    given = shown[0][2]
+    assert given["key"] == "round-1-validate-pairs-gate"
+    assert given["description"] == "round 1: validate pairs: 7 of 9 rows kept, 2 quarantined"
+    assert [(r["contract"], r["holds"], r["broken rows"], r["measured"]) for r in given["table"]] == [
+        ("no_echo", "no", 2, ""),
+        ("enough", "yes", "", 7.0),
+    ]
+    assert "<b>" not in str(given)
+
+
+def test_progress_is_told_at_first_now_and_then_and_at_the_end(shown: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, bar = [100.0], list[tuple[int, int]]()
+    monkeypatch.setattr(story.time, "monotonic", lambda: clock[0])
+    report = story.progress("round 1: sample", lambda done, total: bar.append((done, total)))
+    for done in range(1, 101):
+        clock[0] += 0.1  # ten seconds in all
+        report(done, 100)
+    assert len(bar) == 100  # the terminal's bar sees everything
+    assert [name for name, *_ in shown] == ["create_progress_artifact"] + ["update_progress_artifact"] * 4
+    assert shown[-1][1] == ("id", 100.0)
+
+
+def test_progress_that_cannot_be_told_stops_no_stage(shown: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: Any, **__: Any) -> None:
+        raise httpx.ConnectError("no route")
+
+    monkeypatch.setattr(story, "create_progress_artifact", unreachable)
+    bar = list[int]()
+    story.progress("sample", lambda done, total: bar.append(done))(1, 1)
+    assert bar == [1]

@@ -1,0 +1,143 @@
+"""One pair of real servers for a whole test session, with a run that a real schedule made: what the operating tests look at.
+
+Making it takes about two minutes, so everything is asked of this one run: its first firing is stopped in the middle and retried
+as Prefect's page does it, its second one adds a round.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows import services
+from tests.end_to_end.command import PLUMBLINE, ROOT, environment, left_running, plumbline
+
+TINY = {"per_round": 160, "epochs": 2}
+
+
+@dataclass
+class Operated:
+    """`firings`: the flow runs of the deployment as they were at the end, in the order of their start."""
+
+    home: Path
+    run: Path
+    prefect: str  # http://127.0.0.1:PORT
+    mlflow: str
+    deployment: str  # id
+    retried: str  # id of the flow run that failed and was retried
+    finished_before_retry: dict[str, int] = field(default_factory=dict)  # data file: time of its last change
+    at_failure: dict[str, Any] = field(default_factory=dict)  # the MLflow run when the first firing had failed
+    firings: list[dict[str, Any]] = field(default_factory=list)
+
+    def api(self, path: str, body: Any = None, method: str = "POST") -> Any:
+        """What Prefect's API answers, as its pages would see it."""
+        data = None if method == "GET" else json.dumps(body or {}).encode()
+        request = urllib.request.Request(f"{self.prefect}/api{path}", data, {"content-type": "application/json"}, method=method)
+        with urllib.request.urlopen(request, timeout=30) as reply:
+            text = reply.read()
+        return json.loads(text) if text else None
+
+    def flow_runs(self) -> list[dict[str, Any]]:
+        """The deployment's runs that have left the schedule, in the order in which they were due."""
+        found = self.api("/flow_runs/filter", {"deployments": {"id": {"any_": [self.deployment]}}, "limit": 200})
+        begun = [run for run in found if run["state_type"] != "SCHEDULED"]
+        return sorted(begun, key=lambda run: run["expected_start_time"])
+
+    def in_state(self, *states: str) -> list[dict[str, Any]]:
+        return [run for run in self.flow_runs() if run["state_type"] in states]
+
+    def wait(self, what: str, condition: Callable[[], Any], seconds: float = 240) -> Any:
+        begin = time.monotonic()
+        while not (found := condition()):
+            assert time.monotonic() - begin < seconds, f"{what}: not after {seconds} s\n{self.story()}"
+            time.sleep(0.5)
+        return found
+
+    def story(self) -> str:
+        """For a failed assertion: what the flow runs say, and the end of the logs."""
+        states = [f"{run['name']}: {run['state_name']} {(run['state'] or {}).get('message')}" for run in self.flow_runs()]
+        logs = [
+            path.read_text(errors="replace")[-3000:]
+            for path in (self.home / "worker.log", self.run / "logs" / "run.log")
+            if path.exists()
+        ]
+        return "\n".join([*states, *logs])
+
+    @contextmanager
+    def worker(self) -> Iterator[None]:
+        fast = environment(self.home) | {"PREFECT_WORKER_QUERY_SECONDS": "1"}
+        with (self.home / "worker.log").open("ab") as log:
+            command = [str(PLUMBLINE), "worker", "--limit", "2", "--services", str(self.run.parent / "services")]
+            process = subprocess.Popen(command, cwd=ROOT, env=fast, stdout=log, stderr=log, start_new_session=True)
+        try:
+            yield
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(60)
+
+
+@pytest.fixture(scope="session")
+def operated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operated]:
+    """Running servers, a deployment, and a run of two rounds that its schedule has made. Shared: leave it as you found it."""
+    home = tmp_path_factory.mktemp("operated")
+    folder, run = home / "runs" / "services", home / "runs" / "demo"
+    try:
+        up = plumbline(home, "up", "--folder", str(folder))
+        assert up.returncode == 0, up.stderr
+        found = services.running(folder)
+        deployed = _deploy(home, run, folder)
+        it = Operated(home, run, found["prefect"].url, found["mlflow"].url, deployed, "")
+        with it.worker():
+            _fail_and_retry(it)
+            _fire_again(it)
+        yield it
+    finally:
+        plumbline(home, "down", "--folder", str(folder))
+        assert left_running(home) == []
+
+
+def _deploy(home: Path, run: Path, folder: Path) -> str:
+    config = home / "demo.yaml"
+    text = (ROOT / "configs" / "demo.yaml").read_text().replace("../models", str(ROOT / "models"))
+    text = text.replace("per_round: 800", f"per_round: {TINY['per_round']}").replace("epochs: 4", f"epochs: {TINY['epochs']}")
+    config.write_text(text.replace("min_rows: 64", "min_rows: 16").replace("5.0e-4", "1.0e-3"))
+    where = ["--run-dir", str(run), "--services", str(folder)]
+    deployed = plumbline(home, "deploy", str(config), "--interval", "10s", *where)
+    assert deployed.returncode == 0, deployed.stderr
+    return deployed.stdout.rpartition("/deployments/deployment/")[2].split()[0]
+
+
+def _fail_and_retry(it: Operated) -> None:
+    """The first firing meets an obstacle in the middle of its round; others come while it works; it is retried."""
+    obstacle = it.run / "round-1" / "evaluate"
+    obstacle.parent.mkdir(parents=True)
+    obstacle.write_text("in the way")
+    it.wait("a firing that meets another", lambda: it.in_state("CANCELLED"))
+    it.api(f"/deployments/{it.deployment}/pause_deployment")
+    (failed,) = it.wait("the failure", lambda: it.in_state("FAILED"))
+    it.retried = failed["id"]
+    it.finished_before_retry = {str(path): path.stat().st_mtime_ns for path in it.run.glob("round-*/*/data.parquet")}
+    known = json.loads((it.run / "tracking.json").read_text())["run_id"]
+    with urllib.request.urlopen(f"{it.mlflow}/api/2.0/mlflow/runs/get?run_id={known}", timeout=30) as reply:
+        it.at_failure = json.load(reply)["run"]
+    obstacle.unlink()
+    again = {"state": {"type": "SCHEDULED", "name": "AwaitingRetry"}, "force": True}
+    it.api(f"/flow_runs/{failed['id']}/set_state", again)  # what Retry on its page sends
+    it.wait("the retry", lambda: it.in_state("COMPLETED"))
+
+
+def _fire_again(it: Operated) -> None:
+    it.api(f"/deployments/{it.deployment}/resume_deployment")
+    it.wait("the second firing", lambda: (it.run / "round-2" / "decision.json").exists())
+    it.api(f"/deployments/{it.deployment}/pause_deployment")
+    it.wait("its end", lambda: len(it.in_state("COMPLETED")) > 1 and not it.in_state("RUNNING", "PENDING"))
+    it.firings = it.flow_runs()
