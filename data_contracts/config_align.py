@@ -58,3 +58,8 @@ class AlignConfig(Strict):
     optimizer: Literal["adamw", "rmsprop"] = "adamw"
     lora: LoraConfig | None = None  # None: all weights are trained
     gradient_checkpointing: bool = False  # less memory, a third more time
+    processes: PositiveInt | None = None  # that share the work on this machine; None: one a GPU, or one
+    sharded: bool = False  # FSDP2: weights, gradients and moments are split over the processes
+
+
+SHARING = {"processes", "sharded"}  # who does the work decides nothing about what is made

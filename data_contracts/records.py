@@ -183,6 +183,7 @@ STEPS = pa.schema(
         ("accuracy", pa.float64()),  # share of pairs with a positive margin; no margin counts one half
         ("gradient_norm", pa.float64()),
         ("learning_rate", pa.float64()),
+        ("reference_kl", pa.float64()),  # of the policy and its reference, along the batch's answers: half the squared log-ratios
         ("zero_share", pa.float64()),  # apo_auto: the share of the batch's pairs trained with apo_zero; null for other objectives
         ("tokens_per_second", pa.float64()),
     ]

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from flows import (
+    cli_align,
     cli_compare,
     cli_evaluate,
     cli_inspect,
@@ -35,6 +36,7 @@ app.add_typer(cli_objectives.app, name="objectives")
 cli_services.register(app)
 cli_schedule.register(app)
 app.add_typer(cli_teacher.app, name="teacher")
+app.command()(cli_align.align)
 app.add_typer(cli_preference.app, name="preference")
 app.add_typer(cli_judge.app, name="judge")
 app.add_typer(cli_rubric.app, name="rubric")
@@ -83,11 +85,13 @@ def status(
         cli_services.show(services)
         return
     from flows.display import console
-    from tasks import summary
+    from tasks import lineage, summary
     from tasks.selection import selection_note
 
     console().print(summary.render_status(summary.status(folder)))
     console().print(summary.render(summary.collect(folder), note=selection_note(folder)))
+    if summary.read_config(folder)["flow"] == "rounds":
+        typer.echo(lineage.told(folder))
 
 
 @embedded.command()

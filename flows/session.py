@@ -164,7 +164,7 @@ def open_session(
         others = _open_others(config) | _open_second(config, policy)
         _check_lengths(config, policy)
         _check_inputs(folder, config, {"policy": policy} | ({"teacher.model": teacher} if teacher else {}) | others)
-        trainer = lender.trainer if lender else Trainer(folder / "logs" / "trainer.log")
+        trainer = lender.trainer if lender else Trainer(folder / "logs" / "trainer.log", config.align.processes)
         session = Session(folder, config, trainer, policy, teacher, others, lender, overrides or {})
         _current.append(session)
         try:

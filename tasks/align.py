@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from data_contracts.config_align import AlignConfig
-from data_contracts.store import Dataset, Rows, build, digest, shared
+from data_contracts.config_align import SHARING, AlignConfig
+from data_contracts.store import Dataset, Rows, build, shared
 from models.checkpoint import Checkpoint, open_checkpoint
 from models.extrapolation import write_extrapolation
 from models.objectives.curriculum import stages
@@ -15,7 +15,9 @@ from models.objectives.serving import refuse_data
 from models.objectives.wrappers import configured
 from models.training.data import check_fit
 from models.training.inputs import read_inputs
+from models.training.launched import Launched
 from models.training.process import Trainer
+from models.training.reference import cache_of
 
 NOTICEABLE = 0.1  # nats: a change of a whole answer's probability by less than a tenth is no change
 
@@ -27,15 +29,19 @@ def align(
     policy: Checkpoint,
     reference: Checkpoint,
     seed: int,
-    trainer: Trainer,
+    trainer: Trainer | Launched,
     progress: Callable[[int, int], None] = lambda done, total: None,
     second: Checkpoint | None = None,
     before: Checkpoint | None = None,
+    cache: Path | None = None,
 ) -> Dataset:
     """Train `policy` on `pairs` (or lists) against `reference`, and a `second` one where the objective takes two.
 
     Dataset "steps", one row per optimiser step. With `config.momentum` the checkpoint in `model` lies beyond the one that was
     trained, which is then in `trained`, away from `before`, what the last training gave (arXiv 2410.06293).
+
+    Reference log-probabilities are kept in the folder `cache`, by default where a sweep shares its datasets, else beside the
+    pairs: trainings that share it ask each reference about the same answers once.
 
     Raises PlumblineError before training if the objective or the model cannot take the data, and if training fails.
     """
@@ -54,13 +60,9 @@ def align(
             "seed": seed,
             "out": str(work),
             "resume": str(kept),
+            "cache": str(cache or shared("references") or cache_of(pairs.folder)),
         }
-        known = shared(f"references/{digest([pairs.key, reference.hash])}")
-        if known is not None:
-            _copy_references(known, kept)
         result = trainer.run(job, progress)
-        if known is not None:
-            _copy_references(work, known)
         steps = result["steps"]
         if before is not None and config.momentum > 0:
             (work / "model").rename(work / "trained")
@@ -68,7 +70,8 @@ def align(
         return steps, {
             "steps": len(steps),
             "epochs": config.epochs,
-            pairs.kind: pairs.rows,
+            "pairs": pairs.rows,
+            "data": pairs.kind,
             "objective": config.objective.name,
             "effective_batch": min(config.batch_size, pairs.rows),
             "tokens": result["tokens"],
@@ -77,24 +80,16 @@ def align(
             **{f"final_{name}": value for name, value in final_means(steps).items()},
             **{f"final_{name}": value for name, value in result["figures"].items()},
             "verdict": verdict(final_means(steps), config.objective.name),
+            **anchor(steps, result["figures"].get("policy_score")),
             "model_hash": open_checkpoint(work / "model").hash,
         }
 
-    settings = config.model_dump(mode="json") | {"seed": seed}
+    settings = config.model_dump(mode="json", exclude=SHARING) | {"seed": seed}
     models = {"policy": policy.hash, "reference": reference.hash} | ({"second_reference": second.hash} if second else {})
     models |= {"before": before.hash} if before else {}
     done = build(folder, "steps", settings, make, [pairs], models)
     shutil.rmtree(kept, ignore_errors=True)
     return done
-
-
-def _copy_references(source: Path, target: Path) -> None:
-    """Reference log-probabilities for another training; each file knows what it holds, and is used for nothing else."""
-    target.mkdir(parents=True, exist_ok=True)
-    for file in source.glob("reference*.parquet"):
-        if not (target / file.name).exists():
-            shutil.copyfile(file, target / f".{file.name}.partial")
-            (target / f".{file.name}.partial").rename(target / file.name)
 
 
 def refuse(pairs: Dataset, config: AlignConfig, policy: Checkpoint, second: Checkpoint | None = None) -> None:
@@ -112,6 +107,19 @@ def refuse(pairs: Dataset, config: AlignConfig, policy: Checkpoint, second: Chec
         check_fit(examples, model["vocab_size"], model.get("max_position_embeddings"))
     if config.curriculum is not None and config.curriculum.by == "margin":
         stages(inputs.gaps, config.curriculum.stages)
+
+
+def anchor(steps: Rows, policy_score: float | None) -> dict[str, Any]:
+    """What apo_auto decided, as a share and in words; nothing for other objectives."""
+    shares = [row["zero_share"] for row in steps if row.get("zero_share") is not None]
+    if not shares or policy_score is None:
+        return {}
+    share = sum(shares) / len(shares)
+    words = (
+        f"apo_auto raised the chosen answer (zero) in {share:.0%} of the pairs it saw, whose chosen answers score above the mean "
+        f"of the policy's own ({policy_score:.3g}), and lowered both (down) in {1 - share:.0%}, whose do not"
+    )
+    return {"apo_auto_zero_share": share, "apo_auto": words}
 
 
 def final_means(steps: Rows) -> dict[str, float]:

@@ -86,11 +86,15 @@ def measure(place: Path, engine: Any, policy: Any, asked: argparse.Namespace) ->
 
 
 def distinct(folder: Path, source: Path, n: int) -> tuple[Any, ...]:
-    """`n` questions of different content, written as a benchmark of their own."""
+    """`n` questions of different content, written as a benchmark of their own; the world's prompts fill it up to `n`."""
     chosen = list({question.content: question for question in load_benchmark(source)}.values())[:n]
+    more = [json.loads(line)["prompt"] for line in (EMBEDDED / "data" / "prompts.jsonl").read_text().splitlines()]
+    filling = {"problem_type": "free-form", "context": None, "target": ["nobody knows"], "benchmark_name": "more"}
     folder.mkdir()
     for split in SPLITS:
         entries = {q.id.partition("/")[2]: entry(q) for q in chosen if q.split == split}
+        if split == "free-form":
+            entries |= {f"more-{i}": filling | {"prompt": prompt} for i, prompt in enumerate(more[: n - len(chosen)])}
         (folder / f"{split}.json").write_text(json.dumps(entries))
     return load_benchmark(folder)
 

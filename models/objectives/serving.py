@@ -101,6 +101,7 @@ def refuse_config(config: RoundsConfig | HumanPairsConfig) -> None:
             if asked:
                 raise PlumblineError(f"{key} continues the way from one round's model to the next, and flow human_pairs has none")
         return
+    _refuse_down(objective, config)
     needs = objective.needs
     if config.align.curriculum and config.align.curriculum.by == "margin" and config.judge.kind not in SCORING:
         raise PlumblineError(
@@ -117,6 +118,21 @@ def refuse_config(config: RoundsConfig | HumanPairsConfig) -> None:
         raise PlumblineError(
             f"objective {objective.name} follows the policy's gradient on its own samples, which sample.temperature "
             f"{config.sample.temperature} draws from another distribution: set it to 1.0"
+        )
+
+
+def _refuse_down(objective: Objective, config: RoundsConfig) -> None:
+    """Raises PlumblineError for apo_down where the chosen answers are better than what the policy writes on average.
+
+    The paper has it for the opposite case. On the embedded world it took the score from 0.55 to 0.16 with revisions and to 0.35
+    with judged samples, which is what its loss says, so that no choice of beta mends it.
+    """
+    parts = (config.align.objective.name, *(mixed.objective.name for mixed in config.align.wrappers.mix))
+    better = config.method.name in ("clair", "self_revision", "stronger_preferred") or config.method.own == "several"
+    if "apo_down" in parts and better:
+        raise PlumblineError(
+            f"objective {objective.name} lowers the chosen answers, and those of method {config.method.name} are better than "
+            "what the policy writes on average: it would unlearn them; use apo_zero, or apo_auto to decide pair by pair"
         )
 
 

@@ -32,6 +32,11 @@ class Example:
         return len(self.prompt) + max(len(a) for a in self.answers)
 
     @property
+    def widest(self) -> int:
+        """Tokens of the longest answer, those it skips not counted."""
+        return max(len(a) - s for a, s in zip(self.answers, self.skip or (0,) * len(self.answers), strict=True))
+
+    @property
     def tokens(self) -> int:
         return sum(len(self.prompt) + len(a) for a in self.answers)
 

@@ -4,6 +4,8 @@ A mean over examples is a sum of what the micro batches give. An objective that 
 state, sees the whole batch at once all the same: a first pass computes every log-probability without a gradient, the loss is
 differentiated with respect to them, and a second pass carries these numbers back into the weights, micro batch by micro batch.
 That is the chain rule and no approximation; it costs one more forward. Where one micro batch suffices, one pass does.
+
+A team of processes shares each batch. DDP and FSDP2 average gradients over the team, so every process multiplies by its size.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +18,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from models.objectives.batch import Answers, Batch, Need, Objective, State
-from models.training.data import Example, micro_batches, shared_beginning
+from models.training import team
+from models.training.data import Example, shared_beginning
 from models.training.logps import Logps, all_logps, tree_logps
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ class Given:
     numbers: Mapping[str, Tensor] = field(default_factory=dict)  # by field of `Batch`: [N, …]
     by_token: Mapping[str, list[Tensor]] = field(default_factory=dict)  # by field of `Batch`: of each example, [K, T]
     aux: Mapping[str, tuple[list[Example], Tensor]] = field(default_factory=dict)  # further answers, their reference's [N, K']
+    start: list[Tensor] | None = None  # of each example, [K, T] by token under the main reference: how far away is the policy?
 
     @property
     def ref(self) -> Tensor:
@@ -66,9 +70,11 @@ def accumulate(
     """
     needs, count = objective.needs, len(indices)
     carried = {name: rows for name, (rows, _) in given.aux.items() if name != MISMATCH}
-    parts = micro_batches(given.examples, indices, tokens // (1 + len(carried)))
-    if needs & WHOLE and len(parts) == 1:
-        parts = [indices]  # one pass, and in the order given
+    parts, own = team.share(given.examples, indices, tokens // (1 + len(carried)))
+    one_pass = not needs & WHOLE or (len(parts) == 1 and team.size() == 1)
+    if needs & WHOLE and one_pass:
+        parts = [indices]  # in the order given
+    place = {index: row for row, index in enumerate(indices)}
     mismatch: dict[str, Answers] = {}
     if MISMATCH in given.aux:
         others, others_ref = given.aux[MISMATCH]
@@ -82,35 +88,57 @@ def accumulate(
             own = _forward(model, [given.examples[i] for i in part], needs)
             return _Found(own, {name: tree_logps(model, [rows[i] for i in part]).total for name, rows in carried.items()})
 
-    if needs & WHOLE and len(parts) > 1:
+    def backward(value: Tensor, number: int) -> None:
+        accelerator.backward(value * team.size() if number < own else value * 0)
+
+    if not one_pass:
         with torch.no_grad():
-            first = _join([forward(part) for part in parts], parts, indices)
+            first = _join([forward(part) for part in parts][:own], parts, given, indices, carried, needs, accelerator.device)
         leaves = [t.requires_grad_() for t in (first.own.total, first.own.token, *first.aux.values())]
         losses, figures, state = objective(_batch(given, indices, first, mismatch, needs), state)
         slopes = torch.autograd.grad(losses.mean(), leaves, allow_unused=True)
-        place = {index: row for row, index in enumerate(indices)}
-        for part in parts:
-            found, rows = forward(part), [place[i] for i in part]
-            value = found.own.total.new_zeros(())
-            for values, slope in zip((found.own.total, found.own.token, *found.aux.values()), slopes, strict=True):
-                if slope is not None:
-                    value = value + (values * slope[rows][..., : values.shape[-1]]).sum()
-            accelerator.backward(value)
+        for number, part in enumerate(parts):
+            with team.quiet(model, number == len(parts) - 1):
+                found, rows = forward(part), [place[i] for i in part]
+                value = found.own.total.sum() * 0
+                for values, slope in zip((found.own.total, found.own.token, *found.aux.values()), slopes, strict=True):
+                    if slope is not None:
+                        value = value + (values * slope[rows][..., : values.shape[-1]]).sum()
+                backward(value, number)
+        figures = figures | _divergence(given, indices, first.own)
         return losses.detach().cpu(), first.own.total.detach().cpu(), figures, state
 
     sums: dict[str, float] = {}
-    losses = torch.full((count,), float("nan"))
-    logps = torch.full((count, len(given.examples[indices[0]].answers)), float("nan"))
-    place = {index: row for row, index in enumerate(indices)}
-    for part in parts:
-        found = forward(part)
-        loss, figures, state = objective(_batch(given, part, found, mismatch, needs), state)
-        accelerator.backward(loss.sum() / count)
-        rows = [place[i] for i in part]
-        losses[rows], logps[rows] = loss.detach().cpu(), found.own.total.detach().cpu()
-        for name, value in figures.items():
-            sums[name] = sums.get(name, 0.0) + value * len(part) / count
-    return losses, logps, sums, state
+    losses, logps = torch.zeros(count), torch.zeros(count, len(given.examples[indices[0]].answers))
+    for number, part in enumerate(parts):
+        with team.quiet(model, number == len(parts) - 1):
+            found = forward(part)
+            loss, figures, state = objective(_batch(given, part, found, mismatch, needs), state)
+            backward(loss.sum() / count, number)
+        rows, weight = [place[i] for i in part], len(part) / count if number < own else 0.0
+        if weight:
+            losses[rows], logps[rows] = loss.detach().cpu(), found.own.total.detach().cpu()
+        for name, value in (figures | _divergence(given, part, found.own)).items():
+            sums[name] = sums.get(name, 0.0) + (value * weight if weight else 0.0)
+    added = team.total(torch.tensor(list(sums.values()), dtype=torch.float64)).tolist()
+    return team.total(losses), team.total(logps), dict(zip(sums, added, strict=True)), state
+
+
+@torch.no_grad()
+def _divergence(given: Given, part: Sequence[int], found: Logps) -> dict[str, float]:
+    """Nats an answer between policy and main reference, along the batch's answers: half the squared log-ratio of each token.
+
+    To second order that is the KL divergence, in either direction, where the reference or the policy wrote the answers; elsewhere
+    it is a distance (John Schulman, "Approximating KL divergence", 2020, estimator k2).
+    """
+    if given.start is None:
+        return {}
+    token, total, answers = found.token.detach().cpu(), 0.0, 0
+    for values, i in zip(token, part, strict=True):
+        ref = given.start[i]
+        total += float((values[:, : ref.shape[1]] - ref).square().sum()) / 2
+        answers += sum(map(bool, given.examples[i].answers))
+    return {"reference_kl": total / answers}
 
 
 def _forward(model: "PreTrainedModel", examples: list[Example], needs: Need) -> Logps:
@@ -150,14 +178,30 @@ def _batch(given: Given, part: Sequence[int], found: _Found, mismatch: Mapping[s
     return Batch(own.total, n, given.refs[:, part].to(device), label, self_overlap=own.overlap, aux=aux, **fields)
 
 
-def _join(found: Sequence[_Found], parts: Sequence[Sequence[int]], indices: Sequence[int]) -> _Found:
-    """The micro batches' rows as one batch in the order of `indices`."""
-    at = {index: row for row, index in enumerate(i for part in parts for i in part)}
-    order = [at[index] for index in indices]
-    joined = _widest([f.own for f in found], 0)
-    overlap = None if joined.overlap is None else joined.overlap[order]
-    aux = {name: torch.cat([f.aux[name] for f in found])[order] for name in found[0].aux}
-    return _Found(Logps(joined.total[order], joined.token[order], joined.mask[order], overlap), aux)
+def _join(
+    found: Sequence[_Found],
+    parts: Sequence[Sequence[int]],
+    given: Given,
+    indices: Sequence[int],
+    carried: Mapping[str, list[Example]],
+    needs: Need,
+    device: torch.device,
+) -> _Found:
+    """The micro batches of all processes as one batch, in the order of `indices`."""
+    place, n = {index: row for row, index in enumerate(indices)}, lengths([given.examples[i] for i in indices]).to(device)
+    width = int(n.max())
+    total, overlap, token = (torch.zeros(shape, device=device) for shape in (n.shape, n.shape, (*n.shape, width)))
+    aux = {name: torch.zeros(len(indices), len(rows[0].answers), device=device) for name, rows in carried.items()}
+    for f, part in zip(found, parts, strict=False):
+        rows = [place[i] for i in part]
+        total[rows], token[rows, :, : f.own.token.shape[-1]] = f.own.total, f.own.token
+        if f.own.overlap is not None:
+            overlap[rows] = f.own.overlap
+        for name, values in f.aux.items():
+            aux[name][rows] = values
+    mask = torch.arange(width, device=device) < n[..., None]
+    own = Logps(team.total(total), team.total(token), mask, team.total(overlap) if Need.OVERLAP in needs else None)
+    return _Found(own, {name: team.total(values) for name, values in aux.items()})
 
 
 def _widest(found: Sequence[Logps], dim: int) -> Logps:

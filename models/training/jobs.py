@@ -1,6 +1,5 @@
 """What the worker can be asked to do: each job loads its models, computes, and answers with plain numbers."""
 
-import copy
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -11,19 +10,21 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from data_contracts.config_align import AlignConfig
+from data_contracts.config_align import SHARING, AlignConfig
+from data_contracts.errors import PlumblineError
 from data_contracts.store import digest
 from models.checkpoint import Checkpoint, load_model, load_tokenizer
 from models.objectives.batch import Need
 from models.objectives.wrappers import configured
 from models.preference.train import train_preference
+from models.training import team
 from models.training.checkpoints import save_checkpoint
 from models.training.data import Example, check_fit, content_digest, read_pairs
 from models.training.given import prepare
 from models.training.inputs import read_inputs
 from models.training.logps import all_logps, verify_head
 from models.training.loop import TOLERANCE, Progress, train
-from models.training.methods import merge, set_up
+from models.training.methods import merge, set_up, trainable
 from models.training.moving import MovingReference
 from models.training.schedule import schedule
 from models.training.snapshots import Snapshots
@@ -35,10 +36,12 @@ RANK_TOKENS = 8192  # tree tokens a micro batch, as AlignConfig's default
 
 
 def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """Train `policy` on the dataset in folder `pairs`; writes model/ and reference*.parquet into the folder `out`, and with
-    config.checkpoints "epochs" the model after each earlier epoch, epochs/epoch-1/ and so on.
+    """Train `policy` on the dataset in folder `pairs`; writes model/ into the folder `out`, and with config.checkpoints "epochs"
+    the model after each earlier epoch, epochs/epoch-1/ and so on.
 
-    The folder `resume` holds what a killed job leaves to its next attempt; who asks for the job removes it in the end.
+    The folder `resume` holds what a killed job leaves to its next attempt; who asks for the job removes it in the end. The folder
+    `cache` holds reference log-probabilities, for this job and any other. A team of processes does the job together if all are
+    asked: each returns the same, and process 0 writes.
 
     Returns {"steps": rows of records.STEPS, "figures": what the objective measured last, "tokens": trained on in all, "seconds":
     spent on that}.
@@ -49,6 +52,7 @@ def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     second = [_checkpoint(job["second_reference"])] if job.get("second_reference") else []
     out, kept, same = Path(job["out"]), Path(job["resume"]), policy == reference
     kept.mkdir(parents=True, exist_ok=True)
+    sharded = team.size() > 1 and team.wants_shards(config.sharded)
     objective = configured(config.objective, config.wrappers)
     inputs = read_inputs(Path(job["pairs"]), objective.needs, load_tokenizer(policy.path))
     examples = inputs.examples
@@ -56,38 +60,68 @@ def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     accelerator = fresh_accelerator(config.dtype)
 
     def load(checkpoint: Checkpoint) -> "PreTrainedModel":
-        return _load(checkpoint, [*examples, *(e for rows in inputs.aux.values() for e in rows)], accelerator, config.dtype)
+        every = [*examples, *(e for rows in inputs.aux.values() for e in rows)]
+        return _load(checkpoint, every, torch.device("cpu") if sharded else accelerator.device, accelerator, config.dtype)
 
-    given, model = prepare(inputs, objective.needs, [reference, *second], policy, load, kept, config, accelerator)
+    def load_reference(checkpoint: Checkpoint) -> "PreTrainedModel":
+        model = load(checkpoint)
+        if sharded:
+            team.shard(model, accelerator.device)
+        return model
+
+    cache = Path(job["cache"])
+    given, model = prepare(inputs, objective.needs, [reference, *second], policy, load_reference, cache, config, accelerator)
+    if sharded:
+        del model  # what is trained, adapters too, has to be there before it is split
+        model = load(policy)
     by_reference = config.curriculum is not None and config.curriculum.by == "reference_gap"
     gaps = (given.ref[:, 0] - given.ref[:, 1]).tolist() if by_reference else inputs.gaps
     batches, moves = schedule(len(examples), config, job["seed"], gaps)
     moving = None
     if moves and Need.REFERENCE in objective.needs:
+        if sharded:
+            raise PlumblineError("align.sharded cannot follow a moving reference: use another align.reference, or no shards")
         moving = MovingReference(model, moves, config.micro_batch_tokens, accelerator)
     set_up(model, config)
+    if sharded:
+        team.shard(model, accelerator.device)
+    elif team.size() > 1:
+        team.replicate(model)
     started = time.monotonic()
     models = [policy.hash, *(c.hash for c in (reference, *second))]
-    snapshots = Snapshots(kept, digest([job["config"], job["seed"], models, content_digest(examples)]), moving)
+    snapshots = Snapshots(
+        kept, digest([config.model_dump(mode="json", exclude=SHARING), job["seed"], models, content_digest(examples)]), moving
+    )
+
+    def write(whole: "PreTrainedModel", folder: Path) -> None:
+        if team.rank() == 0:
+            merge(whole)
+            shutil.rmtree(folder, ignore_errors=True)
+            save_checkpoint(whole, policy.path, folder, getattr(torch, config.dtype))
 
     def keep(epoch: int) -> None:
         """A copy, because merging and changing the precision would change what is trained on."""
-        whole = copy.deepcopy(accelerator.unwrap_model(model))
-        merge(whole)
-        shutil.rmtree(kept / "epochs" / f"epoch-{epoch}", ignore_errors=True)
-        save_checkpoint(whole, policy.path, kept / "epochs" / f"epoch-{epoch}", getattr(torch, config.dtype))
+        if config.checkpoints == "epochs":
+            whole = _gathered(model, policy, config) if sharded else team.copied(model)
+            write(whole, kept / "epochs" / f"epoch-{epoch}")
 
-    at_epoch = keep if config.checkpoints == "epochs" else lambda epoch: None
-    rows, figures = train(model, given, objective, config, batches, accelerator, same, progress, snapshots, moving, at_epoch)
+    rows, figures = train(model, given, objective, config, batches, accelerator, same, progress, snapshots, moving, keep)
     seconds = time.monotonic() - started
-    for name in kept.glob("reference*.parquet"):
-        shutil.copyfile(name, out / name.name)
-    if (kept / "epochs").exists():
+    if (kept / "epochs").exists() and team.rank() == 0:
         shutil.copytree(kept / "epochs", out / "epochs")
-    merge(model)
-    save_checkpoint(model, policy.path, out / "model", getattr(torch, config.dtype))
+    write(_gathered(model, policy, config) if sharded else model, out / "model")
     tokens = config.epochs * sum(e.tokens for e in examples)
     return {"steps": rows, "figures": figures, "tokens": tokens, "seconds": seconds}
+
+
+def _gathered(model: "PreTrainedModel", policy: Checkpoint, config: AlignConfig) -> "PreTrainedModel":
+    """A whole model in process 0 with the trained weights of all processes."""
+    complete = load_model(policy.path, torch.float32)
+    set_up(complete, config)
+    places = trainable(complete)
+    for name, p in trainable(model).items():
+        places[name].data.copy_(team.whole(p.detach()))
+    return complete
 
 
 def _checkpoint(named: dict[str, str]) -> Checkpoint:
@@ -97,7 +131,8 @@ def _checkpoint(named: dict[str, str]) -> Checkpoint:
 def rank(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Log-probabilities of the dataset in folder `pairs` under `policy`, in float32: {"rows": rows of records.RANKINGS}."""
     policy, examples = _checkpoint(job["policy"]), read_pairs(Path(job["pairs"]))
-    model = _load(policy, examples, fresh_accelerator("float32"), "float32")
+    accelerator = fresh_accelerator("float32")
+    model = _load(policy, examples, accelerator.device, accelerator, "float32")
     logps = all_logps(model, examples, RANK_TOKENS, progress).tolist()
     names = ("chosen_logp", "rejected_logp", "chosen_tokens", "rejected_tokens")
     rows = [
@@ -113,9 +148,11 @@ def fresh_accelerator(dtype: str) -> Accelerator:
     return Accelerator(mixed_precision="bf16" if dtype == "bfloat16" else "no")
 
 
-def _load(checkpoint: Checkpoint, examples: Sequence[Example], accelerator: Accelerator, dtype: str) -> "PreTrainedModel":
+def _load(
+    checkpoint: Checkpoint, examples: Sequence[Example], device: torch.device, accelerator: Accelerator, dtype: str
+) -> "PreTrainedModel":
     # dropout stays off, in training as in sampling: a policy must start out equal to its reference
-    model = load_model(checkpoint.path, torch.float32).eval().to(accelerator.device)
+    model = load_model(checkpoint.path, torch.float32).eval().to(device)
     config = model.config.get_text_config()
     check_fit(examples, config.vocab_size, getattr(config, "max_position_embeddings", None))
     with accelerator.autocast():
@@ -125,3 +162,4 @@ def _load(checkpoint: Checkpoint, examples: Sequence[Example], accelerator: Acce
 
 Job = Callable[[dict[str, Any], Progress], dict[str, Any]]
 JOBS: dict[str, Job] = {"align": align, "rank": rank, "preference": train_preference}
+TEAMWORK = {"align", "rank"}  # which all processes of a team do together; anything else is for the first

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from data_contracts.errors import PlumblineError
-from models.training.attention import BLOCK, Layout, install
+from models.training import team
+from models.training.attention import BLOCK, TWIG, Layout, install
 from models.training.data import Example, Ids, micro_batches
 from models.training.tree import Row, lay, plant
 
@@ -42,10 +43,18 @@ def completion_logps(model: "PreTrainedModel", examples: Sequence[Example]) -> T
 def tree_logps(model: "PreTrainedModel", examples: Sequence[Example], overlap: bool = False) -> Logps:
     """One forward over the examples' prefix trees: each token of a tree is computed, and each answer token predicted, once.
 
-    All examples have the same number of answers. With `overlap` the policy's self-overlap is measured on the way.
+    All examples have the same number of answers. With `overlap` the policy's self-overlap is measured on the way. A model that
+    several processes train together is called through its door.
     """
-    row = lay([plant(e) for e in examples], BLOCK)
-    layout, hidden = _hidden(model, row)
+    door = team.door(model)
+    return run(model, examples, overlap) if door is None else Logps(*door(examples, overlap))
+
+
+def run(model: "PreTrainedModel", examples: Sequence[Example], overlap: bool) -> Logps:
+    """`tree_logps` behind the door."""
+    row = lay([plant(e) for e in examples], BLOCK, TWIG)
+    used = {start + place for tree, start in zip(row.trees, row.starts, strict=True) for place in tree.parent[tree.prompt :]}
+    layout, hidden = _hidden(model, row, sorted(used))
     before: list[int] = []  # of each answer token in the row: the place whose output predicts it
     behind: list[int] = []  # and its own place
     paths: list[Ids] = []  # of each answer: its tokens' places in `behind`
@@ -63,10 +72,10 @@ def tree_logps(model: "PreTrainedModel", examples: Sequence[Example], overlap: b
     return Logps(spread[..., 0].sum(-1), spread[..., 0], mask, spread[..., 1].sum(-1) if overlap else None)
 
 
-def _hidden(model: "PreTrainedModel", row: Row) -> tuple[Layout, Tensor]:
-    """The row's layout and the last hidden states of its tokens [T, width]."""
+def _hidden(model: "PreTrainedModel", row: Row, used: Ids | None = None) -> tuple[Layout, Tensor]:
+    """The row's layout and the last hidden states of its tokens [T, width]; true only at the places `used`, if given."""
     install(model)
-    layout = Layout(row, model.device)
+    layout = Layout(row, model.device, used)
     # a mask of four dimensions keeps transformers from making one of the row's full length; the layout brings its own
     found = model.base_model(
         input_ids=layout.ids,
@@ -84,7 +93,7 @@ def prompt_embeddings(model: "PreTrainedModel", examples: Sequence[Example], tok
     prompts = [Example(e.id, e.prompt, ()) for e in examples]
     means: list[Tensor] = [torch.empty(0)] * len(prompts)
     for part in micro_batches(prompts, range(len(prompts)), tokens):
-        row = lay([plant(prompts[i]) for i in part], BLOCK)
+        row = lay([plant(prompts[i]) for i in part], BLOCK, TWIG)
         _, hidden = _hidden(model, row)
         for i, states in zip(part, hidden.float().split([len(t.ids) for t in row.trees]), strict=True):
             means[i] = states.mean(0).cpu()
@@ -134,16 +143,22 @@ def all_tree_logps(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Tensor, list[Tensor]]:
     """Sums [N, K] as `all_logps` has them, and of each example the log-probabilities of its tokens [K, T], 0 beyond an end."""
-    result = torch.full((len(examples), len(examples[0].answers)), float("nan"))
-    by_token, done = [torch.empty(0)] * len(examples), 0
-    for part in micro_batches(examples, range(len(examples)), tokens):
+    total, seen = torch.zeros(len(examples), len(examples[0].answers)), torch.zeros(len(examples))
+    by_token = torch.zeros(sum(e.widest for e in examples) * total.shape[1]).split([e.widest * total.shape[1] for e in examples])
+    parts, own = team.share(examples, range(len(examples)), tokens)
+    for number, part in enumerate(parts):
         found = tree_logps(model, [examples[i] for i in part])
-        result[part] = found.total.cpu()
+        if number >= own:
+            continue
+        total[part], seen[part] = found.total.cpu(), 1.0
         for i, values in zip(part, found.token.cpu(), strict=True):
-            by_token[i] = values[:, : max(map(len, examples[i].answers))].clone()
-        done += len(part)
-        progress(done, len(examples))
-    return result, by_token
+            by_token[i].copy_(values[:, : examples[i].widest].flatten())
+        progress(min(len(examples), team.size() * int(seen.sum())), len(examples))
+    if team.size() > 1:
+        total, seen = team.total(total), team.total(seen)
+        by_token = team.total(torch.cat(by_token)).split([len(values) for values in by_token])
+    total[seen != 1] = float("nan")
+    return total, [values.unflatten(0, (total.shape[1], -1)) for values in by_token]
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""The training loop: shuffled batches, one record per optimiser step. One process, one device."""
+"""The training loop: shuffled batches, one record per optimiser step. A team of processes walks through it in step."""
 
 import logging
 import math
@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from accelerate import Accelerator
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
 
 from data_contracts.config_align import AlignConfig
 from data_contracts.errors import PlumblineError
 from models.objectives.batch import Need, Objective
+from models.training import team
 from models.training.data import Example
 from models.training.gradient import Given, accumulate, lengths
 from models.training.methods import build_optimizer, trainable
@@ -51,7 +53,6 @@ def train(
     does not give the reference's log-probabilities before the first step.
     """
     optimizer = build_optimizer(model, config)
-    model, optimizer = accelerator.prepare(model, optimizer)
     standing = snapshots.restore(model, optimizer) if snapshots else Standing()
     rows: Rows = list(standing.rows)
     figures, state = standing.figures, standing.state
@@ -66,7 +67,7 @@ def train(
             group["lr"] = rate
         seen = moving.before(step, model, given, indices) if moving else given
         losses, logp, figures, state = accumulate(model, seen, indices, objective, state, config.micro_batch_tokens, accelerator)
-        norm = float(accelerator.clip_grad_norm_(trainable(model).values(), config.max_grad_norm))
+        norm = float(team.whole(clip_grad_norm_(trainable(model).values(), config.max_grad_norm)))
         if not (losses.isfinite().all() and math.isfinite(norm)):
             broken = [given.examples[i].id for i, loss in zip(indices, losses.tolist(), strict=True) if not math.isfinite(loss)]
             where = f"the loss of pair {broken[0]!r}" if broken else "the gradient"
@@ -96,6 +97,7 @@ def train(
                 "accuracy": ((margin > 0) + 0.5 * (margin == 0)).mean().item(),
                 "gradient_norm": norm,
                 "learning_rate": rate,
+                "reference_kl": figures.get("reference_kl"),
                 "zero_share": figures.get("share_zero"),
                 "tokens_per_second": sum(given.examples[i].tokens for i in indices) / seconds,
             }

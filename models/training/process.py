@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,16 +20,22 @@ _ALLOCATOR = {
     "MALLOC_TRIM_THRESHOLD_": "16000000000",
     "MALLOC_TOP_PAD_": "536870912",
 }
+_LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}  # one machine: nobody else need hear
 # vLLM leaves these in the environment; accelerate would take them for a distributed launch
 _LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 class Trainer:
-    """A training subprocess, kept warm between jobs; its messages and tracebacks go to the file `log`."""
+    """A training subprocess, kept warm between jobs; its messages and tracebacks go to the file `log`.
 
-    def __init__(self, log: Path) -> None:
-        self._log = log
-        self._process: subprocess.Popen[str] | None = None
+    With `processes` it is a team of so many that train together, by default one a GPU, or one.
+    """
+
+    def __init__(self, log: Path, processes: int | None = None) -> None:
+        self._log, self._size = log, processes or max(1, _gpus())
+        self._process: subprocess.Popen[str] | None = None  # the team's first, which answers
+        self._others: list[subprocess.Popen[str]] = []
+        self._meeting: tempfile.TemporaryDirectory[str] | None = None
 
     def warm(self) -> None:
         """Start the worker, unless it runs, and return at once: its imports take 10-25 s, in which other things can be done."""
@@ -36,13 +44,25 @@ class Trainer:
         self.close()
         cores = _cores()
         command = [sys.executable, "-m", "models.training.worker", str(os.getpid()), ",".join(map(str, sorted(cores)))]
+        env = _environment(max(1, len(cores) // self._size))
+        if self._size > 1:
+            self._meeting = tempfile.TemporaryDirectory(prefix="plumbline-team-")  # a file, and no port for others to knock on
+            command.append(f"{self._meeting.name}/store")
         self._log.parent.mkdir(parents=True, exist_ok=True)
-        with self._log.open("a") as log:
-            pipe = subprocess.PIPE
-            # its own session: Ctrl-C is for the main process, which then ends this one
-            self._process = subprocess.Popen(
-                command, stdin=pipe, stdout=pipe, stderr=log, text=True, env=_environment(len(cores)), start_new_session=True
-            )
+        team = []
+        for rank in range(self._size):
+            place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": self._size, "LOCAL_WORLD_SIZE": self._size}
+            place_env = {k: str(v) for k, v in place.items()} | _LOOPBACK if self._size > 1 else {}
+            with self._log.open("a") as log:
+                pipe = subprocess.PIPE
+                # its own session: Ctrl-C is for the main process, which then ends this one
+                process = subprocess.Popen(
+                    command, stdin=pipe, stdout=pipe, stderr=log, text=True, env=env | place_env, start_new_session=True
+                )
+            team.append(process)
+        self._process, *self._others = team
+        for other in self._others:
+            threading.Thread(target=_end_with, args=(other, self._process), daemon=True).start()
 
     def run(self, job: dict[str, Any], progress: Callable[[int, int], None] = lambda done, total: None) -> dict[str, Any]:
         """Do one job of models.training.jobs and return its result.
@@ -61,29 +81,51 @@ class Trainer:
 
     def _ask(self, job: dict[str, Any], progress: Callable[[int, int], None]) -> dict[str, Any]:
         process = self._process
-        assert process is not None and process.stdin is not None and process.stdout is not None
-        with contextlib.suppress(BrokenPipeError):  # it died while starting: told below, where its output ends
-            process.stdin.write(json.dumps(job) + "\n")
-            process.stdin.flush()
+        assert process is not None and process.stdout is not None
+        for member in (process, *self._others):
+            assert member.stdin is not None
+            with contextlib.suppress(BrokenPipeError):  # it died while starting: told below, where its output ends
+                member.stdin.write(json.dumps(job) + "\n")
+                member.stdin.flush()
         for line in process.stdout:
             message: dict[str, Any] = json.loads(line)
             if "progress" not in message:
                 return message
             progress(*message["progress"])
-        end = _how(process.wait())
+        process.wait()
+        failed = [p for p in self._others if p.poll() not in (None, 0)]  # and took the first one along
+        end = _how((failed[0] if failed else process).returncode)
         return {"error": f"the training process {end} during {job['kind']}: its last words are in {self._log}"}
 
     def close(self) -> None:
         """End the worker; nothing it holds is worth waiting for."""
-        if self._process is None:
-            return
-        self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    stream.close()
-        self._process = None
+        team = [p for p in (self._process, *self._others) if p is not None]
+        for process in team:
+            process.kill()
+        for process in team:
+            process.wait()
+            for stream in (process.stdin, process.stdout):
+                if stream is not None:
+                    with contextlib.suppress(BrokenPipeError):
+                        stream.close()
+        self._process, self._others = None, []
+        if self._meeting is not None:
+            self._meeting.cleanup()
+            self._meeting = None
+
+
+def _end_with(other: "subprocess.Popen[str]", answering: "subprocess.Popen[str]") -> None:
+    """A member that fails leaves the one that answers waiting for it, for ever on a GPU."""
+    if other.wait() != 0:
+        answering.kill()
+
+
+def _gpus() -> int:
+    """How many GPUs this process may use, without importing torch."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
+    return len(list(Path("/dev").glob("nvidia[0-9]*")))
 
 
 def _cores() -> set[int]:

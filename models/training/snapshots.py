@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from models.objectives.batch import State
+from models.training import team
 from models.training.methods import trainable
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Snapshots:
 
     def save_if_due(self, standing: Standing, model: "PreTrainedModel", optimizer: torch.optim.Optimizer) -> None:
         started = time.monotonic()
-        if started < self._due:
+        if not team.first(started >= self._due):
             return
         self._save(standing, model, optimizer)
         ended = time.monotonic()
@@ -57,11 +58,14 @@ class Snapshots:
         from safetensors.torch import save_file
 
         work = self._folder / f".step-{standing.step:08d}.partial"
+        parameters = {name: team.whole(p.detach()).contiguous() for name, p in trainable(model).items()}
+        moments = optimizer.state_dict()["state"]
+        flat = {f"{i}.{name}": team.whole(value).contiguous() for i, of in moments.items() for name, value in of.items()}
+        if team.rank():
+            return
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
-        save_file({name: p.detach().contiguous() for name, p in trainable(model).items()}, work / "parameters.safetensors")
-        moments = optimizer.state_dict()["state"]
-        flat = {f"{i}.{name}": value.contiguous() for i, of in moments.items() for name, value in of.items()}
+        save_file(parameters, work / "parameters.safetensors")
         save_file(flat, work / "optimizer.safetensors")
         if self._moving is not None:
             save_file(self._moving.weights(), work / "reference.safetensors")
@@ -77,24 +81,33 @@ class Snapshots:
         """Put the latest snapshot into `model` and `optimizer`; the beginning, and nothing changed, where there is none."""
         from safetensors.torch import load_file
 
+        folder = team.first(self._latest() if team.rank() == 0 else None)
+        if folder is None:
+            return Standing()
+        stored = json.loads((folder / "standing.json").read_text())
+        del stored["key"]
+        parameters = load_file(folder / "parameters.safetensors")
+        kept = list(trainable(model).items())
+        with torch.no_grad():
+            for name, p in kept:
+                p.copy_(team.split_like(parameters[name], p))
+        moments: dict[int, dict[str, torch.Tensor]] = {}
+        for name, value in load_file(folder / "optimizer.safetensors").items():
+            index, _, kind = name.partition(".")
+            p = kept[int(index)][1]
+            moments.setdefault(int(index), {})[kind] = team.split_like(value, p) if value.shape == p.shape else value
+        if self._moving is not None:
+            self._moving.restore(load_file(folder / "reference.safetensors"))
+        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+        return Standing(**(stored | {"state": State(**stored["state"])}))
+
+    def _latest(self) -> Path | None:
+        """The last snapshot of this training; those of another, that come after it, are removed."""
         for folder in reversed(self._complete()):
-            stored = json.loads((folder / "standing.json").read_text())
-            if stored.pop("key") != self._key:
-                shutil.rmtree(folder)
-                continue
-            parameters = load_file(folder / "parameters.safetensors")
-            with torch.no_grad():
-                for name, p in trainable(model).items():
-                    p.copy_(parameters[name])
-            moments: dict[int, dict[str, torch.Tensor]] = {}
-            for name, value in load_file(folder / "optimizer.safetensors").items():
-                index, _, kind = name.partition(".")
-                moments.setdefault(int(index), {})[kind] = value
-            if self._moving is not None:
-                self._moving.restore(load_file(folder / "reference.safetensors"))
-            optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
-            return Standing(**(stored | {"state": State(**stored["state"])}))
-        return Standing()
+            if json.loads((folder / "standing.json").read_text())["key"] == self._key:
+                return folder
+            shutil.rmtree(folder)
+        return None
 
     def _complete(self) -> list[Path]:
         return sorted(self._folder.glob("step-*"))

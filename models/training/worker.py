@@ -1,8 +1,9 @@
-"""The training process: `python -m models.training.worker PARENT_PID CORE,CORE,…`.
+"""The training process: `python -m models.training.worker PARENT_PID CORE,CORE,… [STORE]`.
 
 It imports everything heavy at once, then reads one JSON job a line from stdin and answers on stdout with lines of JSON:
-{"progress": [done, total]}, then {"done": result} or {"error": sentence}. On a GPU it leaves after one job, the only sure way
-to free the memory. It never outlives its parent.
+{"progress": [done, total]}, then {"done": result} or {"error": sentence}. Several of them are a team (RANK and WORLD_SIZE in the
+environment, STORE the file through which they find each other): all read the same jobs, and the first one answers. On a GPU it
+leaves after one job, the only sure way to free the memory. It never outlives its parent.
 """
 
 import json
@@ -14,7 +15,7 @@ import time
 from typing import Any
 
 
-def main(parent: int, cores: set[int]) -> None:
+def main(parent: int, cores: set[int], store: str | None) -> None:
     os.sched_setaffinity(0, cores)  # the parent's engine may have pinned the thread that started this process
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
     out = os.fdopen(os.dup(1), "w")
@@ -30,17 +31,33 @@ def main(parent: int, cores: set[int]) -> None:
     from transformers import AutoModelForCausalLM, LlamaForCausalLM  # noqa: F401 - lazy in transformers, 10 s, better now than later
 
     from data_contracts.errors import PlumblineError
-    from models.training.jobs import JOBS
+    from models.training import team
+    from models.training.jobs import JOBS, TEAMWORK
 
+    rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     for line in sys.stdin:
+        if store is not None:
+            team.join(init_method=f"file://{store}", rank=rank, world_size=size)
         job = json.loads(line)
+        if rank and job["kind"] not in TEAMWORK:
+            continue
         try:
-            say(done=JOBS[job["kind"]](job, _Progress(say)))
+            done = JOBS[job["kind"]](job, _Progress(say) if rank == 0 else _silent)
+            if rank == 0:
+                say(done=done)
         except PlumblineError as error:
-            say(error=str(error))
+            logging.info("%s", error)
+            if rank == 0:
+                say(error=str(error))
+            if size > 1:  # the others may be somewhere else: the next job needs a team that starts together
+                return
         except torch.OutOfMemoryError:
             logging.exception("out of memory")
+            if rank:
+                raise
             say(error="the GPU's memory does not suffice for training: lower align.micro_batch_tokens (or engine.gpu_memory)")
+            if size > 1:
+                return
         if torch.cuda.is_available():
             return
 
@@ -58,6 +75,10 @@ class _Progress:
             self.say(progress=[done, total])
 
 
+def _silent(done: int, total: int) -> None:
+    pass
+
+
 def _leave_with(parent: int) -> None:
     # End of file on stdin is not enough: it is not read during a job, and a forked sibling may hold the pipe open. And the
     # kernel's "signal on parent death" is about the parent's *thread*, which may end while the run goes on.
@@ -67,4 +88,4 @@ def _leave_with(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), {int(core) for core in sys.argv[2].split(",")})
+    main(int(sys.argv[1]), {int(core) for core in sys.argv[2].split(",")}, sys.argv[3] if len(sys.argv) > 3 else None)

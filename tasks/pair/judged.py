@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 from data_contracts.config_pairs import BestOfN, Rso
@@ -9,6 +10,19 @@ from tasks.pair.rows import Given, Made, Row, by_prompt, pair_row
 
 Scores = dict[str, float]  # by sample id
 _POINTS = {"first": 1.0, "tie": 0.5, "second": 0.0}
+
+
+@dataclass(frozen=True)
+class _Group:
+    """The scored answers to one prompt, and the verdicts that compared them."""
+
+    prompt_id: str
+    answers: list[Row]
+    scores: Scores
+    verdicts: list[Row]
+
+    def score(self, answer: Row) -> float:
+        return self.scores[answer["sample_id"]]
 
 
 def judged(given: Given) -> Made:
@@ -37,20 +51,18 @@ def best_of_n(given: Given) -> Made:
     if threshold is not None:
         facts |= {"only_good": 0, "only_bad": 0}
     pairs = []
-    for prompt_id, answers, scores in _scored(given, facts):
-        best = max(answers, key=lambda a: scores[a["sample_id"]])  # of equals the first
-        lesser = [a for a in answers if scores[a["sample_id"]] < scores[best["sample_id"]]]
-        if threshold is not None:
-            lesser = [a for a in answers if scores[a["sample_id"]] < threshold]
-            if not lesser or scores[best["sample_id"]] < threshold:
-                facts["only_bad" if lesser else "only_good"] += 1
-                continue
-        if not lesser:
+    for group in _scored(given, facts):
+        best = max(group.answers, key=group.score)  # of equals the first
+        bar = group.score(best) if threshold is None else threshold
+        lesser = [a for a in group.answers if group.score(a) < bar]
+        if threshold is not None and (not lesser or group.score(best) < threshold):
+            facts["only_bad" if lesser else "only_good"] += 1
+        elif not lesser:
             facts["undecided"] += 1
-            continue
-        draw = random.Random(f"{given.seed}/{prompt_id}")
-        other = draw.choice(lesser) if choice == "max_random" else min(lesser, key=lambda a: scores[a["sample_id"]])
-        pairs.append(_of_scores(given, prompt_id, best, other, scores, answers))
+        else:
+            draw = random.Random(f"{given.seed}/{group.prompt_id}")
+            other = draw.choice(lesser) if choice == "max_random" else min(lesser, key=group.score)
+            pairs.append(_of_scores(given, group.prompt_id, group, best, other))
     return pairs, facts | {"pairs": len(pairs)}
 
 
@@ -65,19 +77,18 @@ def rso(given: Given) -> Made:
     assert isinstance(given.method, Rso)
     keep, facts = given.method.keep, {"pairs": 0, "undecided": 0, "single": 0, "too_few": 0}
     pairs = []
-    for prompt_id, answers, scores in _scored(given, facts):
-        if len(answers) <= keep:
+    for group in _scored(given, facts):
+        if len(group.answers) <= keep:
             facts["too_few"] += 1
             continue
-        rewards = [scores[a["sample_id"]] for a in answers]
-        seed = random.Random(f"{given.seed}/{prompt_id}").getrandbits(32)
-        accepted = [answers[i] for i in rejection_sample(rewards, keep, given.method.temperature, seed)]
-        for place, (one, other) in enumerate(list(pairwise(accepted))[::2]):
-            chosen, rejected = sorted((one, other), key=lambda a: -scores[a["sample_id"]])
-            if scores[chosen["sample_id"]] == scores[rejected["sample_id"]]:
+        seed = random.Random(f"{given.seed}/{group.prompt_id}").getrandbits(32)
+        kept = rejection_sample([group.score(a) for a in group.answers], keep, given.method.temperature, seed)
+        for place, couple in enumerate(list(pairwise(kept))[::2]):
+            rejected, chosen = sorted((group.answers[i] for i in couple), key=group.score)
+            if group.score(chosen) == group.score(rejected):
                 facts["undecided"] += 1
             else:
-                pairs.append(_of_scores(given, f"{prompt_id}/{place}", chosen, rejected, scores, answers))
+                pairs.append(_of_scores(given, f"{group.prompt_id}/{place}", group, chosen, rejected))
     return pairs, facts | {"pairs": len(pairs)}
 
 
@@ -98,15 +109,16 @@ def score_answers(verdicts: Sequence[Row], by_judge: bool) -> Scores:
     return {id_: sum(values) / len(values) for id_, values in chances.items()}
 
 
-def _scored(given: Given, facts: Row) -> list[tuple[str, list[Row], Scores]]:
-    """(prompt id, answers, their scores) of each prompt with two scored answers or more; the others are counted."""
+def _scored(given: Given, facts: Row) -> list[_Group]:
+    """Each prompt with two scored answers or more; the others are counted."""
     samples, verdicts = given.rows
     answer, groups = {s["sample_id"]: s for s in samples}, by_prompt(verdicts)
     facts["single"] = _single(samples, groups)
     by_judge = any(v[f"{side}_score"] is not None for v in verdicts for side in ("first", "second"))
-    found = [(group[0]["prompt_id"], score_answers(group, by_judge)) for group in groups]
-    facts["undecided"] += sum(len(scores) < 2 for _, scores in found)
-    return [(prompt_id, [answer[id_] for id_ in scores], scores) for prompt_id, scores in found if len(scores) > 1]
+    scores = [score_answers(group, by_judge) for group in groups]
+    facts["undecided"] += sum(len(found) < 2 for found in scores)
+    both = [(group, found) for group, found in zip(groups, scores, strict=True) if len(found) > 1]
+    return [_Group(group[0]["prompt_id"], [answer[id_] for id_ in found], found, group) for group, found in both]
 
 
 def _single(samples: Sequence[Row], groups: Sequence[Sequence[Row]]) -> int:
@@ -115,24 +127,27 @@ def _single(samples: Sequence[Row], groups: Sequence[Sequence[Row]]) -> int:
 
 def _judged(given: Given, verdict: Row, answers: Row) -> Row:
     winner, loser = ("first", "second") if verdict["outcome"] == "first" else ("second", "first")
-    chance = verdict.get("win_probability")
     chosen, rejected = answers[verdict[f"{winner}_id"]], answers[verdict[f"{loser}_id"]]
+    scores = {"chosen_score": verdict[f"{winner}_score"], "rejected_score": verdict[f"{loser}_score"]}
+    known = scores | _chances(verdict, winner == "first")
     return pair_row(
-        given,
-        verdict["prompt_id"],
-        chosen,
-        rejected,
-        chosen_score=verdict[f"{winner}_score"],
-        rejected_score=verdict[f"{loser}_score"],
-        win_probability=None if chance is None else chance if winner == "first" else 1 - chance,
-        uncertainty=verdict.get("uncertainty"),
-        base_ids=_base(given, answers.values(), chosen, rejected),
+        given, verdict["prompt_id"], chosen, rejected, **known, base_ids=_base(given, answers.values(), chosen, rejected)
     )
 
 
-def _of_scores(given: Given, name: str, chosen: Row, rejected: Row, scores: Scores, answers: Sequence[Row]) -> Row:
-    known = {"chosen_score": scores[chosen["sample_id"]], "rejected_score": scores[rejected["sample_id"]]}
-    return pair_row(given, name, chosen, rejected, **known, base_ids=_base(given, answers, chosen, rejected))
+def _of_scores(given: Given, name: str, group: _Group, chosen: Row, rejected: Row) -> Row:
+    ids = (chosen["sample_id"], rejected["sample_id"])
+    compared = {(v["first_id"], v["second_id"]): v for v in group.verdicts}
+    told = next((_chances(compared[pair], pair == ids) for pair in (ids, ids[::-1]) if pair in compared), {})
+    known = told | {"chosen_score": group.score(chosen), "rejected_score": group.score(rejected)}
+    return pair_row(given, name, chosen, rejected, **known, base_ids=_base(given, group.answers, chosen, rejected))
+
+
+def _chances(verdict: Row, is_chosen_first: bool) -> Row:
+    """What the judge says of the pair itself: P(chosen beats rejected), and how unsure it is of that."""
+    chance = verdict.get("win_probability")
+    turned = chance if chance is None or is_chosen_first else 1 - chance
+    return {"win_probability": turned, "uncertainty": verdict.get("uncertainty")}
 
 
 def _base(given: Given, answers: Iterable[Row], chosen: Row, rejected: Row) -> list[int] | None:

@@ -42,7 +42,7 @@ def test_it_leaves_no_process_and_nothing_in_the_home(run: Path, home: Path) -> 
 
 
 def test_every_dataset_names_the_parents_it_was_made_from(run: Path) -> None:
-    stages = ["sample", "validate_samples", "revise", "validate_revisions", "pair", "validate_pairs", "align"]
+    stages = ["validate_prompts", "sample", "validate_samples", "revise", "validate_revisions", "pair", "validate_pairs", "align"]
     for number in (1, 2):
         parent = open_dataset(run / f"round-{number}" / "prompts")
         for stage in stages:

@@ -48,7 +48,7 @@ def test_what_cells_share_is_made_once(home: Path, done: subprocess.CompletedPro
     for stage in ("import", "validate_pairs", "train", "held_out", "rank_before"):
         assert len({(cells / cell / stage / "data.parquet").stat().st_ino for cell in ("apo_zero-0", "dpo-0", "broken-0")}) == 1
     assert len({(cells / cell / "align" / "data.parquet").stat().st_ino for cell in ("apo_zero-0", "dpo-0")}) == 2
-    assert len(list((home / "run" / "shared" / "references").glob("*/reference.parquet"))) == 1
+    assert len(list((home / "run" / "shared" / "references").glob("*.parquet"))) == 1
 
 
 def test_mlflow_has_a_run_a_cell(home: Path, done: subprocess.CompletedProcess[str]) -> None:

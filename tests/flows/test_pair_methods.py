@@ -92,19 +92,20 @@ def test_a_worsened_copy_goes_through_the_gates_as_the_rejected_side(make: Any, 
 
 
 def test_recorded_pairs_are_taken_a_round_at_a_time_judged_again_and_replayed(make: Any, tmp_path: Path) -> None:
-    right = [("What is 2 plus 3?", "5", "6"), ("What is 4 plus 3?", "7", "4"), ("What is 1 plus 1?", "2", "3")]
-    lines = [{"ask": q, "answers": {"a": a, "b": b}, "p": 0.9} for q, a, b in right]
-    lines += [{"ask": q, "answers": {"a": b, "b": a}, "p": 0.2} for q, a, b in right[:2]]  # turned round, these are right
-    lines += [{"ask": right[2][0], "answers": {"a": "9", "b": "2"}, "p": 0.9}]  # wrong
+    sums = [("12 plus 34", 46), ("21 plus 53", 74), ("40 plus 15", 55)]
+    right = [(f"What is {s}?", f"{s} is {n}.", f"{s} is {n + 1}.") for s, n in sums]
+    lines = [{"ask": ask, "answers": {"a": good, "b": bad}, "p": 0.9} for ask, good, bad in right]
+    lines += [{"ask": ask, "answers": {"a": bad, "b": good}, "p": 0.2} for ask, good, bad in right[:2]]  # turned round: right
+    lines += [{"ask": ask, "answers": {"a": bad, "b": good}, "p": 0.9} for ask, good, bad in right[2:]]  # wrong
     file = tmp_path / "recorded.jsonl"
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    sets = [f"prompts.file={file}", "prompts.per_round=3", "pairs.second_view={kind: likelihood}", "pairs.replay=[0.34]"]
+    sets = [f"prompts.file={file}", "prompts.per_round=3", "pairs.second_view={kind: likelihood}", "pairs.replay=[1.0]"]
     sets += ["method={name: recorded, prompt: ask, chosen: answers.a, rejected: answers.b, probability: p}"]
     first, _ = make(sets)
-    assert [(row["chosen"], row["rejected"]) for row in first.records()] == [("5", "6"), ("7", "4"), ("2", "3")]
-    second, _ = make(sets, number=2)
-    assert [(row["chosen"], row["policy"], row["round"]) for row in second.records()][:2] == [
-        ("5", "answers.a", 2),
-        ("7", "answers.a", 2),
+    assert [(row["chosen"], row["rejected"]) for row in first.records()] == [(good, bad) for _, good, bad in right]
+    rows = make(sets, number=2)[0].records()
+    assert [(row["chosen"], row["chosen_policy"], row["round"]) for row in rows if row["round"] == 2] == [
+        (good, "answers.b", 2) for _, good, _ in right[:2]
     ]
-    assert [row["round"] for row in second.records()] == [2, 2, 1]  # and one of the first round's three
+    # the teacher does not agree with the wrong pair; of the first round's three, two are copies of pairs that are there
+    assert [row["round"] for row in rows] == [2, 2, 1]

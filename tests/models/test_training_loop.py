@@ -27,14 +27,14 @@ def config(name="apo_zero", **settings):
     return AlignConfig.model_validate({"objective": {"name": name}} | settings)
 
 
-def run(pairs, out, policy, reference=None, seed=0, progress=lambda done, total: None, second=None, **settings):
+def run(pairs, out, policy, reference=None, seed=0, progress=lambda done, total: None, second=None, cache=None, **settings):
     out.mkdir(exist_ok=True)
     models = {"policy": policy, "reference": reference or policy} | ({"second_reference": second} if second else {})
     if "reference_kind" in settings:
         settings["reference"] = settings.pop("reference_kind")
     job = {name: {"path": str(m.path), "hash": m.hash} for name, m in models.items()}
     job |= {"pairs": str(pairs.folder), "config": config(**settings).model_dump(mode="json"), "seed": seed}
-    job |= {"out": str(out), "resume": str(out / "resume")}
+    job |= {"out": str(out), "resume": str(out / "resume"), "cache": str(cache or out / "cache")}
     return align(job, progress)
 
 
@@ -143,7 +143,7 @@ def test_stale_reference_numbers_are_caught_at_the_first_step(pairs, tiny, tmp_p
     from models.training import given
 
     honest = given.all_tree_logps
-    monkeypatch.setattr(given, "all_tree_logps", lambda *a: (honest(*a)[0] + 0.05, None))
+    monkeypatch.setattr(given, "all_tree_logps", lambda *a: (honest(*a)[0] + 0.05, honest(*a)[1]))
     with pytest.raises(PlumblineError, match="before the first step"):
         run(pairs, tmp_path / "out", tiny)
 

@@ -29,7 +29,8 @@ def job(pairs, policy, folder, **settings):
     model = {"path": str(policy.path), "hash": policy.hash}
     (folder / "out").mkdir(parents=True)
     asked = {"pairs": str(pairs.folder), "config": config(**settings).model_dump(mode="json"), "seed": 3}
-    return asked | {"policy": model, "reference": model, "out": str(folder / "out"), "resume": str(folder / "resume")}
+    asked |= {"policy": model, "reference": model, "cache": str(folder / "cache")}
+    return asked | {"out": str(folder / "out"), "resume": str(folder / "resume")}
 
 
 def weights(folder):

@@ -143,9 +143,9 @@ def test_how_trees_share_a_mask_changes_nothing(llama, monkeypatch, block):
 def test_blocks_keep_to_their_size_and_to_the_order():
     trees = [plant(e) for e in examples(2, 30)]
     row = lay(trees, 60)
-    assert sum(row.blocks) == sum(len(t.ids) for t in trees) and len(row.blocks) < 30
-    assert max(row.blocks) <= max(60, *(len(t.ids) for t in trees))
-    ends = set(accumulate(row.blocks))
+    assert sum(row.pieces) == sum(len(t.ids) for t in trees) and len(row.pieces) < 30
+    assert max(row.pieces) <= max(60, *(len(t.ids) for t in trees))
+    ends = set(accumulate(row.pieces))
     assert ends <= {s + len(t.ids) for t, s in zip(row.trees, row.starts, strict=True)}  # no tree is cut
 
 

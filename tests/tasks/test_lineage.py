@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from data_contracts.errors import PlumblineError
-from tasks.lineage import champions, read_rollbacks, roll_back, standing
+from tasks.lineage import champions, read_rollbacks, roll_back, standing, told
 from tests.tasks.run_folder import make_run
 
 
@@ -30,12 +30,14 @@ def decide(run: Path, number: int, promoted: bool) -> None:
 
 def test_the_next_round_starts_from_where_the_rollback_went(run: Path) -> None:
     assert champions(run) == [0, 1, 2]
+    assert told(run) == "champion: round-2"
     roll_back(run, None, "worse in use")
     assert champions(run) == [0, 1]
     assert standing(run, None, 3).round == 1  # type: ignore[arg-type]
     assert standing(run, None, 2).round == 1  # type: ignore[arg-type]
     assert champions(run, 2) == [0, 1]
     assert [r.reason for r in read_rollbacks(run)] == ["worse in use"]
+    assert told(run).startswith("champion: round-1, rolled back from round-2 at 20") and told(run).endswith(": worse in use")
 
 
 def test_the_same_rollback_twice_changes_nothing(run: Path) -> None:

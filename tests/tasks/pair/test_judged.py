@@ -71,6 +71,12 @@ def test_best_of_n_takes_the_best_and_the_worst() -> None:
     assert (pair["chosen"], pair["rejected"], pair["margin"]) == ("answer 1", "answer 2", 8.0)
 
 
+def test_best_of_n_keeps_what_the_judge_said_of_the_pair_itself() -> None:
+    verdicts = [v | {"win_probability": 0.25 if v["outcome"] == "second" else 0.75} for v in scored(2.0, 9.0, 1.0)]
+    (pair,), _ = made("best_of_n", samples(), verdicts)
+    assert (pair["chosen"], pair["rejected"], pair["win_probability"]) == ("answer 1", "answer 2", 0.75)
+
+
 def test_best_of_n_at_random_takes_any_but_the_best_and_those_as_good() -> None:
     config = {"name": "best_of_n", "choice": "max_random"}
     drawn = Counter(made(config, samples(n=4), scored(2.0, 9.0, 9.0, 5.0), seed=seed)[0][0]["rejected"] for seed in range(40))

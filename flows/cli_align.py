@@ -1,0 +1,47 @@
+"""`plumbline align`: one training by itself, in one process or as many as a launcher starts on however many nodes."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key, for example align.epochs=2.")]
+
+
+def align(
+    config: Annotated[Path, typer.Argument(help="A run's configuration: its policy, align and seed are used.")],
+    pairs: Annotated[Path, typer.Argument(help="A pairs or lists dataset, for example runs/demo/round-1/validate_pairs.")],
+    out: Annotated[Path, typer.Argument(help="Where the trained model and its record go. All nodes must see this folder.")],
+    policy: Annotated[str | None, typer.Option(help="Train this checkpoint instead of the configuration's policy.")] = None,
+    reference: Annotated[str | None, typer.Option(help="Its reference; the policy itself if not given.")] = None,
+    set_: Sets = None,
+) -> None:
+    """Train on a dataset that is there; under torchrun or accelerate launch with many processes, as infra/accelerate/ shows."""
+    from data_contracts.load_config import load_config
+    from data_contracts.store import open_dataset
+    from flows.display import console, working
+    from models.checkpoint import open_checkpoint
+    from models.training.launched import Launched, is_launched
+    from models.training.process import Trainer
+    from tasks.align import align as stage
+
+    c = load_config(config, set_ or [])
+    folder = out.resolve()
+    trainer = Launched() if is_launched() else Trainer(folder.with_name(f"{folder.name}.log"), c.align.processes)
+    if isinstance(trainer, Launched) and not trainer.first:
+        trainer.serve()
+        return
+    start = open_checkpoint(policy or c.policy)
+    with working("align") as progress:
+        done = stage(
+            folder,
+            open_dataset(pairs),
+            c.align,
+            start,
+            open_checkpoint(reference) if reference else start,
+            c.seed,
+            trainer,
+            progress,
+        )
+    trainer.close()
+    console().print(f"{done.facts['verdict']}\n{done.rows} steps in {done.seconds:.0f} s; the model is {done.folder / 'model'}")

@@ -1,0 +1,62 @@
+"""One of two processes of tests/models/test_training_team.py: `python -m tests.models.team_member FOLDER RANK`."""
+
+import contextlib
+import json
+import pickle
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from models.checkpoint import load_model
+from models.objectives.batch import State
+from models.training import snapshots, team
+from models.training.gradient import accumulate
+from models.training.jobs import align, fresh_accelerator
+from models.training.methods import trainable
+
+
+def gradients(folder: Path, given, objectives, way: str) -> None:
+    model, accelerator = load_model(folder / "tiny", torch.float32).eval(), fresh_accelerator("float32")
+    if way == "ddp":
+        team.replicate(model)
+    else:
+        team.shard(model, accelerator.device)
+    for name, (objective, indices, tokens) in objectives.items():
+        for p in model.parameters():
+            p.grad = None
+        losses, logps, figures, state = accumulate(model, given, indices, objective, State(), tokens, accelerator)
+        found = {k: team.whole(p.grad).clone() for k, p in trainable(model).items()}
+        found |= {"losses": losses, "logps": logps, "figures": torch.tensor([*figures.values(), state.mean, state.variance])}
+        if team.rank() == 0:
+            save_file({k: v.contiguous() for k, v in found.items()}, folder / f"{way}-{name}.safetensors")
+
+
+class Stop(Exception):
+    pass
+
+
+def main(folder: Path, rank: int) -> None:
+    torch.set_num_threads(1)
+    team.join(init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    given, objectives = pickle.loads((folder / "given.pickle").read_bytes())
+    for way in ("ddp", "fsdp2"):
+        gradients(folder, given, objectives, way)
+    snapshots.EVERY = snapshots.SHARE = 0.0
+
+    def stop(done: int, total: int) -> None:
+        if done == 3:
+            raise Stop
+
+    for name, job in json.loads((folder / "jobs.json").read_text()).items():
+        if name.endswith("cut"):
+            with contextlib.suppress(Stop):
+                align(job, stop)
+        steps = align(job, lambda done, total: None)["steps"]
+        if rank == 0:
+            (folder / f"{name}.json").write_text(json.dumps(steps))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

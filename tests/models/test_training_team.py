@@ -1,0 +1,167 @@
+"""Two processes give the losses, gradients and weights that one gives: DDP and FSDP2, on the CPU over gloo."""
+
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from data_contracts.config_align import AlignConfig
+from data_contracts.errors import PlumblineError
+from models.checkpoint import load_model
+from models.objectives import build_objective
+from models.objectives.batch import State
+from models.training import team
+from models.training.data import mismatched, read_pairs
+from models.training.gradient import Given, accumulate
+from models.training.jobs import align, fresh_accelerator
+from models.training.logps import all_logps, all_tree_logps
+from models.training.process import Trainer, _environment
+from tests.conftest import ROOT
+from tests.pairs_dataset import pairs_dataset
+
+# a batch cut unevenly, one that leaves a process without work, and one in a single pass; with and without a state, by token
+BATCHES = {
+    "dpo": (list(range(7)), 150),
+    "apo_zero": ([3], 10**6),
+    "kto": (list(range(8)), 200),
+    "bco": (list(range(5)), 10**6),
+    "sft": (list(range(7)), 150),
+    "ld_dpo": (list(range(6)), 100),
+    "wpo": (list(range(6)), 10**6),
+}
+WAYS = ("ddp", "fsdp2")
+JOBS = {
+    "ddp": {},
+    "fsdp2": {"sharded": True},
+    "fsdp2-cut": {"sharded": True},
+    "fsdp2-lora": {"sharded": True, "lora": {"rank": 4}},
+}
+
+
+def objective(name):
+    return build_objective(AlignConfig.model_validate({"objective": {"name": name}}).objective)
+
+
+def job(folder, out, tiny, **settings):
+    settings = {"objective": {"name": "apo_zero"}, "learning_rate": 1e-3, "batch_size": 6, "epochs": 2} | settings
+    named = {"path": str(tiny.path), "hash": tiny.hash}
+    config = AlignConfig.model_validate(settings | {"micro_batch_tokens": 200}).model_dump(mode="json")
+    made = {"pairs": str(folder / "pairs"), "policy": named, "reference": named, "config": config, "seed": 0}
+    (folder / out).mkdir()
+    return made | {"out": str(folder / out), "resume": str(folder / out / "resume"), "cache": str(folder / out / "cache")}
+
+
+@pytest.fixture(scope="module")
+def given(tiny, tmp_path_factory):
+    examples = read_pairs(pairs_dataset(tmp_path_factory.mktemp("data") / "pairs", tiny, 8).folder)
+    model = load_model(tiny.path, torch.float32).eval()
+    total, tokens = all_tree_logps(model, examples, 10**6)
+    others, away = mismatched(examples), torch.randn(8, 2, generator=torch.Generator().manual_seed(0))
+    aux = {"mismatch": (others, all_logps(model, others, 10**6) - 1)}
+    return Given(examples, (total + away)[None], {}, {"token_ref": tokens}, aux, [t + 0.1 for t in tokens])
+
+
+@pytest.fixture(scope="module")
+def together(given, tiny, tmp_path_factory):
+    """What two processes have left in a folder."""
+    folder = tmp_path_factory.mktemp("team")
+    shutil.copytree(tiny.path, folder / "tiny")
+    pairs_dataset(folder / "pairs", tiny, 12)
+    work = {name: (objective(name), *batch) for name, batch in BATCHES.items()}
+    (folder / "given.pickle").write_bytes(pickle.dumps((given, work)))
+    (folder / "jobs.json").write_text(json.dumps({name: job(folder, name, tiny, **settings) for name, settings in JOBS.items()}))
+    command = [sys.executable, "-m", "tests.models.team_member", str(folder)]
+    env = _environment(1) | {"GLOO_SOCKET_IFNAME": "lo"}
+    members = [subprocess.Popen([*command, str(rank)], env=env, cwd=ROOT, stderr=subprocess.PIPE, text=True) for rank in (0, 1)]
+    said = [member.communicate(timeout=300)[1] for member in members]
+    assert [member.returncode for member in members] == [0, 0], said[0][-2000:] + said[1][-2000:]
+    return folder
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", BATCHES)
+def test_two_processes_give_the_loss_and_gradient_of_one(together, given, tiny, name, way):
+    model = load_model(tiny.path, torch.float32).eval()
+    indices, tokens = BATCHES[name]
+    losses, logps, figures, state = accumulate(
+        model, given, indices, objective(name), State(), tokens, fresh_accelerator("float32")
+    )
+    found = load_file(together / f"{way}-{name}.safetensors")
+    torch.testing.assert_close(found.pop("losses"), losses, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found.pop("logps"), logps, rtol=1e-5, atol=1e-6)
+    expected = torch.tensor([*figures.values(), state.mean, state.variance])
+    torch.testing.assert_close(found.pop("figures"), expected, rtol=1e-5, atol=1e-5)
+    one = {k: p.grad for k, p in model.named_parameters()}
+    assert found.keys() == one.keys()
+    off = torch.cat([(found[k] - one[k]).flatten() for k in one]).norm()
+    assert off < 1e-5 * torch.cat([g.flatten() for g in one.values()]).norm() and off < float("inf")
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_two_processes_train_like_one_and_go_on_where_they_were_stopped(together, tiny, tmp_path, name):
+    shutil.copytree(together / "pairs", tmp_path / "pairs")
+    settings = {k: v for k, v in JOBS[name].items() if k != "sharded"}
+    alone = align(job(tmp_path, "alone", tiny, **settings), lambda done, total: None)["steps"]
+    both = json.loads((together / f"{name}.json").read_text())
+    for a, b in zip(alone, both, strict=True):
+        for figure in ("loss", "chosen_logratio", "rejected_logratio", "gradient_norm", "reference_kl"):
+            assert b[figure] == pytest.approx(a[figure], rel=1e-4, abs=1e-5), (a["step"], figure)
+    assert alone[-1]["loss"] != pytest.approx(alone[0]["loss"], rel=1e-3)  # something was learnt
+    one, two = (load_file(folder / "model" / "model.safetensors") for folder in (tmp_path / "alone", together / name))
+    start = load_file(tiny.path / "model.safetensors")
+    moved = torch.cat([(one[k] - start[k]).flatten() for k in one]).norm()
+    assert torch.cat([(one[k] - two[k]).flatten() for k in one]).norm() < 1e-2 * moved
+
+
+def test_going_on_in_a_team_gives_bitwise_the_weights_of_a_team_never_stopped(together):
+    whole, cut = (load_file(together / name / "model" / "model.safetensors") for name in ("fsdp2", "fsdp2-cut"))
+    assert all(torch.equal(whole[k], cut[k]) for k in whole)
+
+
+def test_without_the_factor_for_averaging_the_gradient_would_be_another(together, given, tiny):
+    """Negative control: half of it would not pass for all of it."""
+    found = load_file(together / "ddp-dpo.safetensors")["lm_head.weight"]
+    model = load_model(tiny.path, torch.float32).eval()
+    accumulate(model, given, BATCHES["dpo"][0][:4], objective("dpo"), State(), 10**6, fresh_accelerator("float32"))
+    one = model.lm_head.weight.grad
+    assert (found - one).norm() > 1e-2 * one.norm()
+
+
+def test_a_run_may_train_with_several_processes_and_leaves_none_behind(tiny, tmp_path):
+    pairs = pairs_dataset(tmp_path / "pairs", tiny, 6)
+    trainer = Trainer(tmp_path / "trainer.log", processes=2)
+    named = {"path": str(tiny.path), "hash": tiny.hash}
+    rows = trainer.run({"kind": "rank", "pairs": str(pairs.folder), "policy": named})["rows"]
+    members = [trainer._process.pid, *(p.pid for p in trainer._others)]
+    expected = all_logps(load_model(tiny.path, torch.float32).eval(), read_pairs(pairs.folder), 8192)
+    assert [row["chosen_logp"] for row in rows] == pytest.approx(expected[:, 0].tolist(), abs=1e-4)
+    with pytest.raises(PlumblineError, match="holds no pairs"):  # told once, by all together
+        trainer.run({"kind": "rank", "pairs": str(pairs_dataset(tmp_path / "none", tiny, 0).folder), "policy": named})
+    trainer.close()
+    assert len(members) == 2 and not any(os.path.exists(f"/proc/{pid}") for pid in members)
+
+
+def test_shares_are_even_and_nobody_goes_through_the_door_less_often(given, monkeypatch):
+    monkeypatch.setattr(team, "size", lambda: 3)
+    shares = []
+    for rank in range(3):
+        monkeypatch.setattr(team, "rank", lambda rank=rank: rank)
+        shares.append(team.share(given.examples, range(8), 100))
+    assert len({len(parts) for parts, _ in shares}) == 1
+    assert sorted(i for parts, own in shares for part in parts[:own] for i in part) == list(range(8))
+    loads = [sum(given.examples[i].tree_tokens for part in parts[:own] for i in part) for parts, own in shares]
+    assert max(loads) - min(loads) <= max(e.tree_tokens for e in given.examples)
+
+
+def test_a_launch_that_silently_starts_one_process_is_refused(monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    with pytest.raises(PlumblineError, match="use torchrun"):
+        team.join()
