@@ -129,8 +129,9 @@ def _fail_and_retry(it: Operated) -> None:
     known = json.loads((it.run / "tracking.json").read_text())["run_id"]
     with urllib.request.urlopen(f"{it.mlflow}/api/2.0/mlflow/runs/get?run_id={known}", timeout=30) as reply:
         it.at_failure = json.load(reply)["run"]
-    # a person is slower than this test: by then the process of the failed run is gone
+    # A person is slower than this test. Retried while its process still ends, Prefect 3.7.7 takes that end for the new attempt's.
     it.wait("the end of its process", lambda: not any("prefect.engine" in line for line in left_running(it.home)))
+    time.sleep(3)
     obstacle.unlink()
     again = {"state": {"type": "SCHEDULED", "name": "AwaitingRetry"}, "force": True}
     it.api(f"/flow_runs/{failed['id']}/set_state", again)  # what Retry on its page sends
