@@ -118,3 +118,18 @@ def test_trainings_that_share_use_one_reference(tiny, trainer, tmp_path):
         pq.write_table(table.set_column(1, "logps", wrong).replace_schema_metadata(table.schema.metadata), file)
         with pytest.raises(PlumblineError, match="reference's numbers belong to other data"):
             align(tmp_path / "hinge", pairs, config("hinge", epochs=1), tiny, tiny, 0, trainer)
+
+
+def test_apo_auto_says_how_often_it_raised_the_chosen_answer(tiny, trainer, tmp_path):
+    """Rejected answers, the policy's own, score 0: of 16 pairs the 4 whose chosen one scores below take the other anchor."""
+    rows = [row | {"chosen_score": -1.0 if i < 4 else 1.0, "rejected_score": 0.0} for i, row in enumerate(pair_rows(tiny, 16))]
+    pairs = pairs_dataset(tmp_path / "pairs", tiny, 16, rows=rows)
+    made = align(tmp_path / "align", pairs, config("apo_auto", epochs=2), tiny, tiny, 0, trainer)
+    assert made.facts["apo_auto_zero_share"] == pytest.approx(0.75) and made.facts["final_policy_score"] == 0.0
+    assert made.facts["apo_auto"].startswith("apo_auto raised the chosen answer (zero) in 75% of the pairs it saw")
+    assert all(0 <= step["zero_share"] <= 1 for step in made.records())
+    bare = pairs_dataset(tmp_path / "bare", tiny, 4)
+    with pytest.raises(PlumblineError, match="apo_auto needs a judge's score for each answer"):
+        align(tmp_path / "refused", bare, config("apo_auto"), tiny, tiny, 0, NoTrainer())
+    plain = align(tmp_path / "plain", bare, config("dpo", epochs=1), tiny, tiny, 0, trainer)
+    assert "apo_auto" not in plain.facts and all(step["zero_share"] is None for step in plain.records())
