@@ -70,8 +70,8 @@ class HumanPairsConfig(Strict):
 RunConfig = Annotated[RoundsConfig | HumanPairsConfig, Field(discriminator="flow")]
 PATH_KEYS = (
     *("policy", "teacher.model", "prompts.file", "evaluate.benchmark", "evaluate.shots", "pairs.file"),
-    *("judge.rubric", "judge.model"),
-    "align.second_reference",
+    *("judge.rubric", "judge.model", "align.second_reference", "validate.contamination.sets"),
+    *("pairs.second_view.rubric", "pairs.second_view.model"),
 )
 
 

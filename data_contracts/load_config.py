@@ -103,6 +103,8 @@ def _make_absolute(tree: dict[str, Any], key: str, base: Path) -> None:
     is_remote = isinstance(node, dict) and node.get("kind") in ("openai", "batch")
     if isinstance(node, dict) and isinstance(node.get(last), str) and not is_remote:
         node[last] = resolve_path(node[last], base)
+    if isinstance(node, dict) and isinstance(node.get(last), list):
+        node[last] = [resolve_path(path, base) if isinstance(path, str) else path for path in node[last]]
 
 
 def _sources(tree: dict[str, Any]) -> list[dict[str, Any]]:

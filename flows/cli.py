@@ -85,11 +85,13 @@ def status(
         cli_services.show(services)
         return
     from flows.display import console
-    from tasks import summary
+    from tasks import lineage, summary
     from tasks.selection import selection_note
 
     console().print(summary.render_status(summary.status(folder)))
     console().print(summary.render(summary.collect(folder), note=selection_note(folder)))
+    if summary.read_config(folder)["flow"] == "rounds":
+        typer.echo(lineage.told(folder))
 
 
 @embedded.command()

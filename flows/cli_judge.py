@@ -69,10 +69,11 @@ def _show(found: "list[Calibration]", count: int) -> None:
     names = ("accuracy", "kappa", "ties", "first_position", "orders_agree", "length_gap", "length_correlation")
     for name in names:
         table.add_column(name.replace("_", "\n"), justify="right")
-    table.add_column("flags", overflow="fold")
     for c in found:
-        table.add_row(Text(c.judge), *(_cell(c.figures[name]) for name in names), "; ".join(c.flags) or "none")
+        table.add_row(Text(c.judge), *(_cell(c.figures[name]) for name in names))
     console().print(table)
+    for c in found:
+        typer.echo(f"{c.judge}: {'; '.join(c.flags) or 'nothing to hold against it'}")
 
 
 def _cell(figure: dict[str, float] | None) -> str:

@@ -58,3 +58,15 @@ def train(
         f"held-out accuracy {found['mean']:.3f} ({found['low']:.3f}–{found['high']:.3f}, {card['held_out_pairs']} pairs), "
         f"always the longer answer: {longer['mean']:.3f}"
     )
+
+
+@app.command()
+def register(
+    folder: Annotated[Path, typer.Argument(help="What `train` wrote.")],
+    name: Annotated[str, typer.Option(help="The registered model, a new version of which it becomes.")] = "preference",
+) -> None:
+    """Put a preference model into MLflow's registry: MLFLOW_TRACKING_URI, or SQLite beside FOLDER."""
+    from tasks.tracking_preference import register_preference
+
+    version = register_preference(folder.resolve(), name)
+    typer.echo(f"{folder} is version {version} of {name}, alias candidate")

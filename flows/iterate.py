@@ -16,6 +16,7 @@ from flows import services
 from flows.display import console, quiet_libraries, working
 from flows.server import PrefectServer
 from models.objectives.serving import refuse_config
+from tasks.contamination import evaluation_texts
 from tasks.evaluate import prepare
 from tasks.import_recorded import check_recorded
 from tasks.pair import METHODS, revise_config
@@ -43,6 +44,7 @@ def check(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
     same run.
     """
     check_settings(config.validate_)
+    evaluation_texts(None, config.validate_.contamination)
     try:
         refuse_config(config)
     except PlumblineError as error:

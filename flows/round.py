@@ -1,6 +1,7 @@
 """One round: sample, revise or judge, pair, validate, align, evaluate, promote. This file only wires."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from flows.step import step
 from flows.story import markdown
 from models.checkpoint import load_tokenizer, open_checkpoint
 from tasks.align import align
+from tasks.contamination import evaluation_texts
 from tasks.evaluate import evaluate
 from tasks.import_recorded import import_recorded
 from tasks.judge import judge
@@ -70,19 +72,21 @@ def make_pairs(s: Session, folder: Path, name: str, champion: Standing, number: 
         made[place] = step(f"{name}: {place.replace('_', ' ')}", stage, folder / place, *arguments, retries=retries)
         return made[place]
 
-    def gate(data: Dataset, place: str, policy: str | None = model.hash) -> Dataset:
+    def gate(data: Dataset, place: str, policy: str | None = model.hash, fresh: bool = False) -> Dataset:
         limits = limits_of(tokenizer, c.validate_.max_tokens, policy)
+        if fresh:  # prompts that nobody has held against the evaluation yet
+            limits = replace(limits, evaluation=evaluation_texts(c.evaluate.benchmark, c.validate_.contamination))
         return run(place, validate, data, c.validate_, limits, s.folder / "data_docs")
 
     if "prompts" in method.stages:
-        run("prompts", take_prompts, c.prompts, number)
+        gate(run("prompts", take_prompts, c.prompts, number), "validate_prompts", policy=None, fresh=True)
     if "import" in method.stages:
         run("import", import_recorded, c.prompts, c.method, model, number)
     if "sample" in method.stages:
-        gate(run("sample", sample, made["prompts"], c.sample, model, engine, seed), "validate_samples")
+        gate(run("sample", sample, made["validate_prompts"], c.sample, model, engine, seed), "validate_samples")
     if "sample_others" in method.stages:
         writers = [s.writer(source, champion, number, seed) for source in c.method.writers]
-        others = run("sample_others", sample_others, made["prompts"], c.sample, writers, model, seed, retries=retries)
+        others = run("sample_others", sample_others, made["validate_prompts"], c.sample, writers, model, seed, retries=retries)
         gate(others, "validate_others", policy=None)
     if "revise" in method.stages:
         reviser = s.policy_as_teacher(model) if c.method.name == "self_revision" else teacher
@@ -102,4 +106,5 @@ def make_pairs(s: Session, folder: Path, name: str, champion: Standing, number: 
         earlier = range(number - 1, max(0, number - 1 - len(c.pairs.replay)), -1)
         clean = {k: open_dataset(s.folder / f"round-{k}" / "validate_pairs") for k in earlier}
         pairs = run("replay", replay, pairs, clean, c.pairs.replay, model.hash, seed)
-    return serve(s, asked, run, gate, made, gate(pairs, "validate_pairs"), champion, number, seed)
+    gate(pairs, "validate_pairs", fresh="import" in method.stages)
+    return serve(s, asked, run, gate, made, made["validate_pairs"], champion, number, seed)

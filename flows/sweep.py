@@ -13,7 +13,8 @@ from data_contracts.config import HumanPairsConfig, RoundsConfig
 from data_contracts.config_sweep import Cell, Sweep, dump_sweep
 from data_contracts.errors import PlumblineError
 from data_contracts.load_config import dump_config
-from data_contracts.store import sharing
+from data_contracts.store import sharing, write_text
+from flows import services
 from flows.display import console, quiet_libraries, working
 from flows.iterate import PRIVATE, check, flush_logs, import_flow
 from flows.server import PrefectServer
@@ -38,7 +39,8 @@ def execute_sweep(sweep: Sweep, folder: Path) -> list[Result]:
         except PlumblineError as error:
             raise PlumblineError(f"cell {cell.label}: {error}") from None
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "sweep.yaml").write_text(dump_sweep(sweep), encoding="utf-8")
+    write_text(folder / "sweep.yaml", dump_sweep(sweep))
+    services.adopt(folder.parent / "services")
     left = [cell for cell in sweep.cells if not _is_done(folder, cell)]
     if left:
         os.environ.update({k: os.environ.get(k, v) for k, v in PRIVATE.items()})
@@ -87,7 +89,7 @@ def _run_cell(lender: Session, folder: Path, cell: Cell, run: Callable[[str], An
     try:
         _lend(lender, cell.config)
         with open_session(where, cell.config, lender=lender):
-            (where / "config.yaml").write_text(dump_config(cell.config), encoding="utf-8")
+            write_text(where / "config.yaml", dump_config(cell.config))
             run(cell.config.name)
     except PlumblineError as error:
         write_failure(where, str(error))

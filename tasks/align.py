@@ -72,7 +72,8 @@ def align(
         return steps, {
             "steps": len(steps),
             "epochs": config.epochs,
-            pairs.kind: pairs.rows,
+            "pairs": pairs.rows,
+            "data": pairs.kind,
             "objective": config.objective.name,
             "effective_batch": min(config.batch_size, pairs.rows),
             "tokens": result["tokens"],
@@ -82,6 +83,7 @@ def align(
             **{f"final_{name}": value for name, value in result["figures"].items()},
             "stopped_early": config.early_stop is not None and steps[-1]["epoch"] < config.epochs,
             "verdict": verdict(final_means(steps), config.objective.name, [row["loss"] for row in steps]),
+            **anchor(steps, result["figures"].get("policy_score")),
             "model_hash": open_checkpoint(work / "model").hash,
         }
 
@@ -108,6 +110,19 @@ def refuse(pairs: Dataset, config: AlignConfig, policy: Checkpoint, second: Chec
         check_fit(examples, model["vocab_size"], model.get("max_position_embeddings"))
     if config.curriculum is not None and config.curriculum.by == "margin":
         stages(inputs.gaps, config.curriculum.stages)
+
+
+def anchor(steps: Rows, policy_score: float | None) -> dict[str, Any]:
+    """What apo_auto decided, as a share and in words; nothing for other objectives."""
+    shares = [row["zero_share"] for row in steps if row.get("zero_share") is not None]
+    if not shares or policy_score is None:
+        return {}
+    share = sum(shares) / len(shares)
+    words = (
+        f"apo_auto raised the chosen answer (zero) in {share:.0%} of the pairs it saw, whose chosen answers score above the mean "
+        f"of the policy's own ({policy_score:.3g}), and lowered both (down) in {1 - share:.0%}, whose do not"
+    )
+    return {"apo_auto_zero_share": share, "apo_auto": words}
 
 
 def final_means(steps: Rows) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from data_contracts.config_judge import WRITING, JudgeConfig
 from data_contracts.errors import PlumblineError
@@ -9,6 +10,7 @@ from data_contracts.rubric import Rubric
 from models.chat import Message
 from models.engine import Progress, Sampling
 from models.parse_judgement import parse_criterion
+from models.preference.store import open_preference
 from models.prompts import render, render_task, slots
 from models.rubrics import open_rubric
 from models.teacher import Teacher
@@ -55,7 +57,9 @@ def rubric_of(config: JudgeConfig) -> Rubric | None:
 
 
 def check_templates(config: JudgeConfig) -> None:
-    """Raises PlumblineError if the judge's template or rubric cannot be read or does not fit its kind."""
+    """Raises PlumblineError if the judge's template, rubric or model cannot be read or does not fit its kind."""
+    if config.model is not None:
+        open_preference(Path(config.model))
     if config.kind not in WRITING:
         return
     rubric, template = rubric_of(config), template_of(config)

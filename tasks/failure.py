@@ -4,12 +4,12 @@ import json
 import time
 from pathlib import Path
 
+from data_contracts.store import write_text
+
 
 def write_failure(run: Path, sentence: str) -> None:
-    partial = run / ".failed.json.partial"
     when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    partial.write_text(json.dumps({"sentence": sentence, "when": when}, ensure_ascii=False), encoding="utf-8")
-    partial.replace(run / "failed.json")
+    write_text(run / "failed.json", json.dumps({"sentence": sentence, "when": when}, ensure_ascii=False))
 
 
 def read_failure(run: Path) -> str | None:

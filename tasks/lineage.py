@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from data_contracts.errors import PlumblineError
-from data_contracts.store import Dataset, open_dataset
+from data_contracts.store import Dataset, open_dataset, write_text
 from models.checkpoint import Checkpoint, open_checkpoint
 from tasks.promote import read_decision
 
@@ -109,9 +109,7 @@ def roll_back(run: Path, to: int | None, reason: str) -> Rollback | None:
             "and roll back then"
         )
     made = Rollback(last, now[-1], to, reason.strip(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
-    partial = run / ".rollbacks.json.partial"
-    partial.write_text(json.dumps([asdict(r) for r in (*rollbacks, made)], indent=2, ensure_ascii=False), encoding="utf-8")
-    partial.replace(run / "rollbacks.json")
+    write_text(run / "rollbacks.json", json.dumps([asdict(r) for r in (*rollbacks, made)], indent=2, ensure_ascii=False))
     return made
 
 

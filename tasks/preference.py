@@ -33,6 +33,8 @@ def train_preference(
     """
     if out.exists():
         raise PlumblineError(f"{out} exists already: name another folder, or remove it")
+    if not pairs.exists():
+        raise PlumblineError(f"there is no file {pairs}: name JSON lines with preferences, or a pairs dataset's folder")
     work = out.with_name(f".{out.name}.partial")
     if work.exists():
         shutil.rmtree(work)
@@ -67,8 +69,6 @@ def _pairs(folder: Path, pairs: Path, base: Checkpoint) -> Dataset:
         if found.kind != "pairs":
             raise PlumblineError(f"{pairs} is a dataset of {found.kind}, not of pairs")
         return found
-    if not pairs.is_file():
-        raise PlumblineError(f"there is no file {pairs}: name JSON lines with preferences, or a pairs dataset's folder")
     return import_pairs(folder, PairsFileConfig(file=str(pairs)), base)
 
 

@@ -8,6 +8,7 @@ from io import StringIO
 from pathlib import Path
 
 from data_contracts.config_sweep import SEED, Sweep
+from data_contracts.store import write_text
 from tasks.figures import heat_maps
 from tasks.summary import MISSING
 from tasks.sweep import CONTRAST, Group, Result, collect, groups, lines
@@ -19,16 +20,15 @@ def write_tables(folder: Path, sweep: Sweep) -> list[Result]:
     """Write `FILES` as far as the cells have got, and return their results."""
     results = collect(folder, sweep)
     rows = list(lines(results))
-    _write(
-        folder / "cells.json", json.dumps({"name": sweep.name, "axes": sweep.axes, "cells": rows}, indent=1, ensure_ascii=False)
-    )
+    found = {"name": sweep.name, "axes": sweep.axes, "cells": rows}
+    write_text(folder / "cells.json", json.dumps(found, indent=1, ensure_ascii=False))
     names = list(dict.fromkeys(name for row in rows for name in row))
     text = StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    _write(folder / "cells.csv", text.getvalue())
-    _write(folder / "table.md", markdown(sweep, results))
+    write_text(folder / "cells.csv", text.getvalue())
+    write_text(folder / "table.md", markdown(sweep, results))
     _heat_map(folder / "heatmap.png", sweep, results)
     return results
 
@@ -105,9 +105,3 @@ def _heat_map(path: Path, sweep: Sweep, results: Sequence[Result]) -> None:
     panels = {"maximum over checkpoints": panel("max"), "mean over checkpoints": panel("mean")}
     starts = [r.figures["start"] for r in results if r.figures]
     heat_maps(path, sweep.name, axes, rows, [c or "" for c in columns], panels, contrast, min(starts) if starts else None)
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

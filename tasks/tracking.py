@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from data_contracts.store import Dataset, open_dataset
+from data_contracts.store import Dataset, open_dataset, write_text
 from models.checkpoint import open_checkpoint
 from tasks import summary, tracking_models
 from tasks.failure import clear_failure as clear_failure
@@ -243,6 +243,4 @@ def _read_state(run: Path) -> dict[str, Any]:
 
 
 def _write_state(run: Path, state: dict[str, Any]) -> None:
-    partial = run / ".tracking.json.partial"
-    partial.write_text(json.dumps(state, indent=2))
-    partial.replace(run / "tracking.json")
+    write_text(run / "tracking.json", json.dumps(state, indent=2))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from data_contracts.config_sweep import Sweep
-from data_contracts.store import digest, open_dataset
+from data_contracts.store import digest, open_dataset, write_text
 from tasks.summary import read_config
 from tasks.sweep import Result, cell_folder
 from tasks.sweep_tables import FILES
@@ -20,7 +20,7 @@ def track_sweep(folder: Path, sweep: Sweep, results: list[Result], is_over: bool
     if state.get("server") != server():
         parent = create_run(client, folder, sweep.name, sweep.name, None, {"plumbline.sweep": sweep.name})
         state = {"server": server(), "run_id": parent, "cells": {}}
-        _write(path, state)
+        write_text(path, json.dumps(state, indent=2))
         log_params(client, parent, {axis: ", ".join(labels) for axis, labels in sweep.axes.items()})
     for cell, result in zip(sweep.cells, results, strict=True):
         outcome = digest([result.state, result.failure, result.figures])
@@ -33,10 +33,10 @@ def track_sweep(folder: Path, sweep: Sweep, results: list[Result], is_over: bool
             client, folder, sweep.name, cell.label, state["run_id"], {f"axis.{k}": v for k, v in cell.point.items()}
         )
         state["cells"][cell.label] = {"run_id": child}
-        _write(path, state)
+        write_text(path, json.dumps(state, indent=2))
         _log_cell(client, child, cell_folder(folder, cell), result)
         state["cells"][cell.label]["outcome"] = outcome
-        _write(path, state)
+        write_text(path, json.dumps(state, indent=2))
     if is_over:
         for name in FILES:
             client.log_artifact(state["run_id"], str(folder / name))
@@ -61,9 +61,3 @@ def _log_cell(client: Any, child: str, run: Path, result: Result) -> None:
     log_metrics(client, child, [*rows, *curves(open_dataset(aligned[-1]).records())])
     client.set_tag(child, "mlflow.note.content", result.verdict)
     client.set_terminated(child)
-
-
-def _write(path: Path, state: dict[str, Any]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(state, indent=2))
-    partial.replace(path)

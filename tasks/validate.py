@@ -1,8 +1,9 @@
 """Validate: clean rows go on, broken rows go to quarantine under the names of the contracts they broke.
 
 Beside the clean data the stage leaves `quarantine.parquet` (the broken rows and a `contracts` column), `gate.json` (every
-contract, how many rows broke it and five of their ids) and its pages in the run's Data Docs. If the dataset as a whole fails,
-these two files are kept in `<folder>.failed/` and the run stops.
+contract, how many rows broke it and five of their ids) and its pages in the run's Data Docs; where prompts were held against
+evaluation sets, `contamination.json` says which was found where. If the dataset as a whole fails, the first two are kept in
+`<folder>.failed/` and the run stops.
 """
 
 import json
@@ -53,7 +54,7 @@ def limits_of(tokenizer: "PreTrainedTokenizerFast", max_tokens: int, policy: str
 
 
 def validate(folder: Path, data: Dataset, config: ValidateConfig, limits: Limits, docs: Path) -> Dataset:
-    """The clean rows of `data` (samples, revisions, verdicts or pairs) as a dataset of the same kind.
+    """The clean rows of `data` (prompts, samples, revisions, verdicts or pairs) as a dataset of the same kind.
 
     Facts: `kept`, `quarantined`, `contracts` (name → rows that broke it), `warnings` (sentences), and for pairs `metrics`, for
     revisions `failures` (reason → rows).
@@ -74,6 +75,9 @@ def validate(folder: Path, data: Dataset, config: ValidateConfig, limits: Limits
         contracts = whole_contracts(data.kind, limits, config, data.rows, columns)
         whole = gate(left, frame[suite.ID][clean].tolist(), contracts, docs, label, f"{data.kind}-whole")
         _write_evidence(work, table, rows, whole, ids)
+        if hasattr(suite, "evidence") and limits.evaluation:
+            found = json.dumps(suite.evidence(frame, limits), indent=2, ensure_ascii=False)
+            (work / "contamination.json").write_text(found, encoding="utf-8")
         _stop_if_failed(work, failed, rows, whole)
         return table.filter(pa.array(clean)), _facts(data, rows, whole, left, frame)
 

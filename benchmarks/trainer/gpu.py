@@ -116,8 +116,8 @@ def trl(layers: int, method: str) -> dict[str, Any]:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE()), pad_token="<end>", eos_token="<end>")
     config = DPOConfig(
         output_dir=tempfile.mkdtemp(), per_device_train_batch_size=4, gradient_accumulation_steps=BATCH // 4,
-        num_train_epochs=1, beta=0.1, learning_rate=RATE, lr_scheduler_type="constant", warmup_steps=0, adam_beta1=0.9, adam_beta2=0.95,
-        max_grad_norm=1.0, max_length=None, precompute_ref_log_probs=True, train_sampling_strategy="sequential",
+        num_train_epochs=1, beta=0.1, learning_rate=RATE, lr_scheduler_type="constant", warmup_steps=0, adam_beta1=0.9,
+        adam_beta2=0.95, max_grad_norm=1.0, max_length=None, precompute_ref_log_probs=True, train_sampling_strategy="sequential",
         gradient_checkpointing=True, bf16=True, optim="adamw_torch_fused", save_strategy="no", report_to="none", logging_steps=1,
         disable_tqdm=True, seed=0,
     )  # fmt: skip

@@ -10,17 +10,18 @@ import os
 from types import ModuleType
 
 from data_contracts.config_validate import ValidateConfig
-from data_contracts.suites import lists, pairs, revisions, samples, verdicts
+from data_contracts.overlap import EvaluationTexts
+from data_contracts.suites import lists, pairs, prompts, revisions, samples, verdicts
 from data_contracts.suites.contract import Codec, Contract, Limits, check_names, configured, rows_at_least
 
 os.environ["GX_ANALYTICS_ENABLED"] = "false"  # before anything here imports great_expectations
 
 VERSION = 2  # part of every gate's dataset key: raise it when a contract lets something else through
 
-SUITES: dict[str, ModuleType] = {"samples": samples, "revisions": revisions, "verdicts": verdicts, "pairs": pairs}
-SUITES |= {"lists": lists}
+SUITES: dict[str, ModuleType] = {"prompts": prompts, "samples": samples, "revisions": revisions}
+SUITES |= {"verdicts": verdicts, "pairs": pairs, "lists": lists}
 
-_ANY = Limits(1, 0, None, 0, (), (), codec=Codec(lambda _: [], lambda _: []))
+_ANY = Limits(1, 0, None, 0, (), (), None, Codec(lambda _: [], lambda _: []), EvaluationTexts([], 1, 1.0))
 
 
 def catalogue() -> dict[str, list[Contract]]:

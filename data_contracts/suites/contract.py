@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from data_contracts.config_validate import ContractConfig, Severity
 from data_contracts.errors import PlumblineError
+from data_contracts.overlap import EvaluationTexts
+from data_contracts.store import digest
 
 if TYPE_CHECKING:
     from great_expectations.expectations import Expectation
@@ -44,10 +46,13 @@ class Limits:
     control_ids: tuple[int, ...]
     policy: str | None = None  # hash of the checkpoint that must have written the answers; None: not checked
     codec: Codec | None = field(default=None, repr=False)  # None: the contracts on round trips are left out
+    evaluation: EvaluationTexts | None = field(default=None, repr=False)  # what must not be trained on; None: nothing
 
     def facts(self) -> dict[str, Any]:
         """What decides a verdict, for a dataset's key."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "codec"}
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("codec", "evaluation")}
+        texts = self.evaluation
+        return plain | ({"evaluation": digest([texts.texts, texts.ngram, texts.similarity])} if texts else {})
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ from data_contracts.suites.contract import FORGED, GARBLED, TOO_LONG, TWICE, Con
 from data_contracts.suites.measures import other_language, surface_accuracy
 from data_contracts.suites.near import nearly_repeats
 from data_contracts.suites.prompt import prompt_contracts
+from data_contracts.suites.prompts import IN_EVALUATION, hit_of
+from data_contracts.suites.prompts import evidence as evidence  # pairs carry their prompts
 
 ID = "pair_id"
 
@@ -43,7 +45,8 @@ def derive(frame: pd.DataFrame, limits: Limits) -> pd.DataFrame:
                 text, ids, limits.control_tokens, limits.control_ids, limits.eos_token_id
             ),
         }
-    return pd.DataFrame(columns | _repetitions(frame) | _contrast(frame), index=frame.index)
+    found = [int(hit_of(p, limits) is not None) for p in conversations(frame["prompt"])]
+    return pd.DataFrame(columns | {"in_evaluation": found} | _repetitions(frame) | _contrast(frame), index=frame.index)
 
 
 def _repetitions(frame: pd.DataFrame) -> dict[str, Any]:
@@ -77,7 +80,8 @@ def _contrast(frame: pd.DataFrame) -> dict[str, Any]:
 
 
 def contracts(limits: Limits) -> list[Contract]:
-    return [*prompt_contracts(limits), *_side(limits, "chosen"), *_side(limits, "rejected"), *_PAIR, *_TOGETHER]
+    clean = [IN_EVALUATION] if limits.evaluation else []
+    return [*prompt_contracts(limits), *clean, *_side(limits, "chosen"), *_side(limits, "rejected"), *_PAIR, *_TOGETHER]
 
 
 def _side(limits: Limits, side: str) -> list[Contract]:

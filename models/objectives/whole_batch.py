@@ -44,7 +44,8 @@ class AotUnpaired:
 
     -log s(beta (W_(k) - L_(k))), W = r_w and L = r_l, each sorted within the batch.
 
-    Use it when good and bad answers are not answers to the same prompts; needs as many of either. With large batches only. In a
+    Use it when good and bad answers are not answers to the same prompts; needs as many of either. With large batches only. Not
+    for revisions at a small beta: what a pair begins with alike is weighed by two different ranks and no longer cancels. In a
     batch of one it is DPO.
     """
 

@@ -15,7 +15,8 @@ from tasks.pair.ranked import delta, recorded, stronger_preferred
 from tasks.pair.revised import clair, worst_revision
 from tasks.pair.rows import Given, Made
 
-_SAMPLE = ("prompts", "sample", "validate_samples")
+_PROMPTS = ("prompts", "validate_prompts")
+_SAMPLE = (*_PROMPTS, "sample", "validate_samples")
 _OTHERS = ("sample_others", "validate_others")
 
 
@@ -41,10 +42,10 @@ METHODS: dict[str, Method] = {
     "best_of_n": _JUDGED(best_of_n, draws=True),
     "rso": _JUDGED(rso, draws=True),
     "off_policy_judge": Method(
-        ("prompts", *_OTHERS, "judge", "validate_verdicts"), ("validate_others", "validate_verdicts"), judged
+        (*_PROMPTS, *_OTHERS, "judge", "validate_verdicts"), ("validate_others", "validate_verdicts"), judged
     ),
     "stronger_preferred": Method((*_SAMPLE, *_OTHERS), ("validate_samples", "validate_others"), stronger_preferred),
-    "delta": Method(("prompts", *_OTHERS), ("validate_others",), delta),
+    "delta": Method((*_PROMPTS, *_OTHERS), ("validate_others",), delta),
     "recorded": Method(("import",), ("import",), recorded),
 }
 

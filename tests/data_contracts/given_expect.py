@@ -22,16 +22,16 @@ LIMITS = Limits(
 PROMPT = [{"role": "user", "content": "What is the capital?"}]
 
 
-def broken_contracts(suite: ModuleType, rows: list[dict[str, Any]], docs: Path) -> dict[str, list[str]]:
+def broken_contracts(suite: ModuleType, rows: list[dict[str, Any]], docs: Path, limits: Limits = LIMITS) -> dict[str, list[str]]:
     """Row id → names of the contracts it broke."""
     frame = pd.DataFrame(rows)
-    result = gate(suite.derive(frame, LIMITS), frame[suite.ID].tolist(), row_contracts(suite), docs, "test", "given")
+    result = gate(suite.derive(frame, limits), frame[suite.ID].tolist(), row_contracts(suite, limits), docs, "test", "given")
     return dict(zip(frame[suite.ID], result.broken, strict=True))
 
 
 def named_contracts(suite: ModuleType) -> set[str]:
-    return {contract.name for contract in row_contracts(suite) if contract.severity != "warn"}
+    return {contract.name for contract in row_contracts(suite, LIMITS) if contract.severity != "warn"}
 
 
-def row_contracts(suite: ModuleType) -> list[Contract]:
-    return [c for c in suite.contracts(LIMITS) if c.scope == "row" and c.severity != "off"]
+def row_contracts(suite: ModuleType, limits: Limits) -> list[Contract]:
+    return [c for c in suite.contracts(limits) if c.scope == "row" and c.severity != "off"]

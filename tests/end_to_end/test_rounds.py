@@ -42,7 +42,7 @@ def test_it_leaves_no_process_and_nothing_in_the_home(run: Path, home: Path) -> 
 
 
 def test_every_dataset_names_the_parents_it_was_made_from(run: Path) -> None:
-    stages = ["sample", "validate_samples", "revise", "validate_revisions", "pair", "validate_pairs", "align"]
+    stages = ["validate_prompts", "sample", "validate_samples", "revise", "validate_revisions", "pair", "validate_pairs", "align"]
     for number in (1, 2):
         parent = open_dataset(run / f"round-{number}" / "prompts")
         for stage in stages:
@@ -94,8 +94,7 @@ def test_prefect_shows_a_flow_a_round_and_a_task_a_stage(run: Path) -> None:
     assert {"demo", "round 1", "round 2"} <= flows.keys()
     assert {"start: evaluate", "round 1: sample", "round 2: align", "round 2: win rate"} <= tasks.keys()
     assert set(flows.values()) | set(tasks.values()) == {"COMPLETED"}
-    assert "round-1-decision" in artifacts
-    assert "summary" in artifacts
+    assert {"demo-round-1-decision", "demo-summary"} <= set(artifacts)
 
 
 def test_run_again_it_repeats_nothing(run: Path, home: Path, finished: subprocess.CompletedProcess[str]) -> None:

@@ -29,7 +29,7 @@ EQUAL = [  # one, its parameters, fields; other, its parameters
     ("dno", {"eta": 0.1}, {}, "dpo", {}),
     ("smpo", {}, {"confidence": [1.0] * 7}, "dpo", {}),
     ("upo_uncertainty", {"nll_weight": 0.0}, {"uncertainty": [0.0] * 7}, "dpo", {}),
-    ("fdpo", {"divergence": "reverse_kl"}, {}, "dpo", {}),
+    ("fdpo", {"divergence": "reverse_kl", "beta": 0.1}, {}, "dpo", {}),
     ("fdpo", {"divergence": "alpha", "alpha": 1e-9}, {}, "fdpo", {"divergence": "forward_kl"}),
     ("rpo", {"nll_weight": 0.0}, {}, "dpo", {}),
     ("mpo", {"preference": 1.0, "quality": 0.0, "generation": 1.0}, {}, "rpo", {}),
@@ -88,7 +88,7 @@ def test_minor_dpo_is_dpo_where_the_rejected_answer_is_above_the_reference_and_l
 
 def test_in_a_batch_of_one_the_whole_batch_objectives_are_dpo():
     for name in ("aot", "aot_unpaired", "relative_po"):
-        torch.testing.assert_close(loss_and_gradient(make(name), batch()), loss_and_gradient(make("dpo"), batch()))
+        torch.testing.assert_close(loss_and_gradient(make(name, beta=0.1), batch()), loss_and_gradient(make("dpo"), batch()))
 
 
 def test_aot_matches_ranks_within_the_batch():
@@ -97,7 +97,7 @@ def test_aot_matches_ranks_within_the_batch():
     losses = make("aot")(b, State())[0].tolist()
     assert losses == pytest.approx([sp(-0.3), sp(-0.2)])
     # chosen ratios 0, 2 and rejected ratios 2, -5: 0 meets -5, 2 meets 2
-    assert make("aot_unpaired")(b, State())[0].tolist() == pytest.approx([sp(-0.5), sp(0.0)])
+    assert make("aot_unpaired", beta=0.1)(b, State())[0].tolist() == pytest.approx([sp(-0.5), sp(0.0)])
 
 
 def test_relative_po_weighs_losses_by_how_alike_prompts_are():
@@ -215,11 +215,12 @@ def margins(name, chosen, rejected, **parameters):
         ("osp", math.log(4) / 0.1),  # s(beta h) = 0.8
         ("rosepo", math.log(4) / 0.1),
         ("exo", math.log(999) / 0.1),  # q = 1 - eps
-        ("discopop", -0.12 / 0.1),  # a local minimum
+        ("discopop", -0.12),  # a local minimum, at beta 1
     ],
 )
 def test_the_gradient_turns_at_the_best_margin(name, optimum):
-    for h, side in ((optimum - 0.5, -1), (optimum + 0.5, 1)):
+    step = min(0.5, abs(optimum) / 2)
+    for h, side in ((optimum - step, -1), (optimum + step, 1)):
         gradient = margins(name, h / 2, -h / 2)
         assert gradient[0] * side > 0 > gradient[1] * side
 
@@ -238,7 +239,7 @@ def test_other_targets():
     assert margins("ipo_mean", 20 * 4.0, 0.0)[0] < 0 < wide[0]
     # Cal-DPO: the logistic term pulls on past the target, by less than one nat's worth
     assert margins("cal_dpo", 5.0, 0.0)[0] < 0 < margins("cal_dpo", 6.0, 0.0)[0]
-    assert margins("discopop", 0.05, 0.0)[0] > 0 > margins("discopop", 1.0, 0.0)[0]  # uphill just above the reference
+    assert margins("discopop", 0.005, 0.0)[0] > 0 > margins("discopop", 0.1, 0.0)[0]  # uphill just above the reference
 
 
 def test_upo_uncertainty_softens_with_doubt_and_its_likelihood_term_pulls_up():

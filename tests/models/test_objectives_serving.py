@@ -26,9 +26,9 @@ def human(tmp_path, name, line, *sets):
 
 @pytest.mark.parametrize("name", REGISTRY)
 def test_every_objective_is_reached_by_some_config(name):
-    """By revisions or by judged samples, with the local teacher's likelihood judge."""
+    """By revisions, judged samples or (apo_down) worsened copies, with the local teacher's likelihood judge."""
     reached = []
-    for sets in ((), ("align.second_reference=previous",), JUDGED):
+    for sets in ((), ("align.second_reference=previous",), JUDGED, ("method=worst_revision", "revise.template=worsen-1")):
         try:
             refuse_config(config(name, *sets))
             reached.append(sets)
@@ -45,6 +45,7 @@ def test_every_objective_is_reached_by_some_config(name):
         ("upo_uncertainty", ("judge.kind=generation",), "the judge's uncertainty about each pair.*set judge.votes to 2 or more"),
         ("rationale_dpo", JUDGED, "needs a rationale for each pair.*use method clair"),
         ("mrpo", (), "needs two or more reference models.*set align.second_reference"),
+        ("apo_down", (), "those of method clair are better than what the policy writes.*use apo_zero, or apo_auto"),
         ("grpo", (), "the present policy's own samples"),
         ("grpo", (*JUDGED, "sample.temperature=0.7"), r"sample.temperature 0.7 .* set it to 1.0"),
         ("pairwise_rl", ("method=on_policy_judge", "sample.n=2"), "set sample.n to 3 or more"),

@@ -63,7 +63,8 @@ def make_human_run(run: Path) -> Path:
 
 def _round(folder: Path, k: int, champion: Dataset, until: str) -> Dataset:
     prompts = build(folder / "prompts", "prompts", {"k": k}, lambda _: ([], {}))
-    samples = build(folder / "sample", "samples", {"k": k}, lambda _: ([], {"stopped": 0.98}), [prompts])
+    asked = gate(folder / "validate_prompts", prompts)
+    samples = build(folder / "sample", "samples", {"k": k}, lambda _: ([], {"stopped": 0.98}), [asked])
     gate(folder / "validate_samples", samples)
     revisions = build(
         folder / "revise",

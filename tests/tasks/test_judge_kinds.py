@@ -263,6 +263,18 @@ def test_a_template_for_another_kind_is_refused(settings):
         check_templates(JudgeConfig(**settings))
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"kind": "preference_model", "model": "no-such"}, "holds no preference model"),
+        ({"rubric": "no-such"}, "there is no rubric"),
+    ],
+)
+def test_a_missing_rubric_or_model_is_told_before_anything_starts(settings, said):
+    with pytest.raises(PlumblineError, match=said):
+        check_templates(JudgeConfig(**settings))
+
+
 def test_a_changed_rubric_is_another_judge(two_points):
     config = JudgeConfig(kind="pointwise", rubric=two_points)
     before = judge_slice(config, 0)

@@ -20,7 +20,8 @@ def test_a_method_reads_only_what_its_stages_make() -> None:
 
 
 def test_stages_are_read_from_a_saved_config_in_either_form() -> None:
-    clair = ("prompts", "sample", "validate_samples", "revise", "validate_revisions", "pair", "validate_pairs")
+    sampled = ("prompts", "validate_prompts", "sample", "validate_samples")
+    clair = (*sampled, "revise", "validate_revisions", "pair", "validate_pairs")
     assert stages({"method": "clair"}) == stages({"method": {"name": "clair"}, "pairs": {"replay": []}}) == clair
     more: dict[str, Any] = {"method": "recorded", "pairs": {"second_view": {"kind": "likelihood"}, "replay": [0.3]}}
     assert stages(more) == ("import", "pair", "second_view", "replay", "validate_pairs")
