@@ -1,5 +1,7 @@
 """The align stage: what it refuses before training, what it leaves behind, and what it says about it."""
 
+import math
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -85,6 +87,18 @@ def test_other_tokenizers_ids_and_overlong_pairs_are_refused_before_training(tin
 )
 def test_the_verdict_says_in_words_what_happened(chosen, rejected, objective, words):
     assert verdict({"chosen_logratio": chosen, "rejected_logratio": rejected}, objective) == words
+
+
+def test_a_loss_that_sat_at_ln_2_is_the_verdict():
+    moved = {"chosen_logratio": 2.0, "rejected_logratio": -3.0}
+    assert verdict(moved, "dpo", [math.log(2)] * 20).startswith("the loss sat at ln 2")
+    assert verdict(moved, "dpo", [math.log(2)] * 19) == verdict(moved, "dpo", [0.6] * 20) == verdict(moved, "dpo")
+
+
+def test_who_does_the_work_decides_nothing_about_what_is_made(tiny, trainer, tmp_path):
+    pairs = pairs_dataset(tmp_path / "pairs", tiny, 8)
+    made = align(tmp_path / "align", pairs, config(epochs=1), tiny, tiny, 0, trainer)
+    assert align(tmp_path / "align", pairs, config(epochs=1, processes=2, sharded=True), tiny, tiny, 0, NoTrainer()) == made
 
 
 def test_final_means_are_over_the_last_tenth():
