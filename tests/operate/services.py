@@ -42,7 +42,7 @@ class Operated:
         """What Prefect's API answers, as its pages would see it."""
         data = None if method == "GET" else json.dumps(body or {}).encode()
         request = urllib.request.Request(f"{self.prefect}/api{path}", data, {"content-type": "application/json"}, method=method)
-        with urllib.request.urlopen(request, timeout=30) as reply:
+        with urllib.request.urlopen(request, timeout=90) as reply:
             text = reply.read()
         return json.loads(text) if text else None
 
