@@ -74,7 +74,7 @@ class Operated:
 
     @contextmanager
     def worker(self) -> Iterator[None]:
-        fast = environment(self.home) | {"PREFECT_WORKER_QUERY_SECONDS": "1"}
+        fast = environment(self.home) | {"PREFECT_WORKER_QUERY_SECONDS": "4"}
         with (self.home / "worker.log").open("ab") as log:
             command = [str(PLUMBLINE), "worker", "--services", str(self.run.parent / "services")]
             process = subprocess.Popen(command, cwd=ROOT, env=fast, stdout=log, stderr=log, start_new_session=True)
@@ -111,7 +111,7 @@ def _deploy(home: Path, run: Path, folder: Path) -> str:
     text = text.replace("per_round: 800", f"per_round: {TINY['per_round']}").replace("epochs: 4", f"epochs: {TINY['epochs']}")
     config.write_text(text.replace("min_rows: 64", "min_rows: 16").replace("5.0e-4", "1.0e-3"))
     where = ["--run-dir", str(run), "--services", str(folder)]
-    deployed = plumbline(home, "deploy", str(config), "--interval", "10s", *where)
+    deployed = plumbline(home, "deploy", str(config), "--interval", "20s", *where)
     assert deployed.returncode == 0, deployed.stderr
     return deployed.stdout.rpartition("/deployments/deployment/")[2].split()[0]
 
