@@ -90,7 +90,7 @@ def test_every_configuration_that_is_shown_loads(block: str, tmp_path: Path) -> 
 
 
 def test_a_wrong_configuration_would_be_noticed(tmp_path: Path) -> None:
-    with pytest.raises(PlumblineError, match="judge.kinds"):
+    with pytest.raises(PlumblineError, match=r"judge\.kinds"):
         load_snippet(tmp_path, "judge: {kinds: pointwise}\n")
 
 
