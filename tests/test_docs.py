@@ -1,4 +1,4 @@
-"""What the documentation shows is there: commands with their options, configurations, keys, files, and the number of objectives."""
+"""What the documentation shows is there: commands with their options, configurations, keys, files, the number of objectives."""
 
 import re
 import shlex
