@@ -27,13 +27,15 @@ def table(
     from flows.display import console
 
     shown = Table(box=SIMPLE_HEAD, padding=(0, 1), caption=f"{len(rows())} objectives; plumbline objectives show NAME says more")
-    for name in ("name", "what it does", "needs", "reference", "on-policy", "paper"):
+    most = max(len(row["served_by"]) for row in rows())
+    for name in ("name", "what it does", "needs", "reference", "served by", "on-policy", "paper"):
         shown.add_column(name, overflow="fold")
     for row in rows():
         needs = ", ".join(need for need in row["needs"] if need != "reference") or "chosen answers"
         reference = "yes" if row["reference"] else "–"
         shown.add_row(
-            row["name"], row["summary"], needs.replace("_", " "), reference, row["on_policy"], row["paper"] + _mark(row)
+            *(row["name"], row["summary"], needs.replace("_", " "), reference, _served(row, most)),
+            *(row["on_policy"], row["paper"] + _mark(row)),
         )
     console().print(shown)
 
@@ -50,11 +52,17 @@ def show(
     row = describe(name)
     typer.echo(f"{row['name']}: {row['summary']}\n\n{row['text']}\n")
     typer.echo(f"needs      {', '.join(row['needs']) or 'chosen answers only'}")
+    typer.echo(f"served by  {row['data']} by {', '.join(row['served_by'])}")
     typer.echo(f"defaults   {', '.join(f'{k} = {v}' for k, v in row['defaults'].items()) or 'none'}")
     typer.echo(f"paper      {row['paper']}{_mark(row)}")
     if plot is not None:
         draw(name, plot)
         typer.echo(f"plot       {plot}")
+
+
+def _served(row: dict[str, Any], most: int) -> str:
+    """ "pairs by any method" where nearly nothing is asked, else the methods."""
+    return f"{row['data']} by {'any method' if len(row['served_by']) == most else ', '.join(row['served_by'])}"
 
 
 def _mark(row: dict[str, Any]) -> str:

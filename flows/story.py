@@ -18,6 +18,7 @@ from prefect.artifacts import (
 )
 
 from data_contracts.flatten import flatten
+from flows.session import current
 from models.engine import Progress
 
 _EVERY = 3.0  # seconds between two updates of a progress bar: each is a request
@@ -91,4 +92,9 @@ def progress(label: str, shown: Progress) -> Progress:
 
 
 def _key(label: str) -> str:
-    return "-".join("".join(c if c.isalnum() else " " for c in label.lower()).split())
+    """On a server for many, an artifact's history must not mix policies: its key begins with the run's name."""
+    return "-".join("".join(c if c.isalnum() else " " for c in f"{_run()} {label}".lower()).split())
+
+
+def _run() -> str:
+    return current().config.name

@@ -10,13 +10,15 @@ from data_contracts.errors import PlumblineError
 from data_contracts.objective_config import CONFIGS
 from models.objectives import REGISTRY, build_objective
 from models.objectives.batch import Answers, Batch, Need, Objective, State
+from models.objectives.serving import served_by, takes_lists
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 def rows() -> list[dict[str, Any]]:
-    """One row an objective: name, summary, needs (names), reference, on_policy, paper, reconstructed, defaults."""
+    """One row an objective: name, summary, needs (names), reference, data (pairs or lists), served_by (pair methods), on_policy,
+    paper, reconstructed, defaults."""
     return [_row(name) for name in REGISTRY]
 
 
@@ -37,6 +39,8 @@ def _row(name: str) -> dict[str, Any]:
         "summary": " ".join(cleandoc(objective.__doc__ or "").partition("\n\n")[0].split()),
         "needs": [need.name.lower() for need in objective.needs if need.name],
         "reference": Need.REFERENCE in objective.needs,
+        "data": "lists" if takes_lists(objective.needs) else "pairs",
+        "served_by": served_by(objective),
         "on_policy": objective.spec.on_policy,
         "paper": objective.spec.paper,
         "reconstructed": objective.spec.reconstructed,

@@ -5,11 +5,13 @@ No torch here: a configuration is refused before anything heavy is loaded.
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pyarrow.parquet as pq
 
 from data_contracts.config import HumanPairsConfig, RoundsConfig
 from data_contracts.config_align import AlignConfig
+from data_contracts.config_pairs import Method, MethodBase
 from data_contracts.errors import PlumblineError
 from models.objectives import check
 from models.objectives.batch import Need, Objective
@@ -47,20 +49,45 @@ def config_serves(config: RoundsConfig | HumanPairsConfig, lists: bool) -> Need:
     served = Need.REFERENCES if config.align.second_reference else Need(0)
     if isinstance(config, HumanPairsConfig):
         return served | (TRAINER if lists else PAIRS | _file_serves(Path(config.pairs.file)))
-    if config.method.own == "several":
-        served |= Need.ON_POLICY
+    made = method_serves(config.method, config.judge.kind, config.judge.votes, lists)
+    if config.method.name == "recorded" and not lists:  # nobody is asked for further answers: they are in the file or not there
+        told = Need.GOLD if config.method.gold else Need(0)
+        return served | made & ~(Need.GOLD | Need.BASE) | told | _file_serves(Path(config.prompts.file))
+    return served | made
+
+
+def method_serves(method: MethodBase | type[MethodBase], judge: str, votes: int, lists: bool) -> Need:
+    """What a pair method and a judge give an objective on pairs, or on lists."""
+    served = Need.ON_POLICY if method.own == "several" else Need(0)
     if lists:
         return served | LISTS | Need.WIN_PROBABILITIES
     served |= PAIRS | Need.GOLD | Need.BASE | Need.REPROMPT | Need.CONFIDENCE | Need.WIN_PROBABILITIES
-    if config.method.revised:
+    if method.revised:
         served |= Need.RATIONALE
-    if config.method.name == "recorded":
-        served |= _file_serves(Path(config.prompts.file))
-    if config.judge.kind in SCORING:
+    if judge in SCORING:
         served |= Need.SCORES | Need.TWO_PROMPTS
-    if config.judge.kind == "likelihood" or config.judge.votes > 1:
+    if judge == "likelihood" or votes > 1:
         served |= Need.UNCERTAINTY
     return served
+
+
+def served_by(objective: type[Objective]) -> list[str]:
+    """The pair methods whose answers an objective can be trained on as pairs or lists, with a judge that scores answers.
+
+    A second reference model is the config's to name, so it is taken to be there.
+    """
+    lists, found = takes_lists(objective.needs), []
+    for method in get_args(Method):
+        name = method.model_fields["name"].annotation.__args__[0]
+        given = method_serves(method, "likelihood", 1, lists) | Need.REFERENCES
+        if not objective.needs & ~given and not (objective.name == "apo_down" and _chosen_is_better(method, name)):
+            found.append(name)
+    return found
+
+
+def _chosen_is_better(method: MethodBase | type[MethodBase], name: str) -> bool:
+    """Whether the chosen answers are better than what the policy writes on average."""
+    return name in ("clair", "self_revision", "stronger_preferred") or method.own == "several"
 
 
 def data_serves(folder: Path, kind: str, policy: str) -> tuple[Need, dict[Need, str]]:
@@ -128,8 +155,7 @@ def _refuse_down(objective: Objective, config: RoundsConfig) -> None:
     with judged samples, which is what its loss says, so that no choice of beta mends it.
     """
     parts = (config.align.objective.name, *(mixed.objective.name for mixed in config.align.wrappers.mix))
-    better = config.method.name in ("clair", "self_revision", "stronger_preferred") or config.method.own == "several"
-    if "apo_down" in parts and better:
+    if "apo_down" in parts and _chosen_is_better(config.method, config.method.name):
         raise PlumblineError(
             f"objective {objective.name} lowers the chosen answers, and those of method {config.method.name} are better than "
             "what the policy writes on average: it would unlearn them; use apo_zero, or apo_auto to decide pair by pair"

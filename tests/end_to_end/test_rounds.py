@@ -94,8 +94,7 @@ def test_prefect_shows_a_flow_a_round_and_a_task_a_stage(run: Path) -> None:
     assert {"demo", "round 1", "round 2"} <= flows.keys()
     assert {"start: evaluate", "round 1: sample", "round 2: align", "round 2: win rate"} <= tasks.keys()
     assert set(flows.values()) | set(tasks.values()) == {"COMPLETED"}
-    assert "round-1-decision" in artifacts
-    assert "summary" in artifacts
+    assert {"demo-round-1-decision", "demo-summary"} <= set(artifacts)
 
 
 def test_run_again_it_repeats_nothing(run: Path, home: Path, finished: subprocess.CompletedProcess[str]) -> None:

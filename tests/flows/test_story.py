@@ -14,6 +14,7 @@ from flows import story
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[Any, ...], dict[str, Any]]]:
     """Every artifact that would be sent, in order."""
     sent: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+    monkeypatch.setattr(story, "_run", lambda: "demo")
     for name in [name for name in vars(story) if name.endswith("_artifact")]:
         monkeypatch.setattr(story, name, lambda *a, _name=name, **k: sent.append((_name, a, k)) or "id")
     return sent
@@ -39,7 +40,7 @@ def test_a_gate_is_a_table_of_contracts_without_row_ids(shown: list[Any], tmp_pa
     (tmp_path / "gate.json").write_text(json.dumps(found))
     story.gate("round 1: validate pairs", tmp_path)
     given = shown[0][2]
-    assert given["key"] == "round-1-validate-pairs-gate"
+    assert given["key"] == "demo-round-1-validate-pairs-gate"
     assert given["description"] == "round 1: validate pairs: 7 of 9 rows kept, 2 quarantined"
     assert [(r["contract"], r["holds"], r["broken rows"], r["measured"]) for r in given["table"]] == [
         ("no_echo", "no", 2, ""),

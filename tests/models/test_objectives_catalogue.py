@@ -18,6 +18,11 @@ def test_the_table_has_a_row_for_each_objective_and_is_json():
     assert by_name["dpo"]["defaults"] == {"beta": 0.1} and by_name["dpo"]["needs"] == ["pair", "reference"]
     assert by_name["sppo_hard"]["on_policy"] == "required" and by_name["bapo"]["reconstructed"]
     assert all(row["summary"] and row["paper"] for row in table)
+    assert all(row["served_by"] for row in table)  # every objective is reached by some method
+    own = ["on_policy_judge", "best_of_n", "rso"]
+    assert by_name["grpo"]["served_by"] == own == by_name["sppo_hard"]["served_by"] and by_name["grpo"]["data"] == "lists"
+    assert by_name["rationale_dpo"]["served_by"] == ["clair", "self_revision", "worst_revision"]
+    assert "clair" in by_name["dpo"]["served_by"] and "clair" not in by_name["apo_down"]["served_by"]
 
 
 def test_describing_gives_the_formula_and_an_unknown_name_is_refused():

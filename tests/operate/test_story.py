@@ -27,12 +27,12 @@ def test_every_stage_is_a_named_task_with_a_table_of_its_counts(operated: Operat
     tables = of_kind(artifacts, "table")
     for stage in stages:
         assert f"round 2: {stage}" in tasks
-        rows = json.loads(tables[f"round-2-{stage.replace(' ', '-')}"]["data"])
+        rows = json.loads(tables[f"demo-round-2-{stage.replace(' ', '-')}"]["data"])
         assert {"rows", "seconds", "made from"} <= {row["what"] for row in rows}
 
 
 def test_every_gate_shows_its_contracts_and_why_they_are_there(artifacts: list[dict[str, Any]]) -> None:
-    gate = of_kind(artifacts, "table")["round-1-validate-pairs-gate"]
+    gate = of_kind(artifacts, "table")["demo-round-1-validate-pairs-gate"]
     rows = json.loads(gate["data"])
     assert "rows kept" in gate["description"]
     assert len(rows) > 5
@@ -41,17 +41,19 @@ def test_every_gate_shows_its_contracts_and_why_they_are_there(artifacts: list[d
 
 def test_progress_is_shown_and_ends_at_all(artifacts: list[dict[str, Any]]) -> None:
     shown = of_kind(artifacts, "progress")
-    assert {"round-2-sample-progress", "round-2-align-progress"} <= shown.keys()
-    assert all(float(json.loads(str(artifact["data"]))) == 100.0 for key, artifact in shown.items() if key.startswith("round-2"))
+    assert {"demo-round-2-sample-progress", "demo-round-2-align-progress"} <= shown.keys()
+    assert all(
+        float(json.loads(str(artifact["data"]))) == 100.0 for key, artifact in shown.items() if key.startswith("demo-round-2")
+    )
 
 
 def test_the_decision_is_told_in_words(artifacts: list[dict[str, Any]]) -> None:
-    text = of_kind(artifacts, "markdown")["round-2-decision"]["data"]
+    text = of_kind(artifacts, "markdown")["demo-round-2-decision"]["data"]
     assert text.startswith(("Promoted: ", "Rolled back: "))
 
 
 def test_a_failure_says_what_happened_and_what_to_do(operated: Operated, artifacts: list[dict[str, Any]]) -> None:
-    told = of_kind(artifacts, "markdown")["failure"]
+    told = of_kind(artifacts, "markdown")["demo-failure"]
     assert told["flow_run_id"] == operated.retried
     assert "Retry" in told["data"]
     assert "plumbline resume" in told["data"]
