@@ -42,7 +42,7 @@ def serve(
     if "score_pairs" in plan.stages:
         pairs = run("score_pairs", score_pairs, pairs, s.rounds.judge, s.teacher(), seed, **retries)
     if "complete" in plan.stages:
-        further, writers = None, further_writers(plan.needs)
+        further, writers = None, further_writers(plan.needs) if "further" in plan.stages else {}
         if "further" in plan.stages:
             sources = {Need.GOLD: "teacher", Need.BASE: "initial"}
             named = [NamedSource(kind=sources[need]) for need in writers]  # type: ignore[arg-type]

@@ -49,9 +49,11 @@ def config_serves(config: RoundsConfig | HumanPairsConfig, lists: bool) -> Need:
     served = Need.REFERENCES if config.align.second_reference else Need(0)
     if isinstance(config, HumanPairsConfig):
         return served | (TRAINER if lists else PAIRS | _file_serves(Path(config.pairs.file)))
-    if config.method.name == "recorded" and not lists:
-        served |= _file_serves(Path(config.prompts.file))
-    return served | method_serves(config.method, config.judge.kind, config.judge.votes, lists)
+    made = method_serves(config.method, config.judge.kind, config.judge.votes, lists)
+    if config.method.name == "recorded" and not lists:  # nobody is asked for further answers: they are in the file or not there
+        told = Need.GOLD if config.method.gold else Need(0)
+        return served | made & ~(Need.GOLD | Need.BASE) | told | _file_serves(Path(config.prompts.file))
+    return served | made
 
 
 def method_serves(method: MethodBase | type[MethodBase], judge: str, votes: int, lists: bool) -> Need:

@@ -97,6 +97,32 @@ def test_a_preference_file_serves_what_its_first_readable_line_promises(tmp_path
             refuse_config(human(tmp_path, "dpo", plain + "}", sets))
 
 
+def test_recorded_pairs_have_the_further_answers_that_are_in_their_file(tmp_path):
+    def recorded(line):
+        file = tmp_path / "pairs.jsonl"
+        file.write_text(line + "\n")
+        return config("triple_po", "method=recorded", f"prompts.file={file}", "prompts.per_round=1")
+
+    refuse_config(recorded('{"prompt": "a", "chosen": "b", "rejected": "c", "gold": "d"}'))
+    with pytest.raises(PlumblineError, match="needs a gold answer"):
+        refuse_config(recorded('{"prompt": "a", "chosen": "b", "rejected": "c"}'))
+
+
+def test_the_stages_of_a_round_are_those_its_objective_asks_for():
+    def added(name, *sets):
+        from tasks.serving import stages
+
+        given = config(name, *sets).model_dump(mode="json", by_alias=True)
+        done = stages(given)
+        return done[done.index("validate_pairs") + 1 :] if "validate_pairs" in done else done[-2:]
+
+    assert added("dpo") == () and added("odpo") == ("score_pairs",) and added("mapl") == ("complete",)
+    assert added("triple_po") == ("further", "complete") and added("dove") == ("score_pairs", "complete")
+    assert added("lipo") == ("score_pairs", "lists", "validate_lists") and added("lipo", *JUDGED) == ("lists", "validate_lists")
+    assert added("dpo", "align.reference=extrapolated") == ("reference",)
+    assert added("dpo", "align.curriculum={by: margin}") == ("score_pairs",)
+
+
 def objective(name):
     return build_objective(default_config(name))
 
