@@ -130,6 +130,7 @@ def refuse_config(config: RoundsConfig | HumanPairsConfig) -> None:
         return
     _refuse_down(objective, config)
     needs = objective.needs
+    _refuse_pairs(objective, config, lists)
     if config.align.curriculum and config.align.curriculum.by == "margin" and config.judge.kind not in SCORING:
         raise PlumblineError(
             "curriculum.by margin needs a judge that scores answers (likelihood, pointwise, checklist): use reference_gap"
@@ -145,6 +146,21 @@ def refuse_config(config: RoundsConfig | HumanPairsConfig) -> None:
         raise PlumblineError(
             f"objective {objective.name} follows the policy's gradient on its own samples, which sample.temperature "
             f"{config.sample.temperature} draws from another distribution: set it to 1.0"
+        )
+
+
+def _refuse_pairs(objective: Objective, config: RoundsConfig, lists: bool) -> None:
+    """Raises PlumblineError for what is done to pairs where none are made, or where it brings what the objective cannot take."""
+    done = [name for name in ("second_view", "replay") if getattr(config.pairs, name)]
+    if done and lists and config.method.own == "several":
+        raise PlumblineError(
+            f"objective {objective.name} is trained on lists of the policy's own answers, and no pairs are made of them: "
+            f"pairs.{done[0]} would do nothing, leave it out"
+        )
+    if config.pairs.replay and Need.ON_POLICY in objective.needs:
+        raise PlumblineError(
+            f"objective {objective.name} needs the present policy's own samples, and pairs.replay brings those of earlier ones: "
+            "leave it out"
         )
 
 
