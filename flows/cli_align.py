@@ -16,7 +16,10 @@ def align(
     reference: Annotated[str | None, typer.Option(help="Its reference; the policy itself if not given.")] = None,
     set_: Sets = None,
 ) -> None:
-    """Train on a dataset that is there; under torchrun or accelerate launch with many processes, as infra/accelerate/ shows."""
+    """Train on a dataset that is there, with one process or many.
+
+    The files in infra/accelerate/ say how torchrun and accelerate launch start many, on one node or several.
+    """
     from data_contracts.load_config import load_config
     from data_contracts.store import open_dataset
     from flows.display import console, working

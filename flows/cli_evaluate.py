@@ -57,7 +57,10 @@ def evaluate(
     teacher: TeacherOf = None,
     as_json: AsJson = False,
 ) -> None:
-    """Have a model answer a benchmark, write MixEval's response files, and score them."""
+    """Have a model answer a benchmark, and score the answers.
+
+    They are kept as MixEval's response files; run again, no question is asked again.
+    """
     from data_contracts.config_evaluate import EvaluateConfig
     from data_contracts.errors import PlumblineError
     from flows.evaluate import answer_benchmark, open_reader, watch

@@ -14,7 +14,7 @@ def inspect(
     out: Annotated[Path | None, typer.Option(help="Write the page with charts and the pairs themselves here.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The figures for programs.")] = False,
 ) -> None:
-    """Show how contrastive preference data is, by method, and the pairs themselves."""
+    """Show how contrastive pairs are, by method, and the pairs themselves."""
     from tasks.inspect_pairs import parts, read, render
 
     with TemporaryDirectory() as scratch:

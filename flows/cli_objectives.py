@@ -6,14 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(help="The objectives: formula, needs, defaults, paper.", invoke_without_command=True)
+app = typer.Typer(help="List the objectives, or show one.", invoke_without_command=True)
 
 
 @app.callback()
 def table(
     context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="The same for programs.")] = False
 ) -> None:
-    """List every objective."""
+    """List the objectives, or show one."""
     if context.invoked_subcommand:
         return
     from models.objectives.catalogue import rows
@@ -45,7 +45,7 @@ def show(
     name: Annotated[str, typer.Argument(help="An objective's name.")],
     plot: Annotated[Path | None, typer.Option(help="Also draw its loss and gradient over the margin to this PNG.")] = None,
 ) -> None:
-    """The formula, the defaults, when to use it and when not."""
+    """Show an objective's formula and defaults, when to use it and when not."""
     from models.objectives.catalogue import describe
     from models.objectives.catalogue import plot as draw
 

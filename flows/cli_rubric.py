@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Rubrics: criteria that judges judge by.", no_args_is_help=True)
+app = typer.Typer(help="Derive what judges judge by.", no_args_is_help=True)
 
 
 @app.callback()
 def rubric() -> None:
-    """Rubrics: criteria that judges judge by."""
+    """Derive what judges judge by."""
 
 
 @app.command()
@@ -24,7 +24,10 @@ def derive(
     limit: Annotated[int | None, typer.Option(min=2, help="Only so many pairs, from the file's beginning.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the config.")] = None,
 ) -> None:
-    """Derive a rubric from labelled pairs: propose principles, cluster them, vote, keep what predicts the labels."""
+    """Derive a rubric from labelled pairs.
+
+    Principles are proposed, clustered and voted on; those that predict the labels are kept.
+    """
     import json
 
     from data_contracts.config import RoundsConfig

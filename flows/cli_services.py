@@ -22,13 +22,11 @@ Database = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(up)
-    app.command()(down)
-
-
 def up(folder: ServicesFolder = DEFAULT, database: Database = None) -> None:
-    """Start the Prefect and the MLflow server on loopback. Run again, it shows where they are."""
+    """Start a Prefect and an MLflow server on loopback.
+
+    Run again, it shows where they are.
+    """
     from flows import services
     from flows.display import working
 
@@ -38,7 +36,10 @@ def up(folder: ServicesFolder = DEFAULT, database: Database = None) -> None:
 
 
 def down(folder: ServicesFolder = DEFAULT) -> None:
-    """Stop both servers. Their data stays for the next `plumbline up`."""
+    """Stop both servers.
+
+    Their data stays for the next `plumbline up`.
+    """
     from flows import services
 
     stopped = services.down(folder)

@@ -10,7 +10,10 @@ def sweep(
     config: Annotated[Path, typer.Argument(help="A YAML file with base and grid; see configs/paper_grid.yaml.")],
     run_dir: Annotated[Path | None, typer.Option(help="Where the sweep lives; runs/<name> if not given.")] = None,
 ) -> None:
-    """Run a grid of configurations and compare them. Run again, it resumes and tries failed cells anew."""
+    """Run a grid of configurations, and compare them.
+
+    Run again, it resumes, and tries failed cells anew.
+    """
     from data_contracts.config_sweep import load_sweep
     from data_contracts.errors import PlumblineError
 

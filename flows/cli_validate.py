@@ -22,7 +22,10 @@ def validate(
     as_json: Annotated[bool, typer.Option("--json", help="The same for programs.")] = False,
     contracts: Annotated[bool, typer.Option("--contracts", help="List every contract with its severity and bounds.")] = False,
 ) -> None:
-    """Say which rows of FILE break which contract. Exits with 1 if a row would be set aside."""
+    """Say which rows of a file break which contract.
+
+    Exits with 1 if a row would be set aside.
+    """
     from data_contracts.errors import PlumblineError
     from tasks.validate_file import check_file, list_contracts, read_dataset, render
 
