@@ -23,13 +23,14 @@ from flows import (
     cli_teacher,
     cli_validate,
 )
+from flows.outputs import to_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 
 embedded = typer.Typer(help="Rebuild the small student and teacher of the demo.", no_args_is_help=True)
 
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key, for example align.epochs=2.")]
-RunDir = Annotated[Path | None, typer.Option(help="Where the run lives; runs/<name> if not given.")]
+RunDir = Annotated[Path | None, to_folder("Where the run lives; runs/<name> if not given.")]
 Folder = Annotated[Path, typer.Argument(help="A run's folder, for example runs/demo.")]
 
 
@@ -88,7 +89,10 @@ def build(
     scale: Annotated[float, typer.Option(min=0.001, help="Share of the full number of steps.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Of the world, the data and the weights.")] = 0,
 ) -> None:
-    """Rebuild the embedded student, teacher and data from their seeded world (about 15 minutes)."""
+    """Rebuild the embedded student, teacher and data from their seeded world.
+
+    That takes about 15 minutes.
+    """
     from models.embedded.build import build as build_embedded
 
     build_embedded(out, scale, seed)

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.outputs import to_folder
+
 if TYPE_CHECKING:
     from tasks.calibrate import Calibration
 
@@ -23,9 +25,7 @@ def calibrate(
     field: Annotated[
         list[str] | None, typer.Option(help="prompt, first, second or first_wins=NAME: what the file calls it.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="A folder for calibration.json, calibration.png and the journal.")] = Path(
-        "runs/calibrate"
-    ),
+    out: Annotated[Path, to_folder("A folder for calibration.json, calibration.png and the journal.")] = Path("runs/calibrate"),
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the config.")] = None,
     limit: Annotated[int | None, typer.Option(min=2, help="Only so many comparisons, from the file's beginning.")] = None,
 ) -> None:

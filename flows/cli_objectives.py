@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from flows.outputs import to_file
+
 app = typer.Typer(help="List the objectives, or show one.", invoke_without_command=True)
 
 
@@ -43,7 +45,7 @@ def table(
 @app.command()
 def show(
     name: Annotated[str, typer.Argument(help="An objective's name.")],
-    plot: Annotated[Path | None, typer.Option(help="Also draw its loss and gradient over the margin to this PNG.")] = None,
+    plot: Annotated[Path | None, to_file("Also draw its loss and gradient over the margin to this PNG.")] = None,
 ) -> None:
     """Show an objective's formula and defaults, when to use it and when not."""
     from models.objectives.catalogue import describe
@@ -56,6 +58,7 @@ def show(
     typer.echo(f"defaults   {', '.join(f'{k} = {v}' for k, v in row['defaults'].items()) or 'none'}")
     typer.echo(f"paper      {row['paper']}{_mark(row)}")
     if plot is not None:
+        plot.parent.mkdir(parents=True, exist_ok=True)
         draw(name, plot)
         typer.echo(f"plot       {plot}")
 

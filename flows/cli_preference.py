@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from flows.outputs import to_folder
+
 app = typer.Typer(help="Train and register models that judge.", no_args_is_help=True)
 
 
@@ -17,7 +19,7 @@ def preference() -> None:
 def train(
     pairs: Annotated[Path, typer.Option(help="Preferences as JSON lines (plain or gzip), or the folder of a pairs dataset.")],
     base: Annotated[str, typer.Option(help="A checkpoint's folder or hub id to start from.")],
-    out: Annotated[Path, typer.Option(help="A new folder for the model.")],
+    out: Annotated[Path, to_folder("A new folder for the model.")],
     kind: Annotated[str, typer.Option(help="bt: Bradley-Terry. gpm: general preference model, which may be cyclic.")] = "bt",
     blocks: Annotated[int, typer.Option(min=1, help="gpm: planes of the embedding.")] = 2,
     learning_rate: Annotated[float, typer.Option(help="Of AdamW, at its highest.")] = 1e-5,

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from flows.outputs import to_file
+
 app = typer.Typer(help="Derive what judges judge by.", no_args_is_help=True)
 
 
@@ -17,7 +19,7 @@ def rubric() -> None:
 def derive(
     config: Annotated[Path, typer.Argument(help="A run's configuration: its teacher proposes and votes, as its judge is set.")],
     pairs: Annotated[Path, typer.Option(help="Preferences as JSON lines, plain or gzip.")],
-    out: Annotated[Path, typer.Option(help="The rubric, a new YAML file; candidates and journal go beside it.")],
+    out: Annotated[Path, to_file("The rubric, a new YAML file; candidates and journal go beside it.")],
     candidates: Annotated[int, typer.Option(min=1, help="Principles to vote on.")] = 12,
     per_pair: Annotated[int, typer.Option(min=1, help="Principles that one pair may suggest.")] = 2,
     keep: Annotated[int, typer.Option(min=1, help="Criteria of the rubric, at most.")] = 6,

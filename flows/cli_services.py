@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.outputs import to_folder
+
 if TYPE_CHECKING:
     from flows.services import Service
 
 DEFAULT = Path("runs") / "services"
 Folder = Annotated[Path, typer.Option("--services", help="Where the servers keep their data.")]
-ServicesFolder = Annotated[Path, typer.Option("--folder", help="Where the servers keep their data, logs and process numbers.")]
+ServicesFolder = Annotated[Path, to_folder("Where the servers keep their data, logs and process numbers.", "--folder")]
 Database = Annotated[
     str | None,
     typer.Option(

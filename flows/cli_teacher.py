@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.outputs import to_folder
+
 if TYPE_CHECKING:
     from models.journal import Journal
 
@@ -60,7 +62,8 @@ def import_(
 
 @app.command("export-batch")
 def export_batch(
-    where: Where, out: Annotated[Path | None, typer.Option(help="A folder; `batch` beside the journal if not given.")] = None
+    where: Where,
+    out: Annotated[Path | None, to_folder("A folder; `batch` beside the journal if not given.")] = None,
 ) -> None:
     """Write what stopped runs still lack as a provider's batch files.
 
