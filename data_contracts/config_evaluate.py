@@ -48,7 +48,7 @@ class RecordedAnswers(Strict):
 class WinRateConfig(Strict):
     """Whom a candidate's answers are compared with, besides the previous model's, which they always are."""
 
-    against: list[Literal["start"] | RecordedAnswers] = []
+    against: list[Literal["start"] | RecordedAnswers] = Field(default_factory=list)
 
 
 class PreferenceMetricsConfig(Strict):
@@ -69,11 +69,11 @@ class PromoteConfig(Strict):
     confidence, and the win rate is high enough.
 
     A metric is `overall`, a split, a source benchmark such as `GSM8k`, or `harness.<task>.<metric>`. `against` is the comparison
-    whose win rate counts: `previous`, or one that `win_rate.against` names. `min_win_rate_low` bounds the lower end of its interval.
+    whose win rate counts: `previous`, or one that `win_rate.against` names; `min_win_rate_low` bounds its interval's lower end.
     """
 
     metric: str = "overall"
-    guards: list[str] = []
+    guards: list[str] = Field(default_factory=list)
     min_gain: float = 0.0
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     against: str = "previous"

@@ -1,5 +1,6 @@
 """A win rate as it would be if both answers were equally long: AlpacaEval 2's regression (arXiv 2404.04475, section 3)."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,12 +32,13 @@ def length_controlled(
 
     As in AlpacaEval 2: the formula, the tanh, the standardisation by the sample's deviation, probabilities as labels, the rate.
     Not as there: its instruction difficulties were fitted jointly on its leaderboard's models and exist for its 805 questions
-    only; its L1 penalty found by cross-validation and its two "gamed" baselines are replaced by one pseudo-observation of one half
-    for each coefficient (the log-F(1, 1) prior of Greenland and Mansournia 2015), which keeps separable data finite; and it
-    gives no standard error, which here is the delta method's on a covariance clustered by distinct question.
+    only; its L1 penalty found by cross-validation and its two "gamed" baselines are replaced by one pseudo-observation of one
+    half for each coefficient (the log-F(1, 1) prior of Greenland and Mansournia 2015), which keeps separable data finite; and
+    it gives no standard error, which here is the delta method's on a covariance clustered by distinct question.
     """
     from statsmodels.genmod.families import Binomial
     from statsmodels.genmod.generalized_linear_model import GLM
+    from statsmodels.tools.sm_exceptions import PerfectSeparationWarning
 
     wins, lengths = np.asarray(points, dtype=np.float64), np.asarray(length_differences, dtype=np.float64)
     columns = [np.ones_like(wins)]
@@ -51,7 +53,9 @@ def length_controlled(
     pseudo = groups.max() + 1 + np.arange(terms)  # each a cluster of its own
     labels, features = np.concatenate([wins, np.full(terms, 0.5)]), np.concatenate([design, np.eye(terms)])
     clustered = {"groups": np.concatenate([groups, pseudo])}
-    fit = GLM(labels, features, family=Binomial()).fit(cov_type="cluster", cov_kwds=clustered)
+    with warnings.catch_warnings():  # the pseudo-observations identify what perfect predictions alone would not
+        warnings.simplefilter("ignore", PerfectSeparationWarning)
+        fit = GLM(labels, features, family=Binomial()).fit(cov_type="cluster", cov_kwds=clustered)
     at_equal_length = design.copy()
     if has_length:
         at_equal_length[:, 1] = 0.0

@@ -50,11 +50,11 @@ def preference_metrics(
     """Dataset "preferences": `config.pairs` of the pairs in `data` under the candidate and its reference; of a list, its best and
     its last answer. The facts are bounded samples' figures:
 
-    - `train` or `held_out`, whichever the pairs are: `policy` and `reference` ranking accuracies (tasks.rank.ranking_accuracy), and
-      for objectives on beta times summed log-ratios `margin` (share with the chosen answer's implicit reward above the other's),
-      `reach` and, of pairs with a judge's win probability, `calibration` (models.preference_measures);
-    - `kl.previous`, `kl.start`: Monte Carlo estimates of KL(candidate || other) on the candidate's samples at temperature 1, in nats
-      `per_token` and `per_answer`;
+    - `train` or `held_out`, whichever the pairs are: ranking accuracies of `policy` and `reference` (tasks.rank); for objectives
+      with a reference `margin` (share of pairs whose chosen answer has the higher implicit reward), and where
+      models.preference_measures knows its bound, `reach` and, of pairs with a judge's win probability, `calibration`;
+    - `kl.previous`, `kl.start`: Monte Carlo estimates of KL(candidate || other) on the candidate's samples at temperature 1, in
+      nats `per_token` and `per_answer`;
     - `answers`, `answers_before`: `tokens`, `stop_rate` and `repetition` of the evaluation's greedy answers;
     - `diversity`: `distinct_1`, `distinct_2` and `self_bleu` of the samples.
     """
