@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 
 def repetition(ids: Sequence[int], n: int = 4) -> float:
-    """Share of an answer's n-grams of tokens that occurred in it before (seq-rep-n, arXiv 1908.04319); 0 for one shorter than n."""
+    """Share of an answer's n-grams of tokens that occurred in it before (seq-rep-n, arXiv 1908.04319); 0 below n tokens."""
     grams = [tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)]
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
 
