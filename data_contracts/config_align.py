@@ -32,6 +32,14 @@ class CurriculumConfig(Strict):
     stages: Annotated[int, Field(ge=2)] = 3
 
 
+class EarlyStopConfig(Strict):
+    """Stop when held-out pairs are ranked no better for `patience` checks, one every so many steps, and keep the best weights."""
+
+    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1  # share of the prompts
+    every: PositiveInt = 10
+    patience: PositiveInt = 3
+
+
 class AlignConfig(Strict):
     """`initial` is the run's start, `previous` the model that is trained on; `extrapolated` lies beyond it, away from its
     predecessor, by `extrapolation` times the way between them. With `momentum` the round's own result is carried on like that
@@ -58,6 +66,7 @@ class AlignConfig(Strict):
     optimizer: Literal["adamw", "rmsprop"] = "adamw"
     lora: LoraConfig | None = None  # None: all weights are trained
     gradient_checkpointing: bool = False  # less memory, a third more time
+    early_stop: EarlyStopConfig | None = None
     processes: PositiveInt | None = None  # that share the work on this machine; None: one a GPU, or one
     sharded: bool = False  # FSDP2: weights, gradients and moments are split over the processes
 

@@ -202,13 +202,21 @@ STEPS = pa.schema(
         ("rejected_logp", pa.float64()),
         ("chosen_logratio", pa.float64()),
         ("rejected_logratio", pa.float64()),
+        ("chosen_reward", pa.float64()),  # beta times the log-ratio; null where the objective has no beta
+        ("rejected_reward", pa.float64()),
         ("margin", pa.float64()),  # chosen minus rejected log-ratio (not times beta)
         ("accuracy", pa.float64()),  # share of pairs with a positive margin; no margin counts one half
         ("gradient_norm", pa.float64()),
         ("learning_rate", pa.float64()),
         ("reference_kl", pa.float64()),  # of the policy and its reference, along the batch's answers: half the squared log-ratios
         ("zero_share", pa.float64()),  # apo_auto: the share of the batch's pairs trained with apo_zero; null for other objectives
+        (
+            "held_out_accuracy",
+            pa.float64(),
+        ),  # after the step: share of held-out pairs with a positive margin; null between checks
         ("tokens_per_second", pa.float64()),
+        ("peak_memory_mb", pa.float64()),  # of one training process so far
+        ("mfu", pa.float64()),  # share of the GPU's peak, shared tokens counted once; null on a CPU
     ]
 )
 

@@ -41,14 +41,13 @@ def deploy(
 
 def worker(
     pool: Pool = "plumbline",
-    limit: Annotated[int, typer.Option(min=1, help="How many runs at a time; a round wants the machine to itself.")] = 1,
     services: Folder = DEFAULT,
 ) -> None:
     """Serve a work pool on this machine until Ctrl-C: run what deployments schedule."""
     from flows.deploy import ROOT, worker_command
 
     _find_server(services)
-    command = worker_command(sys.executable, pool, limit)
+    command = worker_command(sys.executable, pool)
     os.chdir(ROOT)
     os.execv(command[0], command)  # it then gets the signals itself
 

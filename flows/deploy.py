@@ -122,7 +122,7 @@ def _in_image(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def worker_command(python: str, pool: str, limit: int) -> list[str]:
+def worker_command(python: str, pool: str) -> list[str]:
     """What `plumbline worker` becomes."""
-    start = [python, "-m", "prefect", "worker", "start", "--pool", pool, "--limit", str(limit)]
+    start = [python, "-m", "prefect", "worker", "start", "--pool", pool]
     return [*start, "--name", f"plumbline {os.uname().nodename}", "--install-policy", "never"]

@@ -14,6 +14,7 @@ from typing import IO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import TimeRemainingColumn as Remaining
 
 from models.engine import Progress as Report
 
@@ -66,7 +67,14 @@ def working(label: str) -> Iterator[Report]:
         yield _lines(out, label)
         out.print(f"{label}  {time.monotonic() - begin:.1f} s")
         return
-    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn()
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        Remaining(),
+    )
     with Progress(*columns, console=out, transient=True) as bars:
         bar: TaskID = bars.add_task(label, total=None)
         yield lambda done, total: bars.update(bar, completed=done, total=total)

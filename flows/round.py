@@ -98,7 +98,7 @@ def make_pairs(s: Session, folder: Path, name: str, champion: Standing, number: 
     if "judge" in method.stages:
         verdicts = run("judge", judge, made[method.reads[0]], c.judge, teacher, seed, retries=retries)
         gate(verdicts, "validate_verdicts", policy=None)
-    asked = plan(c.align, c.method.own)
+    asked = plan(c.align, c.method.own, "prompts" in method.stages)
     if asked.from_samples:
         return lists_from_samples(s, asked, run, gate, made, model.hash, number)
     pairs = run("pair", pair, c.method, [made[place] for place in method.reads], model.hash, s.policy.hash, number, seed)

@@ -5,7 +5,10 @@ where one still works, this one does nothing and says so. The rounds a firing ha
 that a retry from Prefect's page goes on with just those.
 """
 
+import fcntl
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -54,7 +57,8 @@ def scheduled_rounds(
     if summary.finished_rounds(folder) >= last and summary.is_finished(folder):
         return _skipped(f"round {last} of {folder} is finished already")
     try:
-        execute(settings.model_copy(update={"rounds": last}), folder, overrides.sets(), within_flow=True)
+        with _alone(folder.parent):
+            execute(settings.model_copy(update={"rounds": last}), folder, overrides.sets(), within_flow=True)
     except BusyError as busy:
         return _skipped(str(busy))
     return Completed(message=_outcome(folder, last))
@@ -63,6 +67,23 @@ def scheduled_rounds(
 def _skipped(why: str) -> State[Any]:
     get_run_logger().info("nothing done: %s", why)
     return Completed(name="Skipped", message=f"Nothing done: {why}")
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Scheduled runs beside each other go one after the other: a round wants the machine to itself.
+
+    A lock of the file system, because it ends with its process: a run that a lost machine leaves "Running" would hold a pool's
+    limit for ever, and a worker's own limit (3.7.7) stops the worker when a run is retried while its process still ends.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / ".scheduled.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            get_run_logger().info("waiting until another scheduled run in %s has ended", root)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def overtaken(folder: Path, due: datetime) -> str | None:

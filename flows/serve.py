@@ -42,14 +42,13 @@ def serve(
     if "score_pairs" in plan.stages:
         pairs = run("score_pairs", score_pairs, pairs, s.rounds.judge, s.teacher(), seed, **retries)
     if "complete" in plan.stages:
-        further, writers = None, further_writers(plan.needs)
+        further, writers = None, further_writers(plan.needs) if "further" in plan.stages else {}
         if "further" in plan.stages:
             sources = {Need.GOLD: "teacher", Need.BASE: "initial"}
             named = [NamedSource(kind=sources[need]) for need in writers]  # type: ignore[arg-type]
             who = [s.writer(source, champion, number, seed) for source in named]
-            further = run(
-                "further", sample_others, made["validate_prompts"], s.rounds.sample, who, champion.model, seed, **retries
-            )
+            prompts = made.get("validate_prompts", pairs)  # recorded pairs bring their own
+            further = run("further", sample_others, prompts, s.rounds.sample, who, champion.model, seed, **retries)
         pairs = run("complete", complete, pairs, plan.needs, further, writers, champion.model, seed)
     if "lists" in plan.stages:
         return gate(run("lists", lists_of_pairs, pairs, champion.model.hash, number), "validate_lists", policy=None)

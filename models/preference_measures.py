@@ -26,7 +26,7 @@ def reach(
 
     `behind` [n] are the reference's log p(chosen) - log p(rejected), in nats; `judged` [m] those of pairs whose chosen answer
     wins with `win_probabilities` [m]. A pair is ranked rightly as soon as beta h > -beta behind (arXiv 2405.19534, theorem 4.1,
-    where c = -behind); an objective that stops pushing at beta h = `flip_margin` cannot flip one with -behind > flip_margin / beta.
+    where c = -behind); an objective that stops pushing at beta h = `flip_margin` cannot flip it if -behind > flip_margin / beta.
 
     - `cannot_flip`: the share of such pairs;
     - `idealized_accuracy`: the ranking accuracy of DPO's own optimum, h = logit(p) / beta (section 3.2), over the judged pairs;

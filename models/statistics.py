@@ -104,6 +104,18 @@ def paired_test(new: Rows, old: Rows, confidence: float = 0.95, resamples: int =
     return Gain(**interval.as_dict(), p=(1 + extreme) / (1 + draws), rows=len(new), distinct=len(sums))
 
 
+def holm(ps: Sequence[float]) -> list[float]:
+    """p-values to be read beside each other: the chance of any false alarm among them stays below the level (Holm 1979).
+
+    The smallest of n is multiplied by n, the next by n - 1, and so on; none becomes smaller than one before it, or larger than 1.
+    """
+    order, least, adjusted = sorted(range(len(ps)), key=ps.__getitem__), 0.0, [0.0] * len(ps)
+    for rank, i in enumerate(order):
+        least = max(least, min(1.0, (len(ps) - rank) * ps[i]))
+        adjusted[i] = least
+    return adjusted
+
+
 def selection_bias(scores: Sequence[Rows], resamples: int = 2000, seed: int = 0) -> float:
     """By how much the best of several models' scores is expected to overstate that model, all of them on the same questions.
 

@@ -1,8 +1,9 @@
 """Align the policy on validated pairs: the new checkpoint is the folder `model` inside the dataset's own folder."""
 
 import json
+import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from models.training.launched import Launched
 from models.training.process import Trainer
 from models.training.reference import cache_of
 
+STUCK = 20  # steps
 NOTICEABLE = 0.1  # nats: a change of a whole answer's probability by less than a tenth is no change
 
 
@@ -79,7 +81,8 @@ def align(
             "tokens_per_second": result["tokens"] / result["seconds"],
             **{f"final_{name}": value for name, value in final_means(steps).items()},
             **{f"final_{name}": value for name, value in result["figures"].items()},
-            "verdict": verdict(final_means(steps), config.objective.name),
+            "stopped_early": config.early_stop is not None and steps[-1]["epoch"] < config.epochs,
+            "verdict": verdict(final_means(steps), config.objective.name, [row["loss"] for row in steps]),
             **anchor(steps, result["figures"].get("policy_score")),
             "model_hash": open_checkpoint(work / "model").hash,
         }
@@ -129,13 +132,16 @@ def final_means(steps: Rows) -> dict[str, float]:
     return {name: sum(row[name] for row in last) / len(last) for name in names}
 
 
-def verdict(final: dict[str, float], objective: str) -> str:
+def verdict(final: dict[str, float], objective: str, losses: Sequence[float] = ()) -> str:
     """What training did to the answers' likelihoods, in words.
 
-    The rule: the mean log-ratios of chosen (c) and rejected (r) answers to the reference over the last tenth of the steps. Within
-    +-0.1 nats an answer has not moved. c down is the case to look into, unless the objective is apo_down, which means it; both
-    up is told apart by which rose more.
+    The rule: `losses` within 1e-4 of ln 2 over the last twenty steps mean that nothing was learnt. Else it goes by the mean
+    log-ratios of chosen (c) and rejected (r) answers to the reference over the last tenth of the steps. Within +-0.1 nats an
+    answer has not moved. c down is the case to look into, unless the objective is apo_down, which means it; both up is told
+    apart by which rose more.
     """
+    if len(losses) >= STUCK and all(abs(loss - math.log(2)) < 1e-4 for loss in losses[-STUCK:]):
+        return "the loss sat at ln 2, so nothing was learnt: raise align.learning_rate, or look at the data"
     c, r = final["chosen_logratio"], final["rejected_logratio"]
     if abs(c) < NOTICEABLE and abs(r) < NOTICEABLE:
         return "hardly anything moved: raise align.learning_rate or align.epochs"

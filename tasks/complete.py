@@ -51,7 +51,7 @@ def complete(
         for need, column in FURTHER.items():
             if need in needs:
                 for row in rows:
-                    row[column] = row[column] or answers.get((writers[need], row["prompt_id"]))
+                    row[column] = row[column] or answers.get((writers.get(need, -1), row["prompt_id"]))
                 keep(column)
         if Need.REPROMPT in needs:
             tokenizer = load_tokenizer(policy.path)

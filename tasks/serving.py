@@ -26,8 +26,9 @@ class Plan:
     anchored: bool = False
 
 
-def plan(align: AlignConfig, own: str) -> Plan:
-    """`own`: how many answers of the policy to a prompt the pair method takes (config_pairs.MethodBase)."""
+def plan(align: AlignConfig, own: str, asks: bool = True) -> Plan:
+    """`own`: how many answers of the policy to a prompt the pair method takes (config_pairs.MethodBase); `asks`: whether it has
+    prompts that others can be asked as well, or pairs that are there already."""
     needs = configured(align.objective, align.wrappers).needs
     last = ("reference",) if align.reference == "extrapolated" else ()
     if takes_lists(needs):
@@ -36,7 +37,7 @@ def plan(align: AlignConfig, own: str) -> Plan:
         return Plan(needs, ("score_pairs", "lists", "validate_lists", *last))
     by_margin = align.curriculum is not None and align.curriculum.by == "margin"
     stages: tuple[str, ...] = ("score_pairs",) if needs & JUDGED or by_margin else ()
-    stages += ("further",) if needs & FURTHER else ()
+    stages += ("further",) if needs & FURTHER and asks else ()
     stages += ("complete",) if needs & BESIDE else ()
     return Plan(needs, (*stages, *last))
 
@@ -50,5 +51,6 @@ def further_writers(needs: Need) -> dict[Need, int]:
 def stages(config: Mapping[str, Any]) -> tuple[str, ...]:
     """The stages of a round, up to what is trained on, from a saved config."""
     made, judged = pair_stages(config), METHODS[method_name(config["method"])].stages
-    added = plan(AlignConfig.model_validate(config["align"]), "several" if {"sample", "judge"} <= set(judged) else "one")
+    own = "several" if {"sample", "judge"} <= set(judged) else "one"
+    added = plan(AlignConfig.model_validate(config["align"]), own, "prompts" in judged)
     return (*judged, *added.stages) if added.from_samples else (*made, *added.stages)

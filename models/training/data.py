@@ -132,6 +132,22 @@ def plan(count: int, batch_size: int, epochs: int, seed: int) -> list[list[int]]
     return batches
 
 
+def hold_out(examples: Sequence[Example], share: float, seed: int) -> tuple[list[int], list[int]]:
+    """Indices to train on and indices to hold out: about `share` of the prompts, with all their answers, drawn by `seed`.
+
+    Raises PlumblineError if either would be empty.
+    """
+    prompts = sorted({tuple(e.prompt) for e in examples})
+    held = set(random.Random(f"{seed}/held out").sample(prompts, round(share * len(prompts))))
+    parts = ([i for i, e in enumerate(examples) if (tuple(e.prompt) in held) == out] for out in (False, True))
+    kept, away = parts
+    if not kept or not away:
+        raise PlumblineError(
+            f"align.early_stop.held_out {share} of {len(prompts)} prompts leaves nothing to train on or to hold out: change it"
+        )
+    return kept, away
+
+
 def micro_batches(examples: Sequence[Example], indices: Sequence[int], tokens: int) -> list[list[int]]:
     """`indices` sorted by size and split so that the prefix trees of each part have at most `tokens` tokens (or it is one tree).
 

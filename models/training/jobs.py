@@ -19,7 +19,7 @@ from models.objectives.wrappers import configured
 from models.preference.train import train_preference
 from models.training import team
 from models.training.checkpoints import save_checkpoint
-from models.training.data import Example, check_fit, content_digest, read_pairs
+from models.training.data import Example, check_fit, content_digest, hold_out, read_pairs
 from models.training.given import prepare
 from models.training.inputs import read_inputs
 from models.training.logps import all_logps, verify_head
@@ -28,6 +28,7 @@ from models.training.methods import merge, set_up, trainable
 from models.training.moving import MovingReference
 from models.training.schedule import schedule
 from models.training.snapshots import Snapshots
+from models.training.watch import HeldOut
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -76,7 +77,12 @@ def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
         model = load(policy)
     by_reference = config.curriculum is not None and config.curriculum.by == "reference_gap"
     gaps = (given.ref[:, 0] - given.ref[:, 1]).tolist() if by_reference else inputs.gaps
-    batches, moves = schedule(len(examples), config, job["seed"], gaps)
+    trained_on, held_out = list(range(len(examples))), None
+    if config.early_stop is not None:
+        trained_on, away = hold_out(examples, config.early_stop.held_out, job["seed"])
+        held_out = HeldOut(given, away, config.early_stop, kept, accelerator)
+    dealt, moves = schedule(len(trained_on), config, job["seed"], [gaps[i] for i in trained_on] if gaps else gaps)
+    batches = [[trained_on[i] for i in batch] for batch in dealt]
     moving = None
     if moves and Need.REFERENCE in objective.needs:
         if sharded:
@@ -105,12 +111,14 @@ def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
             whole = _gathered(model, policy, config) if sharded else team.copied(model)
             write(whole, kept / "epochs" / f"epoch-{epoch}")
 
-    rows, figures = train(model, given, objective, config, batches, accelerator, same, progress, snapshots, moving, keep)
+    rows, figures = train(
+        model, given, objective, config, batches, accelerator, same, progress, snapshots, moving, keep, held_out
+    )
     seconds = time.monotonic() - started
     if (kept / "epochs").exists() and team.rank() == 0:
         shutil.copytree(kept / "epochs", out / "epochs")
     write(_gathered(model, policy, config) if sharded else model, out / "model")
-    tokens = config.epochs * sum(e.tokens for e in examples)
+    tokens = sum(examples[i].tokens for batch in batches[: len(rows)] for i in batch)
     return {"steps": rows, "figures": figures, "tokens": tokens, "seconds": seconds}
 
 

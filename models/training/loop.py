@@ -7,25 +7,29 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import torch
 from accelerate import Accelerator
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from data_contracts.config_align import AlignConfig
 from data_contracts.errors import PlumblineError
-from models.objectives.batch import Need, Objective
+from models.objectives.batch import Need, Objective, State
 from models.training import team
 from models.training.data import Example
 from models.training.gradient import Given, accumulate, lengths
 from models.training.methods import build_optimizer, trainable
 from models.training.moving import MovingReference
 from models.training.snapshots import Snapshots, Standing
+from models.training.watch import HeldOut, alarm, operations, peak_memory, utilisation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Rows = list[dict[str, Any]]
 Progress = Callable[[int, int], None]
+Found = tuple[Tensor, Tensor, dict[str, float], State]
+SMALLEST = 64  # tokens a micro batch: less than any training example that runs out of memory
 TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}  # nats a token between two layouts of the same computation
 log = logging.getLogger(__name__)
 
@@ -42,10 +46,12 @@ def train(
     snapshots: Snapshots | None = None,
     moving: MovingReference | None = None,
     at_epoch: Callable[[int], None] = lambda epoch: None,
+    held_out: HeldOut | None = None,
 ) -> tuple[Rows, dict[str, float]]:
     """Train `model` in place, one step for each of the `batches` of example indices, from the latest of `snapshots` on.
 
     The log-ratios it reports are to the reference as `given`, also where the loss looks at one that is `moving`.
+    With `held_out` it may stop early, and the best weights are those that remain.
     `at_epoch(n)` is called when epoch n (from 1) is over and another follows.
 
     Returns one row of records.STEPS per step, and what the objective itself measured in the last one.
@@ -55,7 +61,8 @@ def train(
     optimizer = build_optimizer(model, config)
     standing = snapshots.restore(model, optimizer) if snapshots else Standing()
     rows: Rows = list(standing.rows)
-    figures, state = standing.figures, standing.state
+    figures, state, budget = standing.figures, standing.state, config.micro_batch_tokens
+    beta = getattr(config.objective, "beta", None)
     if standing.step:
         log.info("goes on after step %d of %d", standing.step, len(batches))
     for step, indices in enumerate(batches):
@@ -66,7 +73,9 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = rate
         seen = moving.before(step, model, given, indices) if moving else given
-        losses, logp, figures, state = accumulate(model, seen, indices, objective, state, config.micro_batch_tokens, accelerator)
+        (losses, logp, figures, state), budget = within_memory(
+            partial(accumulate, model, seen, indices, objective, state, accelerator=accelerator), model, budget
+        )
         norm = float(team.whole(clip_grad_norm_(trainable(model).values(), config.max_grad_norm)))
         if not (losses.isfinite().all() and math.isfinite(norm)):
             broken = [given.examples[i].id for i, loss in zip(indices, losses.tolist(), strict=True) if not math.isfinite(loss)]
@@ -83,6 +92,8 @@ def train(
         there = lengths([given.examples[i] for i in indices]) > 0
         rejected = partial(_others, there=there, pairs=Need.PAIR in objective.needs)
         margin = ratio[:, 0] - rejected(ratio)
+        chosen_ratio, rejected_ratio = ratio[:, 0].mean().item(), rejected(ratio).mean().item()
+        batch = [given.examples[i] for i in indices]
         seconds = time.monotonic() - started
         rows.append(
             {
@@ -91,25 +102,56 @@ def train(
                 "loss": losses.mean().item(),
                 "chosen_logp": logp[:, 0].mean().item(),
                 "rejected_logp": rejected(logp).mean().item(),
-                "chosen_logratio": ratio[:, 0].mean().item(),
-                "rejected_logratio": rejected(ratio).mean().item(),
+                "chosen_logratio": chosen_ratio,
+                "rejected_logratio": rejected_ratio,
+                "chosen_reward": None if beta is None else beta * chosen_ratio,
+                "rejected_reward": None if beta is None else beta * rejected_ratio,
                 "margin": margin.mean().item(),
                 "accuracy": ((margin > 0) + 0.5 * (margin == 0)).mean().item(),
                 "gradient_norm": norm,
                 "learning_rate": rate,
                 "reference_kl": figures.get("reference_kl"),
                 "zero_share": figures.get("share_zero"),
-                "tokens_per_second": sum(given.examples[i].tokens for i in indices) / seconds,
+                "held_out_accuracy": held_out.check(step + 1, len(batches), model, rows) if held_out else None,
+                "tokens_per_second": sum(e.tokens for e in batch) / seconds,
+                "peak_memory_mb": peak_memory(accelerator.device),
+                "mfu": utilisation(operations(model, batch), seconds, accelerator.device),
             }
         )
         log.info("step %d of %d: loss %.4f, gradient norm %.3f", step + 1, len(batches), rows[-1]["loss"], norm)
+        if (said := alarm(rows)) and not alarm(rows[:-1]):
+            log.warning("%s", said)
         progress(step + 1, len(batches))
         epoch, into = divmod((step + 1) * config.epochs, len(batches))
         if into == 0 and epoch < config.epochs:
             at_epoch(epoch)
+        if held_out and held_out.enough(rows):
+            log.info("stopped early: held-out pairs are ranked no better for %d checks", held_out.config.patience)
+            break
         if snapshots and step + 1 < len(batches):
             snapshots.save_if_due(Standing(step + 1, state, rows, figures), model, optimizer)
+    if held_out:
+        figures = figures | {"best_step": held_out.best(model, rows)}
     return rows, figures
+
+
+def within_memory(accumulate: Callable[..., Found], model: "PreTrainedModel", budget: int) -> tuple[Found, int]:
+    """`accumulate` with micro batches of `budget` tokens; out of memory, again with half of it, and so on. And what did.
+
+    What a failed attempt left of the gradient is forgotten, so that the gradient is the same. A team cannot repeat a step: its
+    other members are inside it.
+    """
+    while True:
+        try:
+            return accumulate(tokens=budget), budget
+        except torch.OutOfMemoryError:
+            if budget < SMALLEST or team.size() > 1:
+                raise
+            for p in trainable(model).values():
+                p.grad = None
+        budget //= 2
+        torch.cuda.empty_cache()  # does nothing where CUDA was never used
+        log.warning("out of memory: the step is repeated, and training goes on, with micro batches of %d tokens", budget)
 
 
 def _others(values: Tensor, there: Tensor, pairs: bool) -> Tensor:

@@ -43,6 +43,8 @@ def join(**place: Any) -> None:
             "accelerate launch starts one process only when told to use the CPU, however many were asked for: "
             "use torchrun --nproc-per-node N, or leave --cpu out"
         )
+    # accelerate's default for FSDP, by which transformers would load no weights but in each node's first process
+    os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
     if dist.is_initialized() or not (place or int(os.environ.get("WORLD_SIZE", "1")) > 1):
         return
     gpu = torch.cuda.is_available()
@@ -105,7 +107,8 @@ class Door(nn.Module):
         from models.training.logps import run
 
         found = run(self.model, examples, overlap)
-        return found.total, found.token, found.mask, found.overlap  # a tuple: FSDP2 looks into no dataclass
+        # a tuple: FSDP2 looks into no dataclass; and no views, whose later change would escape it
+        return found.total.clone(), found.token.clone(), found.mask, found.overlap
 
 
 def door(model: "PreTrainedModel") -> nn.Module | None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import pickle
 import sys
 from pathlib import Path
@@ -50,6 +51,8 @@ def main(folder: Path, rank: int) -> None:
             raise Stop
 
     for name, job in json.loads((folder / "jobs.json").read_text()).items():
+        if name.endswith("lora"):  # as accelerate launch says it
+            os.environ["ACCELERATE_USE_FSDP"] = "true"
         if name.endswith("cut"):
             with contextlib.suppress(Stop):
                 align(job, stop)

@@ -59,6 +59,9 @@ def test_every_objective_is_reached_by_some_config(name):
         ("simpo", ("align.curriculum={stages: 3}",), "set curriculum.by to margin"),
         ("dpo", ("align.curriculum={by: margin}", "judge.kind=generation"), "needs a judge that scores answers"),
         ("dpo", ("align.momentum=0.3", "align.reference=extrapolated"), "use reference previous with it"),
+        ("lipo", (*JUDGED, "pairs.second_view={kind: generation}"), "pairs.second_view would do nothing"),
+        ("lipo", (*JUDGED, "pairs.replay=[0.3]"), "pairs.replay would do nothing"),
+        ("sppo_hard", (*JUDGED, "pairs.replay=[0.3]"), "pairs.replay brings those of earlier ones"),
     ],
 )
 def test_what_a_run_cannot_serve_is_one_sentence_before_it_starts(name, sets, words):
@@ -68,6 +71,7 @@ def test_what_a_run_cannot_serve_is_one_sentence_before_it_starts(name, sets, wo
 
 def test_combinations_that_make_sense_are_let_through():
     for name, sets in (
+        ("apo_down", ("align.objective.even_if_chosen_is_better=true",)),
         ("dpo", ("align.reference=ema",)),
         ("dpo", ("align.reference=extrapolated",)),
         ("dpo", ("align.momentum=0.3",)),
@@ -75,6 +79,8 @@ def test_combinations_that_make_sense_are_let_through():
         ("mrpo", ("align.second_reference=../models/embedded/teacher",)),
         ("lipo", (*JUDGED, "align.reference=ema")),
         ("lipo", ()),
+        ("lipo", ("pairs.replay=[0.3]", "pairs.second_view={kind: generation}")),  # lists of two, made of the pairs
+        ("dpo", (*JUDGED, "pairs.replay=[0.3]")),
         ("dpo", ("align.wrappers={weight_by: judge_margin}",)),
     ):
         refuse_config(config(name, *sets))
@@ -90,6 +96,32 @@ def test_a_preference_file_serves_what_its_first_readable_line_promises(tmp_path
     for sets in ("align.momentum=0.5", "align.reference=extrapolated"):
         with pytest.raises(PlumblineError, match="flow human_pairs has none"):
             refuse_config(human(tmp_path, "dpo", plain + "}", sets))
+
+
+def test_recorded_pairs_have_the_further_answers_that_are_in_their_file(tmp_path):
+    def recorded(line):
+        file = tmp_path / "pairs.jsonl"
+        file.write_text(line + "\n")
+        return config("triple_po", "method=recorded", f"prompts.file={file}", "prompts.per_round=1")
+
+    refuse_config(recorded('{"prompt": "a", "chosen": "b", "rejected": "c", "gold": "d"}'))
+    with pytest.raises(PlumblineError, match="needs a gold answer"):
+        refuse_config(recorded('{"prompt": "a", "chosen": "b", "rejected": "c"}'))
+
+
+def test_the_stages_of_a_round_are_those_its_objective_asks_for():
+    def added(name, *sets):
+        from tasks.serving import stages
+
+        given = config(name, *sets).model_dump(mode="json", by_alias=True)
+        done = stages(given)
+        return done[done.index("validate_pairs") + 1 :] if "validate_pairs" in done else done[-2:]
+
+    assert added("dpo") == () and added("odpo") == ("score_pairs",) and added("mapl") == ("complete",)
+    assert added("triple_po") == ("further", "complete") and added("dove") == ("score_pairs", "complete")
+    assert added("lipo") == ("score_pairs", "lists", "validate_lists") and added("lipo", *JUDGED) == ("lists", "validate_lists")
+    assert added("dpo", "align.reference=extrapolated") == ("reference",)
+    assert added("dpo", "align.curriculum={by: margin}") == ("score_pairs",)
 
 
 def objective(name):

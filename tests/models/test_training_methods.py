@@ -106,3 +106,30 @@ def test_each_method_goes_on_after_a_kill_to_the_same_weights(pairs, tiny, tmp_p
     assert seen == [4, 5, 6]
     first, second = weights(tmp_path / "whole"), weights(tmp_path / "cut")
     assert all(torch.equal(first[k], second[k]) for k in first)
+
+
+def test_with_the_adapter_off_a_trained_policy_is_its_reference(pairs, tiny):
+    data, model = read_pairs(pairs.folder), load_model(tiny.path, torch.float32).eval()
+    before = completion_logps(model, data).detach()
+    set_up(model, AlignConfig.model_validate({"objective": {"name": "dpo"}, "lora": {"rank": 2}}))
+    optimizer = torch.optim.SGD(trainable(model).values(), lr=1.0)
+    for _ in range(2):
+        optimizer.zero_grad()
+        (-completion_logps(model, data)[:, 0].mean()).backward()
+        optimizer.step()
+    assert (completion_logps(model, data) - before).abs().max() > 0.1
+    for module in model.modules():
+        if hasattr(module, "lora_A"):
+            module.enable_adapters(False)
+    torch.testing.assert_close(completion_logps(model, data).detach(), before, rtol=0, atol=0)
+
+
+@pytest.mark.engine
+def test_a_merged_checkpoint_is_one_that_vllm_loads(engine, student, tmp_path):
+    """`use` compares the engine's log-probabilities with a plain transformers forward and refuses a difference."""
+    data = pairs_dataset(tmp_path / "pairs", student, 8)
+    run(data, tmp_path / "out", student, lora={"rank": 4}, learning_rate=1e-2, epochs=2)
+    merged = open_checkpoint(tmp_path / "out" / "model")
+    assert merged.hash != student.hash
+    engine.use(merged)
+    engine.use(student)

@@ -53,7 +53,7 @@ def stop_after(step):
     return progress
 
 
-@pytest.mark.parametrize("name", ["dpo", "bco", "kto", "ld_dpo"])
+@pytest.mark.parametrize("name", ["dpo", "bco", "alpha_dpo", "kto", "ld_dpo"])
 def test_going_on_from_any_snapshot_ends_in_the_same_weights_and_records(pairs, tiny, tmp_path, monkeypatch, name):
     settings = {"name": name, "epochs": 2, "schedule": "cosine"}
     whole = align(job(pairs, tiny, tmp_path / "whole", **settings), ignore)

@@ -71,8 +71,8 @@ def examples(k, count=6, seed=0):
     return made
 
 
-def plain_tokens(model, prompt, answer):
-    logits = model(torch.tensor([[*prompt, *answer]])).logits[0, len(prompt) - 1 : -1].float()
+def plain_tokens(model, prompt, answer, dtype=torch.float32):
+    logits = model(torch.tensor([[*prompt, *answer]])).logits[0, len(prompt) - 1 : -1].to(dtype)
     return logits.log_softmax(-1).gather(-1, torch.tensor(answer)[:, None])[:, 0]
 
 
@@ -202,21 +202,24 @@ def test_real_conversations_of_several_turns(student, shared_data):
     limit = plain.config.max_position_embeddings
     data = [e for e in data if e.longest <= limit][:16]
     assert len(data) > 3 and max(e.prompt.count(e.prompt[1]) for e in data) > 1
-    model = load_model(student.path, torch.float32).eval()
-    eager = load_model(student.path, torch.float32).eval()
-    eager.set_attn_implementation("eager")
-    off, noise = [], []
+    model, truth = (load_model(student.path, dtype).eval() for dtype in (torch.float32, torch.float64))
+    off, usual = [], []
     with torch.no_grad():
         values = tree_logps(model, data)
         for b, example in enumerate(data):
             for j, answer in enumerate(example.answers):
+                exact = plain_tokens(truth, example.prompt, answer, torch.float64)
                 expected = plain_tokens(plain, example.prompt, answer)
-                off.append((values.token[b, j, : len(answer)] - expected).abs())
-                noise.append((plain_tokens(eager, example.prompt, answer) - expected).abs())
+                off.append((values.token[b, j, : len(answer)] - exact).abs())
+                usual.append((expected - exact).abs())
                 torch.testing.assert_close(values.total[b, j], expected.sum(), rtol=1e-6, atol=0)
-    found, usual = torch.cat(off), torch.cat(noise)
-    # the student has learnt no such text: on a few tokens float32 differs by 1e-4 between any two ways to the same number
-    assert found.mean() < 1e-5 and found.mean() < 2 * usual.mean() and found.max() < 2 * usual.max()
+    mine, theirs = torch.cat(off), torch.cat(usual)
+    # The student has learnt no such text: on a few tokens any float32 forward is off by more than 1e-5. Measured against the
+    # truth, the tree is no worse than transformers' own forward of one sequence.
+    assert mine.mean() < 1e-5 and mine.mean() < 1.2 * theirs.mean() and mine.max() < 1.5 * theirs.max(), (
+        mine.max(),
+        theirs.max(),
+    )
 
 
 def test_micro_batches_are_filled_by_what_their_trees_really_hold():

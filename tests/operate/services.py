@@ -76,7 +76,7 @@ class Operated:
     def worker(self) -> Iterator[None]:
         fast = environment(self.home) | {"PREFECT_WORKER_QUERY_SECONDS": "1"}
         with (self.home / "worker.log").open("ab") as log:
-            command = [str(PLUMBLINE), "worker", "--limit", "2", "--services", str(self.run.parent / "services")]
+            command = [str(PLUMBLINE), "worker", "--services", str(self.run.parent / "services")]
             process = subprocess.Popen(command, cwd=ROOT, env=fast, stdout=log, stderr=log, start_new_session=True)
         try:
             yield

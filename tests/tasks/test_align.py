@@ -1,5 +1,7 @@
 """The align stage: what it refuses before training, what it leaves behind, and what it says about it."""
 
+import math
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -87,6 +89,18 @@ def test_the_verdict_says_in_words_what_happened(chosen, rejected, objective, wo
     assert verdict({"chosen_logratio": chosen, "rejected_logratio": rejected}, objective) == words
 
 
+def test_a_loss_that_sat_at_ln_2_is_the_verdict():
+    moved = {"chosen_logratio": 2.0, "rejected_logratio": -3.0}
+    assert verdict(moved, "dpo", [math.log(2)] * 20).startswith("the loss sat at ln 2")
+    assert verdict(moved, "dpo", [math.log(2)] * 19) == verdict(moved, "dpo", [0.6] * 20) == verdict(moved, "dpo")
+
+
+def test_who_does_the_work_decides_nothing_about_what_is_made(tiny, trainer, tmp_path):
+    pairs = pairs_dataset(tmp_path / "pairs", tiny, 8)
+    made = align(tmp_path / "align", pairs, config(epochs=1), tiny, tiny, 0, trainer)
+    assert align(tmp_path / "align", pairs, config(epochs=1, processes=2, sharded=True), tiny, tiny, 0, NoTrainer()) == made
+
+
 def test_final_means_are_over_the_last_tenth():
     names = ("loss", "chosen_logratio", "rejected_logratio", "margin", "accuracy", "gradient_norm")
     steps = [dict.fromkeys(names, float(i)) for i in range(30)]
@@ -118,3 +132,18 @@ def test_trainings_that_share_use_one_reference(tiny, trainer, tmp_path):
         pq.write_table(table.set_column(1, "logps", wrong).replace_schema_metadata(table.schema.metadata), file)
         with pytest.raises(PlumblineError, match="reference's numbers belong to other data"):
             align(tmp_path / "hinge", pairs, config("hinge", epochs=1), tiny, tiny, 0, trainer)
+
+
+def test_apo_auto_says_how_often_it_raised_the_chosen_answer(tiny, trainer, tmp_path):
+    """Rejected answers, the policy's own, score 0: of 16 pairs the 4 whose chosen one scores below take the other anchor."""
+    rows = [row | {"chosen_score": -1.0 if i < 4 else 1.0, "rejected_score": 0.0} for i, row in enumerate(pair_rows(tiny, 16))]
+    pairs = pairs_dataset(tmp_path / "pairs", tiny, 16, rows=rows)
+    made = align(tmp_path / "align", pairs, config("apo_auto", epochs=2), tiny, tiny, 0, trainer)
+    assert made.facts["apo_auto_zero_share"] == pytest.approx(0.75) and made.facts["final_policy_score"] == 0.0
+    assert made.facts["apo_auto"].startswith("apo_auto raised the chosen answer (zero) in 75% of the pairs it saw")
+    assert all(0 <= step["zero_share"] <= 1 for step in made.records())
+    bare = pairs_dataset(tmp_path / "bare", tiny, 4)
+    with pytest.raises(PlumblineError, match="apo_auto needs a judge's score for each answer"):
+        align(tmp_path / "refused", bare, config("apo_auto"), tiny, tiny, 0, NoTrainer())
+    plain = align(tmp_path / "plain", bare, config("dpo", epochs=1), tiny, tiny, 0, trainer)
+    assert "apo_auto" not in plain.facts and all(step["zero_share"] is None for step in plain.records())
