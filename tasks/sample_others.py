@@ -141,6 +141,16 @@ def _recorded(path: Path, prompt: str, answer: str) -> Iterator[tuple[str, str]]
                 yield json.dumps(read_conversation(look_up(row, prompt), f"{path}:{number}")), text
 
 
+def recorded_answers(path: Path, prompt: str, answer: str) -> dict[str, str]:
+    """The first answer in a file of JSON lines to each prompt that is one user's message."""
+    found: dict[str, str] = {}
+    for conversation, text in _recorded(path, prompt, answer):
+        messages = json.loads(conversation)
+        if len(messages) == 1:
+            found.setdefault(messages[0]["content"], text)
+    return found
+
+
 def look_up(row: Any, key: str) -> Any:
     """What is under `key`, a dot going one deeper; None where there is nothing."""
     for name in key.split("."):
