@@ -170,11 +170,14 @@ def _refuse_down(objective: Objective, config: RoundsConfig) -> None:
     The paper has it for the opposite case. On the embedded world it took the score from 0.55 to 0.16 with revisions and to 0.35
     with judged samples, which is what its loss says, so that no choice of beta mends it.
     """
-    parts = (config.align.objective.name, *(mixed.objective.name for mixed in config.align.wrappers.mix))
-    if "apo_down" in parts and _chosen_is_better(config.method, config.method.name):
+    parts = (config.align.objective, *(mixed.objective for mixed in config.align.wrappers.mix))
+    if any(part.name == "apo_down" and not part.even_if_chosen_is_better for part in parts) and _chosen_is_better(
+        config.method, config.method.name
+    ):
         raise PlumblineError(
             f"objective {objective.name} lowers the chosen answers, and those of method {config.method.name} are better than "
-            "what the policy writes on average: it would unlearn them; use apo_zero, or apo_auto to decide pair by pair"
+            "what the policy writes on average: it would unlearn them; use apo_zero, or apo_auto to decide pair by pair "
+            "(even_if_chosen_is_better: true does it all the same)"
         )
 
 

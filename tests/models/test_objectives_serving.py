@@ -71,6 +71,7 @@ def test_what_a_run_cannot_serve_is_one_sentence_before_it_starts(name, sets, wo
 
 def test_combinations_that_make_sense_are_let_through():
     for name, sets in (
+        ("apo_down", ("align.objective.even_if_chosen_is_better=true",)),
         ("dpo", ("align.reference=ema",)),
         ("dpo", ("align.reference=extrapolated",)),
         ("dpo", ("align.momentum=0.3",)),
