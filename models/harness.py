@@ -17,9 +17,11 @@ _LONGEST = 256  # tokens of an answer where a task does not say
 
 
 def check_harness(config: HarnessConfig) -> None:
-    """Raises PlumblineError if the harness is not installed, or knows no such task."""
+    """Raises PlumblineError if the harness is not installed, knows no such task, or its folder is not there."""
     if find_spec("lm_eval") is None:
-        raise PlumblineError("evaluate.harness needs lm-evaluation-harness, which is not installed: uv sync --extra harness")
+        raise PlumblineError("evaluate.harness needs lm-evaluation-harness, which is not installed: pip install lm-eval")
+    if config.folder is not None and not Path(config.folder).is_dir():
+        raise PlumblineError(f"evaluate.harness.folder is {config.folder!r}, which is no folder: correct the path")
     known = set(_manager(config).all_tasks)
     unknown = [task for task in config.tasks if task not in known]
     if unknown:
