@@ -64,7 +64,7 @@ def test_a_task_nobody_knows_and_a_missing_extra_are_told_in_a_sentence(folder, 
 
 def test_a_metric_with_a_filter_has_a_name_that_mlflow_takes():
     assert door._name("acc", "none") == door._name("acc") == "acc"
-    assert door._name(*"exact_match,strict-match".split(",")) == "exact_match.strict-match"
+    assert door._name(*["exact_match", "strict-match"]) == "exact_match.strict-match"
 
 
 @pytest.mark.parametrize(
