@@ -21,6 +21,7 @@ _CURVES = {  # caption: the unit of its axis, and columns of `steps` with their 
     "Gradient norm before clipping": ("norm", {"gradient_norm": "gradient norm"}),
 }
 _STYLES = ("s1", "s2")
+_ELSEWHERE = ("contracts", "metrics", "warnings", "kept")  # facts that have a place of their own
 
 
 def rounds(folders: dict[str, Path]) -> list[dict[str, Any]]:
@@ -73,7 +74,7 @@ def _told(found: summary.Manifest) -> str:
     """A stage's counts and shares in a line, failures by reason. What it cost and what its gate said stand elsewhere."""
     told = []
     for name, value in found["facts"].items():
-        if name in (found["kind"], "contracts", "metrics", "warnings", "kept") or name.split("_")[0] == "teacher":
+        if name in (found["kind"], "samples", *_ELSEWHERE) or name.split("_")[0] == "teacher":
             continue
         label = name.replace("_", " ")
         if isinstance(value, dict) and (counts := [f"{k} {v}" for k, v in value.items() if isinstance(v, int)]):
