@@ -100,7 +100,7 @@ def test_an_unfinished_run_has_a_report_of_what_is_there(tmp_path: Path) -> None
     empty = make_run(tmp_path / "empty", 1, until="pair")
     for folder in ("round-0", "round-1"):
         shutil.rmtree(empty / folder)
-    assert "There are no validated pairs yet." in page_of(empty)[1].text
+    assert "There are no validated pairs to show." in page_of(empty)[1].text
 
 
 def test_what_a_person_should_know_first_stands_at_the_top(tmp_path: Path) -> None:
@@ -183,22 +183,22 @@ def test_what_a_gate_warned_of_and_why_revisions_failed_is_told(tmp_path: Path) 
 
 
 def test_a_report_of_32_000_long_hostile_pairs_stays_below_5_mb(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", 12)
+    run = make_run(tmp_path / "run")
     endless = '<&">\u2028' * 100
-    some = [row | {"chosen": f"{endless}{i}", "rejected": endless, "reasoning": endless} for i, row in enumerate(pairs(12)[:8])]
+    some = [row | {"chosen": f"{endless}{i}", "rejected": endless, "reasoning": endless} for i, row in enumerate(pairs(2)[:8])]
     many = [row | {"pair_id": f"{row['pair_id']}/{i}"} for i in range(4000) for row in some]
-    shutil.rmtree(run / "round-12" / "validate_pairs")
+    shutil.rmtree(run / "round-2" / "validate_pairs")
     build(
-        run / "round-12" / "validate_pairs",
+        run / "round-2" / "validate_pairs",
         "pairs",
         {"k": "many"},
         lambda _: (many, {}),
-        [open_dataset(run / "round-12" / "pair")],
+        [open_dataset(run / "round-2" / "pair")],
     )
     source, page = page_of(run)
-    assert len(source.encode()) < 5_000_000
-    assert f"of {32_000 + 11 * 39} clean pairs are here, drawn evenly from each round" in page.text
-    assert source.count('data-group="round 1"') == 39 and source.count('data-group="round 12"') > 0
+    assert 1_000_000 < len(source.encode()) < 5_000_000
+    assert f"of {32_000 + 39} clean pairs are here, drawn evenly from each round" in page.text
+    assert source.count('data-group="round 1"') == 39 and source.count('data-group="round 2"') > 0
 
 
 def test_a_gate_that_stopped_the_run_is_shown(tmp_path: Path) -> None:
