@@ -108,12 +108,10 @@ def _make_absolute(tree: dict[str, Any], key: str, base: Path) -> None:
 
 
 def _sources(tree: dict[str, Any]) -> list[dict[str, Any]]:
-    """The groups inside `method` that may name a checkpoint or a file."""
-    method = tree.get("method")
-    if not isinstance(method, dict):
-        return []
-    sources = method.get("sources")
-    several = sources if isinstance(sources, list) else []
+    """The groups inside `method` and `win_rate` that may name a checkpoint or a file."""
+    method, rates = ({} if not isinstance(group := tree.get(key), dict) else group for key in ("method", "win_rate"))
+    lists = [found for found in (method.get("sources"), rates.get("against")) if isinstance(found, list)]
+    several = [source for found in lists for source in found]
     return [s for s in (*several, method.get("stronger"), method.get("weaker")) if isinstance(s, dict)]
 
 

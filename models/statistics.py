@@ -60,6 +60,19 @@ def mean_interval(
     return Interval(float(values.mean()), float(np.quantile(drawn_means, tail)), float(np.quantile(drawn_means, 1 - tail)))
 
 
+def standard_error(values: npt.ArrayLike, clusters: Sequence[str]) -> float:
+    """Standard error of the mean of `values` [n] whose rows hang together within `clusters` [n].
+
+    The root of the clusters' summed squared residuals over n, with G / (G - 1) for G clusters (Liang and Zeger 1986): with each
+    row a cluster of its own it is the textbook's s / sqrt(n). Not a number for fewer than two clusters.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    _, index = np.unique(np.asarray(clusters), return_inverse=True)
+    sums = np.bincount(index, weights=values - values.mean())
+    count = len(sums)
+    return float(np.sqrt((sums**2).sum() * count / (count - 1)) / len(values)) if count > 1 else float("nan")
+
+
 @dataclass(frozen=True)
 class Gain:
     """Mean of new minus old over all rows; `p` is the two-sided p-value of "no difference"."""
