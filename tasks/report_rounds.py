@@ -1,6 +1,7 @@
 """The report's rounds: what was decided and why, what training did, and what the data was like on the way."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ from data_contracts.store import Rows, open_dataset
 from tasks import summary
 from tasks.charts import Series, chart
 from tasks.inspect_pairs import COLUMNS, cell, parts
+from tasks.pair_cards import cut
 from tasks.promote import read_decision
 
+SHOWN = 300  # characters of a prompt that stands in an evaluation set
 DRAWN = 10  # rounds whose curves are drawn, the latest ones: each is some thirty thousand characters
 _TRAINING = ("train", "held_out", "rank_before", "align", "rank_after", "evaluate", "win_rate", "promote")
 _CURVES = {  # caption: the unit of its axis, and columns of `steps` with their names
@@ -67,7 +70,15 @@ def health(run: Path, folders: dict[str, Path]) -> dict[str, Any]:
             warnings += [(place, text) for text in found["facts"].get("warnings", [])]
     labels = [label for label in folders if any(label in row for row in stages.values())]
     rows = [(stage, [row.get(label) for label in labels]) for stage, row in stages.items()]
-    return {"labels": labels, "stages": rows, "warnings": warnings, "gates": _gates(run), "contrast": _contrast(folders)}
+    gates = _gates(run)
+    return {
+        "labels": labels,
+        "stages": rows,
+        "warnings": warnings,
+        "gates": gates,
+        "contrast": _contrast(folders),
+        "contamination": [found for gate in gates if (found := _contamination(run, gate))],
+    }
 
 
 def _told(found: summary.Manifest) -> str:
@@ -102,6 +113,18 @@ def _contrast(folders: dict[str, Path]) -> dict[str, Any] | None:
         return None
     table = [(label, [cell(name, figures.get(name)) for name in names]) for label, figures in rows]
     return {"columns": [COLUMNS[name].replace("\n", " ") for name in names], "rows": table}
+
+
+def _contamination(run: Path, gate: dict[str, Any]) -> dict[str, Any] | None:
+    """Which prompts a gate found in an evaluation set, by how, and the first of each kind; None if it did not look."""
+    path = run / gate["place"] / "contamination.json"
+    if not path.exists():
+        return None
+    found = json.loads(path.read_text(encoding="utf-8"))
+    kinds = Counter(hit["kind"] for hit in found)
+    first = {hit["kind"]: hit for hit in reversed(found)}
+    shown = [(kind, cut(first[kind]["prompt"], SHOWN), cut(first[kind]["text"], SHOWN)) for kind in kinds]
+    return {"place": gate["place"], "checked": gate["checked"], "found": len(found), "kinds": dict(kinds), "examples": shown}
 
 
 def _gates(run: Path) -> list[dict[str, Any]]:

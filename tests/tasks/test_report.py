@@ -168,7 +168,7 @@ def test_the_contrast_of_each_method_in_a_round_is_told_apart(tmp_path: Path) ->
     assert list(table) == ["round 1: clair", "round 1: recorded"] and table["round 1: clair"] != table["round 1: recorded"]
 
 
-def test_what_a_gate_warned_of_and_why_revisions_failed_is_told(tmp_path: Path) -> None:
+def test_what_a_gate_warned_of_or_found_in_the_evaluation_and_why_revisions_failed_is_told(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", 1)
     for stage, change in (
         ("validate_pairs", {"warnings": ["<i>lengths</i> separate them"]}),
@@ -177,7 +177,17 @@ def test_what_a_gate_warned_of_and_why_revisions_failed_is_told(tmp_path: Path) 
         path = run / "round-1" / stage / "manifest.json"
         manifest = json.loads(path.read_text())
         path.write_text(json.dumps(manifest | {"facts": manifest["facts"] | change}))
+    hits = [
+        {"prompt_id": f"p{i}", "prompt": "<i>mine</i>", "text": "<i>theirs</i>", "kind": "equal", "share": 1.0} for i in (0, 1)
+    ]
+    place = run / "round-1" / "validate_samples"
+    (place / "contamination.json").write_text(json.dumps(hits))
+    (run / "round-1" / "validate_revisions" / "contamination.json").write_text("[]")
     source, page = page_of(run)
+    checked = json.loads((place / "gate.json").read_text())["checked"]
+    assert f"round-1/validate_samples: 2 of {checked} prompts stand in an evaluation set (2 equal)." in page.text
+    assert f"round-1/validate_revisions: none of {checked} prompts stands in an evaluation set." in page.text
+    assert page.text.count("<i>mine</i>") == page.text.count("<i>theirs</i>") == 1
     assert "round-1/validate_pairs: <i>lengths</i> separate them" in page.text and "<i>" not in source
     assert "failures: no_tag 3" in page.text
 
