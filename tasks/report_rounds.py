@@ -13,10 +13,10 @@ from tasks.charts import Series, chart
 from tasks.inspect_pairs import COLUMNS, cell, parts
 from tasks.pair_cards import cut
 from tasks.promote import read_decision
+from tasks.serving import stages as stages_of
 
 SHOWN = 300  # characters of a prompt that stands in an evaluation set
 DRAWN = 10  # rounds whose curves are drawn, the latest ones: each is some thirty thousand characters
-_TRAINING = ("train", "held_out", "rank_before", "align", "rank_after", "evaluate", "win_rate", "promote")
 _CURVES = {  # caption: the unit of its axis, and columns of `steps` with their names
     "Loss": ("loss", {"loss": "loss"}),
     "Log-ratio to the reference": ("log-ratio (nats)", {"chosen_logratio": "chosen", "rejected_logratio": "rejected"}),
@@ -61,11 +61,13 @@ def _curves(steps: Rows) -> list[tuple[str, Markup]]:
 
 def health(run: Path, folders: dict[str, Path]) -> dict[str, Any]:
     """What came through each stage, round by round; warnings; how contrastive the pairs are, by method; and the gates."""
+    config = summary.read_config(run)
+    data_stages = ("import", "validate_pairs") if config["flow"] == "human_pairs" else stages_of(config)
     stages: dict[str, dict[str, tuple[int, str]]] = {}
     warnings = []
     for place in summary.places(run):
         group, _, stage = place.rpartition("/")
-        if stage not in _TRAINING and (found := summary.manifest(run / place)):
+        if stage in data_stages and (found := summary.manifest(run / place)):
             stages.setdefault(stage.replace("_", " "), {})[group.replace("-", " ")] = (found["rows"], _told(found))
             warnings += [(place, text) for text in found["facts"].get("warnings", [])]
     labels = [label for label in folders if any(label in row for row in stages.values())]

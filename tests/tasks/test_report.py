@@ -77,6 +77,7 @@ def test_every_part_of_a_run_is_on_the_page(tmp_path: Path) -> None:
         "0.670",  # token Jaccard
         "parsed 40, changed 36, unchanged 4",
         "round 2 against start",
+        "win rate.orders agree",
         "log-ratio (nats)",
         "apo_zero",
         "p2-39",
