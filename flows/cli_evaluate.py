@@ -89,6 +89,7 @@ def _version(parser: str) -> str:
 
 
 def _show(scored: "Scored", compared: dict[str, Any], as_json: bool) -> None:
+    from tasks.compare_text import safe
     from tasks.score import metric_name
     from tasks.score_responses import unparsed
     from tasks.selection import selection_warning
@@ -115,7 +116,7 @@ def _show(scored: "Scored", compared: dict[str, Any], as_json: bool) -> None:
     guessed = ", guessed as upstream does" if scored.parser.startswith("official") else ""
     for answer in left[:_SHOWN]:
         place, begin = f"{answer['question']} ({answer['benchmark']})", repr(answer["response"][:80])
-        out.print(f"[dim]unparsed{guessed}: {escape(place)}:[/] {escape(begin)}", soft_wrap=True)
+        out.print(f"[dim]unparsed{guessed}: {escape(safe(place))}:[/] {escape(begin)}", soft_wrap=True)
     if len(left) > _SHOWN:
         out.print(f"[dim]and {len(left) - _SHOWN} more unparsed (--json shows all)[/]")
 
@@ -124,6 +125,8 @@ def _table(scored: "Scored") -> "Table":
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
+
+    from tasks.compare_text import safe
 
     title = f"{scored.answered.model} on {scored.answered.benchmark}, {scored.parser}"
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), title=escape(title))
@@ -136,5 +139,5 @@ def _table(scored: "Scored") -> "Table":
             official = facts["official"].get(label, round(m["mean"], 3))
             interval = f"{m['low']:.3f} to {m['high']:.3f}"
             numbers = (f"{official:.3f}", f"{m['mean']:.4f}", interval, *(str(m[k]) for k in ("rows", "distinct", "unparsed")))
-            table.add_row(escape(label), *numbers, end_section=label == "overall")
+            table.add_row(escape(safe(label)), *numbers, end_section=label == "overall")
     return table

@@ -41,6 +41,7 @@ def derive(
         raise PlumblineError(f"{out} exists already: a rubric that may be in use is not rewritten; name another file")
     from data_contracts.rubric import dump_rubric
     from flows.evaluate import open_asked, watch
+    from tasks.compare_text import safe
     from tasks.comparison import Comparison
     from tasks.derive_rubric import derive_rubric
     from tasks.import_pairs import read_preferences
@@ -55,7 +56,7 @@ def derive(
     for c in tried:
         e = c.evidence
         sure = f"{e.accuracy:.2f} ({e.low:.2f}–{e.high:.2f}) of {e.decided} decided of {e.pairs}"
-        typer.echo(f"{'keep' if c.is_kept else '    '}  {sure}  {' '.join(c.text.split())}")
+        typer.echo(f"{'keep' if c.is_kept else '    '}  {sure}  {safe(c.text)}")
     if made is None:
         raise PlumblineError(
             f"none of {len(tried)} principles predicts the labels better than chance: give more pairs, or another teacher "

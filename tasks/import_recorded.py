@@ -13,7 +13,7 @@ from data_contracts.store import Dataset, Rows, build, digest, open_dataset
 from models.chat import encode_answer
 from models.checkpoint import Checkpoint, load_tokenizer
 from models.engine import Progress, quiet
-from models.transcripts import REASONS, Unreadable, read_preference
+from models.transcripts import REASONS, SURROGATE, Unreadable, read_preference
 from tasks.import_pairs import lines_of, row_of
 from tasks.sample_others import look_up
 
@@ -95,11 +95,11 @@ def _read(line: bytes, number: int, method: Recorded, tokenizer: "PreTrainedToke
         if isinstance(row, Unreadable):
             return row
         gold = look_up(told, method.gold) if method.gold else None
+        if isinstance(gold, str) and SURROGATE.search(gold):
+            return Unreadable("not_text")
         gold_ids = encode_answer(tokenizer, gold) if isinstance(gold, str) else row.get("gold_ids")
     except UnicodeDecodeError:
         return Unreadable("not_utf8")
-    except UnicodeEncodeError:  # half a surrogate pair in the gold answer; elsewhere it is looked for
-        return Unreadable("not_text")
     except (ValueError, RecursionError):
         return Unreadable("not_json")
     except TemplateError:

@@ -55,7 +55,7 @@ def test_lines_that_cannot_be_read_are_counted_and_kept_by_name(tmp_path: Path, 
 
 
 def test_a_gold_answer_that_no_text_can_hold_costs_its_line_alone(tmp_path: Path, tiny: Checkpoint) -> None:
-    data = imported(tmp_path, [PLAIN[0] | {"gold": "\ud800"}, PLAIN[1]], tiny, gold="gold")
+    data = imported(tmp_path, [PLAIN[0] | {"best": "\ud800"}, PLAIN[1]], tiny, gold="best")
     assert data.facts == {"lines": 2, "pairs": 1, "unreadable": {"not_text": 1}}
 
 
