@@ -20,7 +20,7 @@ from tasks.pair import method_name
 from tasks.pair_cards import COLUMNS, draw_pairs
 from tasks.report_answers import draw_answers
 from tasks.report_rounds import health, rounds
-from tasks.report_scores import by_benchmark, compared, model_name, ranked, read_answers, score_chart, win_chart
+from tasks.report_scores import by_benchmark, compared, further, model_name, ranked, read_answers, score_chart, win_chart
 from tasks.selection import selection_note
 from tasks.spending import spending
 
@@ -60,6 +60,7 @@ def _content(run: Path) -> dict[str, Any]:
         "wins": win_chart(rows),
         "gains": gains,
         "benchmarks": None if is_human else by_benchmark(run, n),
+        "further": further(run),
         "ranking": ranked(run) if is_human else None,
         "rounds": rounds(folders),
         "health": health(run, folders),

@@ -1,6 +1,7 @@
 """The report's rounds: what was decided and why, what training did, and what the data was like on the way."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ from data_contracts.store import Rows, open_dataset
 from tasks import summary
 from tasks.charts import Series, chart
 from tasks.inspect_pairs import COLUMNS, cell, parts
+from tasks.pair_cards import cut
 from tasks.promote import read_decision
+from tasks.serving import stages as stages_of
 
+SHOWN = 300  # characters of a prompt that stands in an evaluation set
 DRAWN = 10  # rounds whose curves are drawn, the latest ones: each is some thirty thousand characters
-_TRAINING = ("train", "held_out", "rank_before", "align", "rank_after", "evaluate", "win_rate", "promote")
 _CURVES = {  # caption: the unit of its axis, and columns of `steps` with their names
     "Loss": ("loss", {"loss": "loss"}),
     "Log-ratio to the reference": ("log-ratio (nats)", {"chosen_logratio": "chosen", "rejected_logratio": "rejected"}),
@@ -21,6 +24,7 @@ _CURVES = {  # caption: the unit of its axis, and columns of `steps` with their 
     "Gradient norm before clipping": ("norm", {"gradient_norm": "gradient norm"}),
 }
 _STYLES = ("s1", "s2")
+_ELSEWHERE = ("contracts", "metrics", "warnings", "kept")  # facts that have a place of their own
 
 
 def rounds(folders: dict[str, Path]) -> list[dict[str, Any]]:
@@ -57,23 +61,33 @@ def _curves(steps: Rows) -> list[tuple[str, Markup]]:
 
 def health(run: Path, folders: dict[str, Path]) -> dict[str, Any]:
     """What came through each stage, round by round; warnings; how contrastive the pairs are, by method; and the gates."""
+    config = summary.read_config(run)
+    data_stages = ("import", "validate_pairs") if config["flow"] == "human_pairs" else stages_of(config)
     stages: dict[str, dict[str, tuple[int, str]]] = {}
     warnings = []
     for place in summary.places(run):
         group, _, stage = place.rpartition("/")
-        if stage not in _TRAINING and (found := summary.manifest(run / place)):
+        if stage in data_stages and (found := summary.manifest(run / place)):
             stages.setdefault(stage.replace("_", " "), {})[group.replace("-", " ")] = (found["rows"], _told(found))
             warnings += [(place, text) for text in found["facts"].get("warnings", [])]
     labels = [label for label in folders if any(label in row for row in stages.values())]
     rows = [(stage, [row.get(label) for label in labels]) for stage, row in stages.items()]
-    return {"labels": labels, "stages": rows, "warnings": warnings, "gates": _gates(run), "contrast": _contrast(folders)}
+    gates = _gates(run)
+    return {
+        "labels": labels,
+        "stages": rows,
+        "warnings": warnings,
+        "gates": gates,
+        "contrast": _contrast(folders),
+        "contamination": [found for gate in gates if (found := _contamination(run, gate))],
+    }
 
 
 def _told(found: summary.Manifest) -> str:
     """A stage's counts and shares in a line, failures by reason. What it cost and what its gate said stand elsewhere."""
     told = []
     for name, value in found["facts"].items():
-        if name in (found["kind"], "contracts", "metrics", "warnings", "kept") or name.split("_")[0] == "teacher":
+        if name in (found["kind"], "samples", *_ELSEWHERE) or name.split("_")[0] == "teacher":
             continue
         label = name.replace("_", " ")
         if isinstance(value, dict) and (counts := [f"{k} {v}" for k, v in value.items() if isinstance(v, int)]):
@@ -101,6 +115,18 @@ def _contrast(folders: dict[str, Path]) -> dict[str, Any] | None:
         return None
     table = [(label, [cell(name, figures.get(name)) for name in names]) for label, figures in rows]
     return {"columns": [COLUMNS[name].replace("\n", " ") for name in names], "rows": table}
+
+
+def _contamination(run: Path, gate: dict[str, Any]) -> dict[str, Any] | None:
+    """Which prompts a gate found in an evaluation set, by how, and the first of each kind; None if it did not look."""
+    path = run / gate["place"] / "contamination.json"
+    if not path.exists():
+        return None
+    found = json.loads(path.read_text(encoding="utf-8"))
+    kinds = Counter(hit["kind"] for hit in found)
+    first = {hit["kind"]: hit for hit in reversed(found)}
+    shown = [(kind, cut(first[kind]["prompt"], SHOWN), cut(first[kind]["text"], SHOWN)) for kind in kinds]
+    return {"place": gate["place"], "checked": gate["checked"], "found": len(found), "kinds": dict(kinds), "examples": shown}
 
 
 def _gates(run: Path) -> list[dict[str, Any]]:

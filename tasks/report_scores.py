@@ -1,6 +1,6 @@
 """The report's scores: intervals, charts, and which differences between models are more than chance."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,3 +104,35 @@ def by_benchmark(run: Path, rounds: int) -> dict[str, Any] | None:
     ]
     metric = f"{first['benchmark']}.{first['parser']}"
     return {"metric": metric, "labels": list(facts), "facts": list(facts.values()), "benchmarks": rows}
+
+
+_MEASURES = ("harness", "win_rate", "preference_metrics")  # stages that measure, and any whose name begins so
+
+
+def further(run: Path) -> dict[str, Any]:
+    """Whatever else was measured, by the name of its stage and fact: harness tasks, win rates, preference metrics."""
+    rows: dict[str, dict[str, str]] = {}
+    labels: dict[str, None] = {}
+    for place in summary.places(run):
+        group, _, stage = place.rpartition("/")
+        if stage.startswith(_MEASURES) and (found := summary.manifest(run / place)):
+            label = group.replace("-", " ").replace("round 0", "start")
+            labels[label] = None
+            for name, value in _leaves({k: v for k, v in found["facts"].items() if k.split("_")[0] != "teacher"}):
+                rows.setdefault(f"{stage}.{name}".replace("_", " "), {})[label] = value
+    table = [(name, [row.get(label, summary.MISSING) for label in labels]) for name, row in rows.items()]
+    return {"labels": list(labels), "rows": table}
+
+
+def _leaves(facts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Numbers by their path; a mean or a rate that has an interval with it."""
+    middle = next((k for k in ("mean", "rate", "win_rate") if k in facts), None) if {"low", "high"} <= facts.keys() else None
+    if middle:
+        yield prefix.rstrip(".") or middle, f"{facts[middle]:.3f} ({facts['low']:.3f} to {facts['high']:.3f})"
+    for name, value in facts.items():
+        if middle and name in (middle, "low", "high"):
+            continue
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield f"{prefix}{name}", str(value) if isinstance(value, int) else f"{value:.3g}"

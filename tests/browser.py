@@ -15,9 +15,12 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 SCREENSHOTS = "PLUMBLINE_SCREENSHOTS"  # a folder: the README's pictures are written there
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
-    """Chromium without a window. It reaches loopback and files alone: every other name is refused."""
+    """Chromium without a window. It reaches loopback and files alone: every other name is refused.
+
+    One a module and not one a session: while playwright's event loop lives in this thread, no other test may run one of its own.
+    """
     if CHROMIUM is None:
         pytest.skip("no chromium on this machine")
     from playwright.sync_api import sync_playwright

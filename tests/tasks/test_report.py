@@ -77,6 +77,7 @@ def test_every_part_of_a_run_is_on_the_page(tmp_path: Path) -> None:
         "0.670",  # token Jaccard
         "parsed 40, changed 36, unchanged 4",
         "round 2 against start",
+        "win rate.orders agree",
         "log-ratio (nats)",
         "apo_zero",
         "p2-39",
@@ -100,7 +101,7 @@ def test_an_unfinished_run_has_a_report_of_what_is_there(tmp_path: Path) -> None
     empty = make_run(tmp_path / "empty", 1, until="pair")
     for folder in ("round-0", "round-1"):
         shutil.rmtree(empty / folder)
-    assert "There are no validated pairs yet." in page_of(empty)[1].text
+    assert "There are no validated pairs to show." in page_of(empty)[1].text
 
 
 def test_what_a_person_should_know_first_stands_at_the_top(tmp_path: Path) -> None:
@@ -168,7 +169,7 @@ def test_the_contrast_of_each_method_in_a_round_is_told_apart(tmp_path: Path) ->
     assert list(table) == ["round 1: clair", "round 1: recorded"] and table["round 1: clair"] != table["round 1: recorded"]
 
 
-def test_what_a_gate_warned_of_and_why_revisions_failed_is_told(tmp_path: Path) -> None:
+def test_what_a_gate_warned_of_or_found_in_the_evaluation_and_why_revisions_failed_is_told(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", 1)
     for stage, change in (
         ("validate_pairs", {"warnings": ["<i>lengths</i> separate them"]}),
@@ -177,28 +178,38 @@ def test_what_a_gate_warned_of_and_why_revisions_failed_is_told(tmp_path: Path) 
         path = run / "round-1" / stage / "manifest.json"
         manifest = json.loads(path.read_text())
         path.write_text(json.dumps(manifest | {"facts": manifest["facts"] | change}))
+    hits = [
+        {"prompt_id": f"p{i}", "prompt": "<i>mine</i>", "text": "<i>theirs</i>", "kind": "equal", "share": 1.0} for i in (0, 1)
+    ]
+    place = run / "round-1" / "validate_samples"
+    (place / "contamination.json").write_text(json.dumps(hits))
+    (run / "round-1" / "validate_revisions" / "contamination.json").write_text("[]")
     source, page = page_of(run)
+    checked = json.loads((place / "gate.json").read_text())["checked"]
+    assert f"round-1/validate_samples: 2 of {checked} prompts stand in an evaluation set (2 equal)." in page.text
+    assert f"round-1/validate_revisions: none of {checked} prompts stands in an evaluation set." in page.text
+    assert page.text.count("<i>mine</i>") == page.text.count("<i>theirs</i>") == 1
     assert "round-1/validate_pairs: <i>lengths</i> separate them" in page.text and "<i>" not in source
     assert "failures: no_tag 3" in page.text
 
 
 def test_a_report_of_32_000_long_hostile_pairs_stays_below_5_mb(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", 12)
+    run = make_run(tmp_path / "run")
     endless = '<&">\u2028' * 100
-    some = [row | {"chosen": f"{endless}{i}", "rejected": endless, "reasoning": endless} for i, row in enumerate(pairs(12)[:8])]
+    some = [row | {"chosen": f"{endless}{i}", "rejected": endless, "reasoning": endless} for i, row in enumerate(pairs(2)[:8])]
     many = [row | {"pair_id": f"{row['pair_id']}/{i}"} for i in range(4000) for row in some]
-    shutil.rmtree(run / "round-12" / "validate_pairs")
+    shutil.rmtree(run / "round-2" / "validate_pairs")
     build(
-        run / "round-12" / "validate_pairs",
+        run / "round-2" / "validate_pairs",
         "pairs",
         {"k": "many"},
         lambda _: (many, {}),
-        [open_dataset(run / "round-12" / "pair")],
+        [open_dataset(run / "round-2" / "pair")],
     )
     source, page = page_of(run)
-    assert len(source.encode()) < 5_000_000
-    assert f"of {32_000 + 11 * 39} clean pairs are here, drawn evenly from each round" in page.text
-    assert source.count('data-group="round 1"') == 39 and source.count('data-group="round 12"') > 0
+    assert 1_000_000 < len(source.encode()) < 5_000_000
+    assert f"of {32_000 + 39} clean pairs are here, drawn evenly from each round" in page.text
+    assert source.count('data-group="round 1"') == 39 and source.count('data-group="round 2"') > 0
 
 
 def test_a_gate_that_stopped_the_run_is_shown(tmp_path: Path) -> None:
