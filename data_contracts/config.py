@@ -11,7 +11,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from data_contracts.config_align import AlignConfig
 from data_contracts.config_base import Strict
-from data_contracts.config_evaluate import EvaluateConfig, PromoteConfig
+from data_contracts.config_evaluate import EvaluateConfig, PreferenceMetricsConfig, PromoteConfig, WinRateConfig
 from data_contracts.config_judge import JudgeConfig
 from data_contracts.config_pairs import Clair, MethodConfig, PairsConfig, PromptsConfig, ReviseConfig, SampleConfig
 from data_contracts.config_teacher import TeacherConfig
@@ -45,6 +45,8 @@ class RoundsConfig(Strict):
     validate_: Annotated[ValidateConfig, Field(alias="validate")] = ValidateConfig()
     align: AlignConfig
     evaluate: EvaluateConfig
+    win_rate: WinRateConfig = WinRateConfig()
+    preference_metrics: PreferenceMetricsConfig | None = PreferenceMetricsConfig()
     promote: PromoteConfig = PromoteConfig()
 
 
@@ -69,7 +71,7 @@ class HumanPairsConfig(Strict):
 
 RunConfig = Annotated[RoundsConfig | HumanPairsConfig, Field(discriminator="flow")]
 PATH_KEYS = (
-    *("policy", "teacher.model", "prompts.file", "evaluate.benchmark", "evaluate.shots", "pairs.file"),
+    *("policy", "teacher.model", "prompts.file", "evaluate.benchmark", "evaluate.shots", "evaluate.harness.folder", "pairs.file"),
     *("judge.rubric", "judge.model", "align.second_reference", "validate.contamination.sets"),
     *("pairs.second_view.rubric", "pairs.second_view.model"),
 )

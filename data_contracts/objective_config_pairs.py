@@ -288,6 +288,10 @@ class ApoZero(_Beta):
 
 class ApoDown(_Beta):
     name: Literal["apo_down"]
+    even_if_chosen_is_better: bool = False  # a round refuses such pairs unless this asks for them, as the paper's own grid does
+
+    def parameters(self) -> dict[str, float]:
+        return {"beta": self.beta}
 
 
 class ApoZeroUnpaired(_Beta):

@@ -168,6 +168,29 @@ RANKINGS = pa.schema(  # one row per held-out pair: log-probabilities in nats, s
     ]
 )
 
+PREFERENCES = pa.schema(  # one row per pair that a candidate is measured on: log-probabilities as in RANKINGS
+    [
+        ("pair_id", pa.string()),
+        ("chosen_tokens", pa.int32()),
+        ("rejected_tokens", pa.int32()),
+        ("policy_chosen", pa.float64()),
+        ("policy_rejected", pa.float64()),
+        ("reference_chosen", pa.float64()),
+        ("reference_rejected", pa.float64()),
+        ("win_probability", pa.float64()),  # P(chosen beats rejected) according to the judge, null where none said
+    ]
+)
+
+HARNESS = pa.schema(  # one row per question and metric of a task of lm-evaluation-harness
+    [
+        ("task", pa.string()),
+        ("metric", pa.string()),  # "acc", or "exact_match.strict-match" where a task has several filters
+        ("question_id", pa.string()),
+        ("question", pa.string()),  # hash of its content: equal questions form one cluster
+        ("score", pa.float64()),
+    ]
+)
+
 # One row per optimiser step: means over its batch, in nats summed over an answer, before that step's update. Of a list, "chosen"
 # is the best answer and "rejected" the mean over the others.
 STEPS = pa.schema(
@@ -214,6 +237,8 @@ SCHEMAS: dict[str, pa.Schema] = {
     "lists": LISTS,
     "answers": ANSWERS,
     "rankings": RANKINGS,
+    "preferences": PREFERENCES,
+    "harness": HARNESS,
     "steps": STEPS,
     "extrapolations": EXTRAPOLATIONS,
 }

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.outputs import to_folder
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -26,7 +28,7 @@ def score(
     benchmark: Annotated[str | None, typer.Option(help="Their benchmark: checks the files and names its version.")] = None,
     against: Annotated[list[Path] | None, typer.Option(help="Response files of another model; may be given again.")] = None,
     teacher: TeacherOf = None,
-    out: Annotated[Path | None, typer.Option(help="Write MixEval's score.json and judge_results files here.")] = None,
+    out: Annotated[Path | None, to_folder("Write MixEval's score.json and judge_results files here.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Score MixEval response files of any model."""
@@ -53,11 +55,14 @@ def evaluate(
     shots: Annotated[Path | None, typer.Option(help="Examples for base models: free-form.txt, multiple-choice.txt.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Of an answer: 512, for base models 399, as upstream.")] = None,
     name: Annotated[str | None, typer.Option(help="What to call the model; its folder's name if not given.")] = None,
-    out: Annotated[Path, typer.Option(help="Everything goes to OUT/<name>/<benchmark>/<version>.")] = Path("runs/evaluate"),
+    out: Annotated[Path, to_folder("Everything goes to OUT/<name>/<benchmark>/<version>.")] = Path("runs/evaluate"),
     teacher: TeacherOf = None,
     as_json: AsJson = False,
 ) -> None:
-    """Have a model answer a benchmark, write MixEval's response files, and score them."""
+    """Have a model answer a benchmark, and score the answers.
+
+    They are kept as MixEval's response files; run again, no question is asked again.
+    """
     from data_contracts.config_evaluate import EvaluateConfig
     from data_contracts.errors import PlumblineError
     from flows.evaluate import answer_benchmark, open_reader, watch
@@ -89,6 +94,7 @@ def _version(parser: str) -> str:
 
 
 def _show(scored: "Scored", compared: dict[str, Any], as_json: bool) -> None:
+    from tasks.compare_text import safe
     from tasks.score import metric_name
     from tasks.score_responses import unparsed
     from tasks.selection import selection_warning
@@ -115,7 +121,7 @@ def _show(scored: "Scored", compared: dict[str, Any], as_json: bool) -> None:
     guessed = ", guessed as upstream does" if scored.parser.startswith("official") else ""
     for answer in left[:_SHOWN]:
         place, begin = f"{answer['question']} ({answer['benchmark']})", repr(answer["response"][:80])
-        out.print(f"[dim]unparsed{guessed}: {escape(place)}:[/] {escape(begin)}", soft_wrap=True)
+        out.print(f"[dim]unparsed{guessed}: {escape(safe(place))}:[/] {escape(begin)}", soft_wrap=True)
     if len(left) > _SHOWN:
         out.print(f"[dim]and {len(left) - _SHOWN} more unparsed (--json shows all)[/]")
 
@@ -124,6 +130,8 @@ def _table(scored: "Scored") -> "Table":
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
+
+    from tasks.compare_text import safe
 
     title = f"{scored.answered.model} on {scored.answered.benchmark}, {scored.parser}"
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), title=escape(title))
@@ -136,5 +144,5 @@ def _table(scored: "Scored") -> "Table":
             official = facts["official"].get(label, round(m["mean"], 3))
             interval = f"{m['low']:.3f} to {m['high']:.3f}"
             numbers = (f"{official:.3f}", f"{m['mean']:.4f}", interval, *(str(m[k]) for k in ("rows", "distinct", "unparsed")))
-            table.add_row(escape(label), *numbers, end_section=label == "overall")
+            table.add_row(escape(safe(label)), *numbers, end_section=label == "overall")
     return table

@@ -1,18 +1,28 @@
 """Align on a preference file that is already there: import, validate, hold out, rank, align, rank again."""
 
+from dataclasses import replace
 from functools import partial
 
 from prefect import flow
 
 from data_contracts.config import HumanPairsConfig
+from data_contracts.suites.contract import Limits
 from flows.rounds import finish, tell, telling_failure
 from flows.session import current
 from flows.step import step
-from models.checkpoint import load_tokenizer, open_checkpoint
+from models.checkpoint import Checkpoint, load_tokenizer, open_checkpoint
 from tasks.align import align
+from tasks.contamination import evaluation_texts
 from tasks.import_pairs import import_pairs, split_held_out
 from tasks.rank import rank
 from tasks.validate import limits_of, validate
+
+
+def limits_for(config: HumanPairsConfig, policy: Checkpoint) -> Limits:
+    """What the gate of the pairs must know. Such a run has no benchmark, so only sets that it names are evaluation sets."""
+    limits = limits_of(load_tokenizer(policy.path), config.validate_.max_tokens)
+    named = config.validate_.contamination
+    return replace(limits, evaluation=evaluation_texts(None, named)) if named.sets else limits
 
 
 @flow(name="human pairs", flow_run_name="{name}", persist_result=False)
@@ -23,7 +33,7 @@ def human_pairs_flow(name: str) -> None:
     assert isinstance(c, HumanPairsConfig)
     with telling_failure(folder):
         read = step("import", import_pairs, folder / "import", c.pairs, s.policy)
-        limits = limits_of(load_tokenizer(s.policy.path), c.validate_.max_tokens)
+        limits = limits_for(c, s.policy)
         clean = step("validate pairs", validate, folder / "validate_pairs", read, c.validate_, limits, folder / "data_docs")
         train = step("train split", split_held_out, folder / "train", clean, c.pairs.held_out, c.seed, "train")
         held_out = step("held-out split", split_held_out, folder / "held_out", clean, c.pairs.held_out, c.seed, "held_out")

@@ -17,8 +17,8 @@ from flows.display import console, quiet_libraries, working
 from flows.server import PrefectServer
 from models.objectives.serving import refuse_config
 from tasks.contamination import evaluation_texts
-from tasks.evaluate import prepare
 from tasks.import_recorded import check_recorded
+from tasks.measures import check_measures
 from tasks.pair import METHODS, revise_config
 from tasks.prompts import check_enough
 from tasks.revise import revision_prompt
@@ -50,7 +50,7 @@ def check(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
     except PlumblineError as error:
         raise PlumblineError(f"align: {error}") from None
     if isinstance(config, RoundsConfig):
-        prepare(config.evaluate)
+        check_measures(config)
         if config.method.name == "recorded":
             check_recorded(config.prompts, config.rounds)
         else:

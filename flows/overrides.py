@@ -16,7 +16,7 @@ def settle(session: Session, number: int) -> None:
     path = session.folder / f"round-{number}" / "overrides.json"
     settled: dict[str, float] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if session.overrides and session.overrides != settled:
-        if (path.parent / "prompts" / "manifest.json").exists():
+        if any(path.parent.glob("*/manifest.json")):
             raise PlumblineError(
                 f"{path.parent} has begun without the overrides {session.overrides}: finish it first, in a run without overrides"
             )

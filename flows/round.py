@@ -9,6 +9,7 @@ from typing import Any
 from prefect import flow
 
 from data_contracts.store import Dataset, open_dataset
+from flows.measures import both_harness, held_out, preferences, win_rates
 from flows.overrides import settle
 from flows.references import references
 from flows.serve import lists_from_samples, serve
@@ -33,7 +34,6 @@ from tasks.sample_others import sample_others
 from tasks.second_view import second_view
 from tasks.serving import plan
 from tasks.validate import limits_of, validate
-from tasks.win_rate import win_rate
 
 
 @flow(name="round", flow_run_name="round {number}", persist_result=False, validate_parameters=False)
@@ -45,7 +45,7 @@ def round_flow(number: int) -> None:
     champion = standing(s.folder, s.policy, number)
     seed = c.seed * 1000 + number
 
-    data = make_pairs(s, folder, name, champion, number, seed)
+    data, measured = held_out(s, folder, name, make_pairs(s, folder, name, champion, number, seed), seed)
     s.align_alone()
     models = references(s, folder, name, champion, number)
     stage = partial(align, second=models.second, before=models.before)
@@ -55,8 +55,10 @@ def round_flow(number: int) -> None:
     for kept in sorted((trained.folder / "epochs").glob("epoch-*")):
         place, model = f"evaluate_{kept.name}", open_checkpoint(kept)
         step(f"{name}: evaluate {kept.name}", evaluate, folder / place, c.evaluate, model, *s.measures())
-    wins = step(f"{name}: win rate", win_rate, folder / "win_rate", answers, champion.answers, c.judge, s.teacher(), seed)
-    decision = decide(answers, champion.answers, wins, c.promote)
+    results = both_harness(s, folder, name, candidate, champion)
+    wins = win_rates(s, folder, name, answers, champion, seed)
+    preferences(s, folder, name, measured, candidate, answers, champion, models.main, seed)
+    decision = decide(answers, champion.answers, wins[c.promote.against], c.promote, results)
     write_decision(folder / "decision.json", decision)
     markdown(f"{name}: decision", decision.reason)
 

@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from flows import story
 from flows.display import console, working
+from flows.measures import measure_harness
 from flows.round import round_flow
 from flows.session import current
 from flows.step import step
@@ -32,6 +33,8 @@ def rounds_flow(name: str) -> None:
         with working("engine"):
             s.engine()
         step("start: evaluate", evaluate, s.folder / "round-0" / "evaluate", s.rounds.evaluate, s.policy, *s.measures())
+        if s.rounds.evaluate.harness:
+            measure_harness(s, s.folder / "round-0", "start", s.policy)
         tell(s.folder)
         for number in range(1, s.rounds.rounds + 1):
             if summary.is_round_finished(s.folder, number):

@@ -47,9 +47,8 @@ def serve(
             sources = {Need.GOLD: "teacher", Need.BASE: "initial"}
             named = [NamedSource(kind=sources[need]) for need in writers]  # type: ignore[arg-type]
             who = [s.writer(source, champion, number, seed) for source in named]
-            further = run(
-                "further", sample_others, made["validate_prompts"], s.rounds.sample, who, champion.model, seed, **retries
-            )
+            prompts = made.get("validate_prompts", pairs)  # recorded pairs bring their own
+            further = run("further", sample_others, prompts, s.rounds.sample, who, champion.model, seed, **retries)
         pairs = run("complete", complete, pairs, plan.needs, further, writers, champion.model, seed)
     if "lists" in plan.stages:
         return gate(run("lists", lists_of_pairs, pairs, champion.model.hash, number), "validate_lists", policy=None)

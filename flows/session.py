@@ -22,6 +22,7 @@ from models.benchmark_hub import open_benchmark
 from models.checkpoint import Checkpoint, load_tokenizer, open_checkpoint, positions
 from models.parsers import asks_teacher
 from models.training.process import Trainer
+from tasks.import_recorded import check_lines
 from tasks.lineage import Standing, standing
 from tasks.prompts import check_appended
 from tasks.sample_others import Writer, checkpoint_writer, file_writer, teacher_writer
@@ -247,6 +248,7 @@ def _check_inputs(folder: Path, config: RoundsConfig | HumanPairsConfig, models:
         changed = [name for name, found in names.items() if json.loads(path.read_text()).get(name) != found]
         if changed == ["prompts.file"] and isinstance(config, RoundsConfig):
             check_appended(folder, config.prompts)  # a run that goes on takes new prompts from the end of its file
+            check_lines(folder, config.prompts)
             write_text(path, json.dumps(names, indent=2))
         elif changed:
             raise PlumblineError(

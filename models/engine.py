@@ -143,8 +143,15 @@ class Engine:
         self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], progress: Progress = quiet
     ) -> list[float]:
         """Summed log-probability (nats) of each answer after its prompt, under the weights in use."""
+        return [logp for logp, _ in self.score_greedy(prompts, answers, progress)]
+
+    def score_greedy(
+        self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], progress: Progress = quiet
+    ) -> list[tuple[float, bool]]:
+        """`score` of each answer, and whether greedy decoding would have written it."""
         rows = self._token_logprobs([[*p, *a] for p, a in zip(prompts, answers, strict=True)], progress)
-        return [sum(row[len(prompt) :]) for row, prompt in zip(rows, prompts, strict=True)]
+        ends = [row[len(prompt) :] for row, prompt in zip(rows, prompts, strict=True)]
+        return [(sum(logp for logp, _ in end), all(rank == 1 for _, rank in end)) for end in ends]
 
     def rest(self) -> None:
         """Give the GPU's memory to the trainer until the next call. CPUs have nothing to give."""
@@ -204,15 +211,16 @@ class Engine:
         token = output.outputs[0].token_ids[0]
         return token, output.outputs[0].logprobs[0][token].logprob
 
-    def _token_logprobs(self, sequences: list[list[int]], progress: Progress = quiet) -> list[list[float]]:
+    def _token_logprobs(self, sequences: list[list[int]], progress: Progress = quiet) -> list[list[tuple[float, int]]]:
+        """(log-probability, its rank among all tokens) of each token of each sequence given those before it."""
         from vllm import SamplingParams
 
         self._wake()
         outputs = self._run(sequences, SamplingParams(temperature=0, max_tokens=1, prompt_logprobs=0, detokenize=False), progress)
         rows = []
         for ids, output in zip(sequences, outputs, strict=True):
-            given = [entry[token].logprob for token, entry in zip(ids[1:], output.prompt_logprobs[1:], strict=True)]
-            rows.append([0.0, *given])
+            said = [entry[token] for token, entry in zip(ids[1:], output.prompt_logprobs[1:], strict=True)]
+            rows.append([(0.0, 1), *((found.logprob, found.rank) for found in said)])
         return rows
 
     def _prove(self, checkpoint: Checkpoint) -> None:
@@ -228,7 +236,7 @@ class Engine:
             self._probes[checkpoint.hash] = _reference_logprobs(checkpoint.path, probe, self.dtype)
         expected, following = self._probes[checkpoint.hash]
         token, logprob = self._next_token(probe)
-        seen = self._token_logprobs([probe])[0]
+        seen = [found for found, _ in self._token_logprobs([probe])[0]]
         difference = sum(abs(a - b) for a, b in zip(seen, expected, strict=True)) / length
         difference = max(difference, abs(logprob - following[token]))
         if not difference <= _TOLERANCE[self.dtype]:  # also catches NaN

@@ -60,6 +60,19 @@ def mean_interval(
     return Interval(float(values.mean()), float(np.quantile(drawn_means, tail)), float(np.quantile(drawn_means, 1 - tail)))
 
 
+def standard_error(values: npt.ArrayLike, clusters: Sequence[str]) -> float:
+    """Standard error of the mean of `values` [n] whose rows hang together within `clusters` [n].
+
+    The root of the clusters' summed squared residuals over n, with G / (G - 1) for G clusters (Liang and Zeger 1986): with each
+    row a cluster of its own it is the textbook's s / sqrt(n). Not a number for fewer than two clusters.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    _, index = np.unique(np.asarray(clusters), return_inverse=True)
+    sums = np.bincount(index, weights=values - values.mean())
+    count = len(sums)
+    return float(np.sqrt((sums**2).sum() * count / (count - 1)) / len(values)) if count > 1 else float("nan")
+
+
 @dataclass(frozen=True)
 class Gain:
     """Mean of new minus old over all rows; `p` is the two-sided p-value of "no difference"."""
@@ -89,6 +102,18 @@ def paired_test(new: Rows, old: Rows, confidence: float = 0.95, resamples: int =
         signs = rng.integers(0, 2, size=(min(step, draws - begin), len(sums)), dtype=np.int8) * 2 - 1
         extreme += int((np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9).sum())
     return Gain(**interval.as_dict(), p=(1 + extreme) / (1 + draws), rows=len(new), distinct=len(sums))
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """p-values to be read beside each other: the chance of any false alarm among them stays below the level (Holm 1979).
+
+    The smallest of n is multiplied by n, the next by n - 1, and so on; none becomes smaller than one before it, or larger than 1.
+    """
+    order, least, adjusted = sorted(range(len(ps)), key=ps.__getitem__), 0.0, [0.0] * len(ps)
+    for rank, i in enumerate(order):
+        least = max(least, min(1.0, (len(ps) - rank) * ps[i]))
+        adjusted[i] = least
+    return adjusted
 
 
 def selection_bias(scores: Sequence[Rows], resamples: int = 2000, seed: int = 0) -> float:

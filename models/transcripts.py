@@ -29,7 +29,7 @@ EXTRAS = {name: name for name in _NUMBERS} | {
 _TURN = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):[ \t]?")
 _ROLE = {"Human": "user", "Assistant": "assistant"}
 _ROLES = ("system", "user", "assistant")
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
+SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def read_extras(row: dict[str, Any]) -> dict[str, Any] | Unreadable:
             if isinstance(messages, Unreadable):
                 return messages
             found[key] = messages
-        elif isinstance(value, str) and value.strip() and not _SURROGATE.search(value):
+        elif isinstance(value, str) and value.strip() and not SURROGATE.search(value):
             found[key] = value.strip()
         else:
             return Unreadable("not_text")
@@ -136,7 +136,7 @@ def parse_transcript(text: str) -> list[Message] | None:
 
 def _prompt(value: Any) -> list[Message] | Unreadable:
     if isinstance(value, str):
-        if _SURROGATE.search(value):
+        if SURROGATE.search(value):
             return Unreadable("not_text")
         messages = parse_transcript(value) or [Message(role="user", content=value)]
     else:
@@ -152,7 +152,7 @@ def _prompt(value: Any) -> list[Message] | Unreadable:
 def _side(value: Any, given: list[Message] | None) -> list[Message] | Unreadable:
     """The conversation that ends with this side's answer; `given` is the prompt the row names, if it names one."""
     if isinstance(value, str):
-        if _SURROGATE.search(value):
+        if SURROGATE.search(value):
             return Unreadable("not_text")
         conversation = parse_transcript(value)
         if conversation is None and given is None:
@@ -182,7 +182,7 @@ def _messages(value: Any) -> list[Message] | Unreadable:
         if not isinstance(message, dict):
             return Unreadable("not_text")
         role, content = message.get("role"), message.get("content")
-        if not isinstance(content, str) or _SURROGATE.search(content):
+        if not isinstance(content, str) or SURROGATE.search(content):
             return Unreadable("not_text")
         if role not in _ROLES:
             return Unreadable("unknown_role")

@@ -9,6 +9,7 @@ from markupsafe import Markup, escape
 _WIDTH, _HEIGHT = 460, 270
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 34, 46
 _MOST_POINTS = 300
+_MOST_NAMES = 8
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ def chart(title: str, x_label: str, y_label: str, series: Sequence[Series], x_na
         parts.append(Markup('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(x, _WIDTH - _RIGHT, y, y))
         parts.append(Markup('<text x="{}" y="{}" text-anchor="end" dy=".32em">{}</text>').format(x - 7, y, number(value)))
     x_ticks = [value for value in ticks(x_low, x_high) if x_low <= value <= x_high]
-    named = list(enumerate(x_names)) if x_names else [(value, number(value)) for value in x_ticks]
+    every = math.ceil(len(x_names) / _MOST_NAMES)
+    named = list(enumerate(x_names))[::every] if x_names else [(value, number(value)) for value in x_ticks]
     for value, name in named:
         x, _ = at(value, y_low)
         parts.append(Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(x, _HEIGHT - _BOTTOM + 18, name))
@@ -96,7 +98,10 @@ def _drawn(s: Series, points: Sequence[tuple[float, float]], bars: Sequence[tupl
         path = f"M{x} {low}V{high}M{x - 4} {low}h8M{x - 4} {high}h8"
         parts.append(Markup('<path class="bar {}" d="{}"/>').format(s.style, path))
     if bars or len(points) == 1:
-        parts += [Markup('<circle class="dot {}" cx="{}" cy="{}" r="4"/>').format(s.style, x, y) for x, y in points]
+        dot = Markup('<circle class="dot {}" cx="{}" cy="{}" r="4"><title>{}</title></circle>')
+        said = [f"{s.label} {value:.4g}" for _, value in s.points]
+        said = [f"{text} ({low:.4g} to {high:.4g})" for text, (low, high) in zip(said, s.bars, strict=True)] if bars else said
+        parts += [dot.format(s.style, x, y, text) for (x, y), text in zip(points, said, strict=True)]
     return Markup("").join(parts)
 
 

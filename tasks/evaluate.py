@@ -39,7 +39,7 @@ def prepare(config: EvaluateConfig) -> Evaluation:
     asked = {"benchmark": benchmark_name(source), "questions": digest([[q.id, q.content] for q in questions])}
     if config.prompts == "mixeval-base":
         asked["shots"] = digest([prompt(question) for question in questions])
-    return Evaluation(asked["benchmark"], questions, prompt, config.model_dump(mode="json") | asked)
+    return Evaluation(asked["benchmark"], questions, prompt, config.model_dump(mode="json", exclude={"harness"}) | asked)
 
 
 def evaluate(

@@ -2,17 +2,18 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_contracts.config_pairs import PromptsConfig, Recorded
 from data_contracts.errors import PlumblineError
-from data_contracts.store import Dataset, Rows, build, file_digest
+from data_contracts.store import Dataset, Rows, build, digest, open_dataset
 from models.chat import encode_answer
 from models.checkpoint import Checkpoint, load_tokenizer
 from models.engine import Progress, quiet
-from models.transcripts import REASONS, Unreadable, read_preference
+from models.transcripts import REASONS, SURROGATE, Unreadable, read_preference
 from tasks.import_pairs import lines_of, row_of
 from tasks.sample_others import look_up
 
@@ -30,6 +31,17 @@ def check_recorded(prompts: PromptsConfig, rounds: int) -> None:
         )
 
 
+def check_lines(run: Path, prompts: PromptsConfig) -> None:
+    """Raises PlumblineError if the lines that a round of `run` took are not where they were: new ones belong at the end."""
+    for folder in sorted(run.glob("round-*/import")):
+        number = int(folder.parent.name.removeprefix("round-"))
+        if open_dataset(folder).manifest["config"]["lines"] != _content(prompts, number):
+            raise PlumblineError(
+                f"{prompts.file} was changed where round {number} of {run} took its pairs: put these lines back and append new "
+                "pairs at the end, or use another --run-dir"
+            )
+
+
 def import_recorded(
     folder: Path, prompts: PromptsConfig, method: Recorded, policy: Checkpoint, number: int, progress: Progress = quiet
 ) -> Dataset:
@@ -42,8 +54,7 @@ def import_recorded(
 
     def make(work: Path) -> tuple[Rows, dict[str, Any]]:
         tokenizer, rows, failures = load_tokenizer(policy.path), [], []
-        begin = (number - 1) * prompts.per_round
-        for line_number, line in islice(lines_of(path, progress), begin, begin + prompts.per_round):
+        for line_number, line in _lines(prompts, number, progress):
             row = _read(line, line_number, method, tokenizer)
             if isinstance(row, Unreadable):
                 failures.append({"line": line_number, "reason": row.reason, "meaning": REASONS[row.reason]})
@@ -57,8 +68,19 @@ def import_recorded(
         counts = Counter(str(failure["reason"]) for failure in failures)
         return rows, {"lines": len(rows) + len(failures), "pairs": len(rows), "unreadable": dict(sorted(counts.items()))}
 
-    slice_ = {"file": file_digest(path), "per_round": prompts.per_round, "round": number, **method.model_dump(mode="json")}
+    # keyed by what is taken, not by the whole file: that may grow between rounds
+    slice_ = {"lines": _content(prompts, number), "round": number, **method.model_dump(mode="json")}
     return build(folder, "pairs", slice_, make, models={"policy": policy.hash})
+
+
+def _lines(prompts: PromptsConfig, number: int, progress: Progress = quiet) -> Iterator[tuple[int, bytes]]:
+    begin = (number - 1) * prompts.per_round
+    return islice(lines_of(Path(prompts.file), progress), begin, begin + prompts.per_round)
+
+
+def _content(prompts: PromptsConfig, number: int) -> str:
+    """A digest of a round's lines and of their places, after which the pairs are called."""
+    return digest([[line_number, line.strip().hex()] for line_number, line in _lines(prompts, number)])
 
 
 def _read(line: bytes, number: int, method: Recorded, tokenizer: "PreTrainedTokenizerFast") -> dict[str, Any] | Unreadable:
@@ -72,6 +94,10 @@ def _read(line: bytes, number: int, method: Recorded, tokenizer: "PreTrainedToke
         row = row_of(preference, number, tokenizer, told)
         if isinstance(row, Unreadable):
             return row
+        gold = look_up(told, method.gold) if method.gold else None
+        if isinstance(gold, str) and SURROGATE.search(gold):
+            return Unreadable("not_text")
+        gold_ids = encode_answer(tokenizer, gold) if isinstance(gold, str) else row.get("gold_ids")
     except UnicodeDecodeError:
         return Unreadable("not_utf8")
     except (ValueError, RecursionError):
@@ -79,14 +105,13 @@ def _read(line: bytes, number: int, method: Recorded, tokenizer: "PreTrainedToke
     except TemplateError:
         return Unreadable("refused_by_template")
     chance = look_up(told, method.probability) if method.probability else None
-    if method.probability and not (isinstance(chance, (int, float)) and 0 <= chance <= 1):
+    if method.probability and not (isinstance(chance, (int, float)) and not isinstance(chance, bool) and 0 <= chance <= 1):
         return Unreadable("no_probability")
-    gold = look_up(told, method.gold) if method.gold else None
     return row | {
         "method": method.name,
         "win_probability": chance if method.probability else row.get("win_probability"),
         "chosen_policy": "" if method.chosen == "chosen" else method.chosen,
         "policy": "" if method.rejected == "rejected" else method.rejected,
         "on_policy": False,
-        "gold_ids": encode_answer(tokenizer, gold) if isinstance(gold, str) else row.get("gold_ids"),
+        "gold_ids": gold_ids,
     }

@@ -1,6 +1,7 @@
 """The inspection of pairs as one page: figures, distributions and a browser; self-contained, like the report."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,13 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from tasks import page
 from tasks.charts import Series, chart
 from tasks.inspect_pairs import COLUMNS, Part, cell, histograms
-from tasks.page import render_page
 from tasks.pair_cards import COLUMNS as CARD_COLUMNS
-from tasks.pair_cards import card
+from tasks.pair_cards import draw_pairs
 
-CARDS = 1000  # of all kinds together: more would make the page slow and say nothing new
+CARDS, SIZE = 1000, 3_500_000  # cards of all kinds together, and their bytes: more would make the page slow and say nothing new
 _CHARTS = {
     "token_jaccard": "Token Jaccard",
     "character_similarity": "Character similarity (1 - Levenshtein / length)",
@@ -27,29 +28,29 @@ _CHARTS = {
 
 def write_page(path: Path, parts: Sequence[Part]) -> None:
     """Write the page. Whole or not at all."""
-    share = CARDS // len(parts)
-    cards = [card(row, part.label) for part in parts for row in _spread(part, share)]
-    page = render_page(
-        "inspect_template.html.j2",
+    drawn = [
+        one
+        for part in parts
+        for one in draw_pairs(part.label, len(part.frame), partial(_rows, part), CARDS // len(parts), SIZE // len(parts))
+    ]
+    page.write_page(
+        path,
+        "inspect.html.j2",
         parts=parts,
         total=sum(len(part.frame) for part in parts),
         names=[name for name in COLUMNS if any(name in part.figures for part in parts)],
         columns=COLUMNS,
         cell=cell,
         charts=_charts(parts[:4]),
-        cards=cards,
+        cards=drawn,
         groups=[part.label for part in parts],
     )
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(path)
 
 
-def _spread(part: Part, count: int) -> list[dict[str, object]]:
-    frame = part.frame[CARD_COLUMNS]
-    some = frame if len(frame) <= count else frame.iloc[np.linspace(0, len(frame) - 1, count).astype(int)]
+def _rows(part: Part, places: Sequence[int]) -> list[dict[str, Any]]:
+    some = part.frame[CARD_COLUMNS].iloc[list(places)]
     return [
-        row | {"margin": None if np.isnan(margin) else margin}
+        {str(name): value for name, value in row.items()} | {"margin": None if np.isnan(margin) else margin}
         for row, margin in zip(some.to_dict("records"), some["margin"].astype(float), strict=True)
     ]
 

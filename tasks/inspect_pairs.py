@@ -17,6 +17,7 @@ from rich.table import Table
 from data_contracts.contrast import contrast, summarise
 from data_contracts.errors import PlumblineError
 from data_contracts.store import Dataset, open_dataset
+from tasks.compare_text import safe
 
 COLUMNS = {  # name of the figure: heading
     "rows": "pairs",
@@ -75,7 +76,7 @@ def render(found: Sequence[Part]) -> Table:
     for name in names:
         table.add_column(COLUMNS[name], justify="right")
     for part in found:
-        table.add_row(escape(part.label), *(cell(name, part.figures.get(name)) for name in names))
+        table.add_row(escape(safe(part.label)), *(cell(name, part.figures.get(name)) for name in names))
     return table
 
 

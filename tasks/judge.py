@@ -134,7 +134,7 @@ def judge_slice(config: JudgeConfig, seed: int) -> dict[str, Any]:
     rubric = rubric_of(config) if config.kind in WRITING else None
     content = {"rubric_content": digest(rubric.model_dump(mode="json"))} if rubric else {}
     content |= {"preference_model": open_preference(Path(config.model)).name} if config.model else {}
-    settings = config.model_dump(mode="json", exclude={"template"})
+    settings = config.model_dump(mode="json", exclude={"template", "rubric", "model"})
     template = {"template": template_of(config)} if config.kind in WRITING else {}
     return {**settings, **template, **content, "seed": seed}
 

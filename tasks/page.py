@@ -2,26 +2,50 @@
 
 import base64
 import hashlib
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-HERE = Path(__file__).parent
+PAGES = Path(__file__).parent / "pages"
 
 
-def render_page(template: str, **content: Any) -> str:
-    """Everything in `content` that is not Markup is escaped: a text which looks like markup stays text."""
-    environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters["seconds"] = _seconds
-    script = (HERE / "report_script.js").read_text(encoding="utf-8")
-    return environment.get_template(template).render(
-        style=Markup((HERE / "report_style.css").read_text(encoding="utf-8")),
+def write_page(path: Path, template: str, **content: Any) -> None:
+    """Write the page, whole or not at all. What in `content` is not Markup is escaped: text that looks like it stays text."""
+    script = (PAGES / "script.js").read_text(encoding="utf-8")
+    page = _environment().get_template(template).render(
+        style=Markup((PAGES / "style.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         **content,
-    )
+    )  # fmt: skip
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(page, encoding="utf-8")
+    partial.replace(path)
+
+
+def cards(macro: str, items: Iterable[dict[str, Any]], size: int) -> list[Markup]:
+    """The first `items`, each as a macro of `cards.html.j2` draws it, that fit into `size` bytes together."""
+    draw = getattr(_environment().get_template("cards.html.j2").module, macro)
+    drawn: list[Markup] = []
+    for item in items:
+        made = draw(item)
+        size -= len(made.encode())
+        if size < 0:
+            break
+        drawn.append(made)
+    return drawn
+
+
+@cache
+def _environment() -> Environment:
+    made = Environment(loader=FileSystemLoader(PAGES), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    made.filters["seconds"] = _seconds
+    made.filters["p"] = lambda p: "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return made
 
 
 def _seconds(value: float) -> str:

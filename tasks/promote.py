@@ -1,63 +1,127 @@
-"""Promote a candidate only if it is better by the configured rule, and say why in one sentence with its numbers."""
+"""Promote a candidate only if it is better by the configured rule, and say why in words with their numbers.
+
+The rule: significantly better on the primary metric, no significant loss on a guarded one, and a win rate above its bounds.
+"""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from data_contracts.config_evaluate import PromoteConfig
+from data_contracts.config_evaluate import EvaluateConfig, PromoteConfig, WinRateConfig
 from data_contracts.errors import PlumblineError
-from data_contracts.store import Dataset
-from models.statistics import paired_gain
+from data_contracts.store import Dataset, Rows
+from models.statistics import Interval, paired_gain
 
 
 @dataclass(frozen=True)
 class Decision:
-    """`numbers`: metric scores (candidate, champion), gain with its interval, win rate with its, and the thresholds used."""
+    """`numbers`: metric scores (candidate, champion), gain with its interval, win rate with its, each guarded metric's, and the
+    thresholds used."""
 
     promoted: bool
     reason: str
     numbers: dict[str, float]
 
 
-def decide(candidate: Dataset, champion: Dataset, win_rate: Dataset, config: PromoteConfig) -> Decision:
-    """Promote if the paired gain's interval lies above `min_gain` and the win rate is at least `min_win_rate`.
+def decide(
+    candidate: Dataset,
+    champion: Dataset,
+    win_rate: Dataset,
+    config: PromoteConfig,
+    harness: tuple[Dataset, Dataset] | None = None,
+) -> Decision:
+    """Promote if the paired gain's interval lies above `min_gain`, no guarded metric's gain has an interval below 0, and the win
+    rate and the lower end of its interval are at least `min_win_rate` and `min_win_rate_low`.
 
-    The interval is two-sided at `config.confidence`, bootstrapped over distinct questions answered by both models.
+    Intervals of gains are two-sided at `config.confidence`, bootstrapped over distinct questions answered by both models; the
+    win rate's is its 95 % interval. `harness`: both models' results of lm-evaluation-harness, the candidate's first.
 
-    Raises PlumblineError if the two did not answer the same questions, or if the benchmark lacks the metric's split.
+    Raises PlumblineError if the two did not answer the same questions, or if nothing was measured under a metric's name.
     """
-    new, old = ([row for row in data.records() if config.metric in ("overall", row["split"])] for data in (candidate, champion))
-    if not new:
-        raise PlumblineError(f"promote.metric is {config.metric}, but the benchmark holds no such question: use overall")
-    gain = paired_gain(new, old, config.confidence)
-    better, wins = gain.low > config.min_gain, win_rate.facts["win_rate"] >= config.min_win_rate
+    both = ([candidate, champion], list(harness or ()))
+    new, old = _rows(config.metric, "promote.metric", *both)
+    gain, facts = paired_gain(new, old, config.confidence), win_rate.facts
+    rate = facts["length_controlled"] | {"win_rate": facts["length_controlled"]["rate"]} if config.length_controlled else facts
+    guards = {name: paired_gain(*_rows(name, "promote.guards", *both), config.confidence) for name in config.guards}
     numbers = {
-        "candidate": sum(row["score"] for row in new) / len(new),
-        "champion": sum(row["score"] for row in old) / len(old),
+        "candidate": _mean(new),
+        "champion": _mean(old),
         "gain": gain.mean,
         "gain_low": gain.low,
         "gain_high": gain.high,
         "min_gain": config.min_gain,
         "confidence": config.confidence,
-        "win_rate": win_rate.facts["win_rate"],
-        "win_rate_low": win_rate.facts["low"],
-        "win_rate_high": win_rate.facts["high"],
+        "win_rate": rate["win_rate"],
+        "win_rate_low": rate["low"],
+        "win_rate_high": rate["high"],
         "min_win_rate": config.min_win_rate,
+        **({"min_win_rate_low": config.min_win_rate_low} if config.min_win_rate_low else {}),
     }
-    return Decision(better and wins, _reason(better, wins, config, numbers), numbers)
+    for name, change in guards.items():
+        numbers |= {f"guard.{name}": change.mean, f"guard.{name}.low": change.low, f"guard.{name}.high": change.high}
+    failed = [] if gain.low > config.min_gain else [f"the interval is not above {config.min_gain:+g}"]
+    failed += [f"{name} lost {_change(change)}" for name, change in guards.items() if change.high < 0]
+    failed += [] if rate["win_rate"] >= config.min_win_rate else [f"the win rate is below {config.min_win_rate:g}"]
+    if rate["low"] < config.min_win_rate_low:
+        failed.append(f"the lower end of the win rate's interval is below {config.min_win_rate_low:g}")
+    return Decision(not failed, _reason(failed, guards, config, numbers), numbers)
 
 
-def _reason(better: bool, wins: bool, config: PromoteConfig, n: dict[str, float]) -> str:
+def check_promotion(config: PromoteConfig, evaluate: EvaluateConfig, win_rate: WinRateConfig, measured: Sequence[str]) -> None:
+    """`measured`: the splits and source benchmarks of the evaluation.
+
+    Raises PlumblineError for a metric that the run will not measure, or a win rate against nobody it compares with.
+    """
+    tasks = evaluate.harness.tasks if evaluate.harness else []
+    known = ["overall", *sorted(set(measured))]
+    for key, name in (("metric", config.metric), *(("guards", guard) for guard in config.guards)):
+        if name not in known and not any(name.startswith(f"harness.{task}") for task in tasks):
+            ways = ", ".join([*known, *(f"harness.{task}.<metric>" for task in tasks)])
+            raise PlumblineError(f"promote.{key} names {name}, which is not measured: use one of {ways}")
+    against = ["previous", *(other if other == "start" else other.name for other in win_rate.against)]
+    if len(set(against)) < len(against):
+        raise PlumblineError(f"win_rate.against names one opponent twice ({', '.join(against)}): give each a name of its own")
+    if config.against not in against:
+        raise PlumblineError(
+            f"promote.against is {config.against}: use one of {', '.join(against)}, or add it to win_rate.against"
+        )
+
+
+def _rows(name: str, key: str, answers: list[Dataset], harness: list[Dataset]) -> tuple[Rows, Rows]:
+    """The candidate's and the champion's rows that a metric is the mean of."""
+    if name.startswith("harness."):
+        found = [[r for r in data.records() if f"harness.{r['task']}.{r['metric']}" == name] for data in harness] or [[], []]
+    else:
+        found = [[r for r in data.records() if name in ("overall", r["split"], r["benchmark"])] for data in answers]
+    if not found[0]:
+        raise PlumblineError(f"{key} names {name}, but the benchmark holds no such question: use overall")
+    return found[0], found[1]
+
+
+def _mean(rows: Rows) -> float:
+    return float(sum(row["score"] for row in rows) / len(rows))
+
+
+def _change(change: Interval) -> str:
+    return f"{change.mean:+.3f} ({change.low:+.3f} to {change.high:+.3f})"
+
+
+def _reason(failed: list[str], guards: dict[str, Interval], config: PromoteConfig, n: dict[str, float]) -> str:
     gain = (
         f"{config.metric} went from {n['champion']:.3f} to {n['candidate']:.3f}, a gain of {n['gain']:+.3f} "
         f"({config.confidence:.0%} interval {n['gain_low']:+.3f} to {n['gain_high']:+.3f})"
     )
-    rate = f"win rate {n['win_rate']:.3f} ({n['win_rate_low']:.3f} to {n['win_rate_high']:.3f})"
-    if better and wins:
-        return f"Promoted: {gain}, and the {rate} is at least {config.min_win_rate:g}."
-    failed = [] if better else [f"the interval is not above {config.min_gain:+g}"]
-    failed += [] if wins else [f"the win rate is below {config.min_win_rate:g}"]
-    return f"Rolled back: {gain}, {rate}; {' and '.join(failed)}."
+    kind = "length-controlled win rate" if config.length_controlled else "win rate"
+    whom = "" if config.against == "previous" else f" against {config.against}"
+    rate = f"{kind}{whom} {n['win_rate']:.3f} ({n['win_rate_low']:.3f} to {n['win_rate_high']:.3f})"
+    kept = [f"{name} {_change(change)}" for name, change in guards.items() if change.high >= 0]
+    guarded = f" Guarded, with no significant loss: {', '.join(kept)}." if kept else ""
+    if not failed:
+        low = f", its lower end at least {config.min_win_rate_low:g}" if config.min_win_rate_low else ""
+        return f"Promoted: {gain}, and the {rate} is at least {config.min_win_rate:g}{low}.{guarded}"
+    told = failed[0] if len(failed) == 1 else f"{', '.join(failed[:-1])} and {failed[-1]}"
+    return f"Rolled back: {gain}, {rate}; {told}.{guarded}"
 
 
 def write_decision(path: Path, decision: Decision) -> None:

@@ -17,6 +17,7 @@ from models.chat import encode_answer, encode_prompt, end_token
 from models.checkpoint import Checkpoint, load_tokenizer
 from models.engine import Engine, Progress, Sampling, quiet
 from models.teacher import Teacher, metered
+from models.transcripts import SURROGATE
 from tasks.prompts import read_conversation
 from tasks.sample import request_seed
 
@@ -124,7 +125,7 @@ def file_writer(path: Path, prompt: str, answer: str, digest: str) -> Writer:
 
 
 def _recorded(path: Path, prompt: str, answer: str) -> Iterator[tuple[str, str]]:
-    """(conversation, answer) of each line that holds both. Raises PlumblineError naming a line that is not JSON."""
+    """(conversation, answer) of each line that holds both. Raises PlumblineError naming a line that is not JSON or no text."""
     with path.open(encoding="utf-8-sig") as stream:
         for number, line in enumerate(stream, 1):
             if not line.strip():
@@ -134,8 +135,20 @@ def _recorded(path: Path, prompt: str, answer: str) -> Iterator[tuple[str, str]]
             except ValueError:
                 raise PlumblineError(f"{path}:{number} is not JSON: recorded answers are JSON lines") from None
             text = look_up(row, answer)
+            if isinstance(text, str) and SURROGATE.search(text):
+                raise PlumblineError(f"{path}:{number}: {answer} holds half a surrogate pair, which no text can: mend the line")
             if isinstance(text, str):
                 yield json.dumps(read_conversation(look_up(row, prompt), f"{path}:{number}")), text
+
+
+def recorded_answers(path: Path, prompt: str, answer: str) -> dict[str, str]:
+    """The first answer in a file of JSON lines to each prompt that is one user's message."""
+    found: dict[str, str] = {}
+    for conversation, text in _recorded(path, prompt, answer):
+        messages = json.loads(conversation)
+        if len(messages) == 1:
+            found.setdefault(messages[0]["content"], text)
+    return found
 
 
 def look_up(row: Any, key: str) -> Any:

@@ -7,9 +7,9 @@ from typing import Any
 from data_contracts.config_judge import JudgeConfig
 from data_contracts.store import Dataset, Rows, build
 from models.engine import Progress, quiet
-from models.teacher import Teacher
+from models.teacher import Teacher, metered
 from tasks.comparison import mutual_information
-from tasks.judge import Comparison, Verdict, compare
+from tasks.judge import Comparison, Verdict, compare, judge_slice
 
 Row = dict[str, Any]
 
@@ -25,23 +25,25 @@ def score_pairs(
     and its doubt is how far that reading and the one per token disagree (mutual information over the two). Other judges say both
     themselves, their doubt over several votes.
 
-    Facts: `chosen_better`, the share of pairs in which the judge prefers the chosen answer, and mean scores.
+    Facts: `chosen_better`, the share of pairs in which the judge prefers the chosen answer, mean scores, and `teacher` as
+    models.teacher.metered says it.
     """
 
     def make(_work: Path) -> tuple[Rows, Row]:
         rows = pairs.records()
+        asked, usage = metered(teacher)
         comparisons = [Comparison(r["prompt"], r["chosen"], r["rejected"]) for r in rows]
-        for row, verdict in zip(rows, compare(comparisons, config, teacher, seed, progress), strict=True):
+        for row, verdict in zip(rows, compare(comparisons, config, asked, seed, progress), strict=True):
             for name, value in _known(row, verdict, config.kind).items():
                 if row["method"] not in ("recorded", "human") or row[name] is None:
                     row[name] = value
         scores = [(r["chosen_score"], r["rejected_score"]) for r in rows if r["chosen_score"] is not None]
         means = [sum(side) / len(scores) for side in zip(*scores, strict=True)] if scores else [None, None]
         better = sum((r["win_probability"] > 0.5) + (r["win_probability"] == 0.5) / 2 for r in rows) / len(rows)
-        return rows, {"pairs": len(rows), "chosen_better": better, "chosen_score": means[0], "rejected_score": means[1]}
+        facts = {"pairs": len(rows), "chosen_better": better, "chosen_score": means[0], "rejected_score": means[1]}
+        return rows, facts | {"teacher": usage()}
 
-    slice_ = {**config.model_dump(mode="json"), "seed": seed}
-    return build(folder, "pairs", slice_, make, [pairs], {"teacher": teacher.name})
+    return build(folder, "pairs", judge_slice(config, seed), make, [pairs], {"teacher": teacher.name})
 
 
 def _known(row: Row, verdict: Verdict, kind: str) -> Row:

@@ -30,12 +30,29 @@ def total(usages: Iterable[Mapping[str, Any]]) -> Usage:
     }
 
 
-def spending(run: Path) -> list[tuple[str, Usage]]:
-    """(place, usage) of every finished stage that asked a teacher, each round's sum after its stages, at the end the run's."""
-    stages = [(place, found["facts"]) for place in summary.places(run) if (found := summary.manifest(run / place))]
-    used = [(place, usage) for place, facts in stages if (usage := usage_of(facts))]
-    rows: list[tuple[str, Usage]] = []
-    for group in dict.fromkeys(place.partition("/")[0] for place, _ in used):
-        parts = [(place, usage) for place, usage in used if place.partition("/")[0] == group]
-        rows += [*parts, (group.replace("-", " "), total(usage for _, usage in parts))]
-    return [*rows, ("all", total(usage for _, usage in used))] if used else []
+def spending(run: Path) -> dict[str, Any]:
+    """`seconds` and `usage` of every finished stage, in `groups` as the folders are, of each group, and of the run.
+
+    `share` is a stage's time in percent of the longest one's.
+    """
+    done = [state for state in summary.status(run) if state.seconds is not None]
+    longest = max((state.seconds or 0.0 for state in done), default=0.0) or 1.0
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for state in done:
+        group, _, stage = state.place.rpartition("/")
+        found = summary.manifest(run / state.place)
+        seconds = state.seconds or 0.0
+        entry = {
+            "stage": stage,
+            "seconds": seconds,
+            "share": 100 * seconds / longest,
+            "usage": usage_of(found["facts"] if found else {}),
+        }
+        groups.setdefault(group.replace("-", " ").replace("round 0", "start"), []).append(entry)
+    sums = [{"label": label, "stages": stages, **_sum(stages)} for label, stages in groups.items()]
+    return {"groups": sums, **_sum(sums)}
+
+
+def _sum(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    used = [part["usage"] for part in parts if part["usage"]]
+    return {"seconds": sum(part["seconds"] for part in parts), "usage": total(used) if used else None}

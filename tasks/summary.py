@@ -19,7 +19,6 @@ from tasks.serving import stages as data_stages
 Manifest = dict[str, Any]
 Score = dict[str, float]  # mean, low, high
 
-AFTER_PAIRS = ("align", "evaluate", "win_rate", "promote")
 HUMAN_STAGES = ("import", "validate_pairs", "train", "held_out", "rank_before", "align", "rank_after")
 RANKINGS = {"ranking accuracy": "accuracy", "per token": "accuracy_per_token"}  # column: name in the rankings' facts
 _BROKEN = {  # where a narrow terminal may break a heading
@@ -73,9 +72,28 @@ def places(run: Path) -> list[str]:
     config = read_config(run)
     if config["flow"] == "human_pairs":
         return list(HUMAN_STAGES)
-    stages = (*data_stages(config), *AFTER_PAIRS)
+    stages = (*data_stages(config), *_after_pairs(config))
     rounds = [f"round-{k}/{stage}" for k in range(1, config["rounds"] + 1) for stage in stages]
-    return ["round-0/evaluate", *rounds]
+    start = ["round-0/harness"] if config["evaluate"].get("harness") else []
+    return ["round-0/evaluate", *start, *rounds]
+
+
+def _after_pairs(config: Manifest) -> tuple[str, ...]:
+    """The stages of a round from its clean data on; a run that began before one existed goes on without it."""
+    metrics, others = config.get("preference_metrics"), config.get("win_rate", {}).get("against", [])
+    held_out = ("train", "held_out") if metrics and metrics["held_out"] else ()
+    harness = ("harness",) if config["evaluate"].get("harness") else ()
+    rates = [f"win_rate_{other if isinstance(other, str) else other['name']}" for other in others]
+    return (
+        *held_out,
+        "align",
+        "evaluate",
+        *harness,
+        "win_rate",
+        *rates,
+        *(("preference_metrics",) if metrics else ()),
+        "promote",
+    )
 
 
 def status(run: Path) -> list[StageState]:
@@ -118,7 +136,7 @@ def collect(run: Path) -> list[Row]:
         return _human_rows(run)
     start = manifest(run / "round-0" / "evaluate")
     rows = [Row("start", _scores(start), None, None, None, None, start["seconds"] if start else None)]
-    stages = (*data_stages(config), *AFTER_PAIRS)
+    stages = (*data_stages(config), *_after_pairs(config))
     for k in range(1, config["rounds"] + 1):
         folder = run / f"round-{k}"
         win, decision = manifest(folder / "win_rate"), folder / "decision.json"

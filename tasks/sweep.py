@@ -79,14 +79,15 @@ def _rounds(run: Path, rounds: int) -> dict[str, Any] | None:
         return None
     epochs = sorted((p for p in made if p.startswith("evaluate_epoch-")), key=lambda p: int(p.rpartition("-")[2]))
     scores = [made[place]["facts"]["metrics"]["overall"] for place in (*epochs, "evaluate")]
-    metrics = made["validate_pairs"]["facts"].get("metrics", {})
+    clean = made.get("validate_pairs") or made["validate_lists"]  # lists of the policy's own answers come without pairs
+    metrics = clean["facts"].get("metrics", {})
     return {
         "start": start["facts"]["metrics"]["overall"]["mean"],
         "checkpoints": [score["mean"] for score in scores],
         "low": scores[-1]["low"],
         "high": scores[-1]["high"],
         "win_rate": made["win_rate"]["facts"]["win_rate"],
-        "pairs": made["validate_pairs"]["rows"],
+        "pairs": clean["rows"],
         "contrast": {name: metrics[name] for name in CONTRAST if metrics.get(name) is not None},
         "seconds": sum(m["seconds"] for m in made.values()),
         "verdict": made["align"]["facts"]["verdict"],

@@ -207,7 +207,7 @@ def _log_figures(client: Any, run: Path, child: str, parent: str, number: int, s
 def _teacher_used(run: Path, before_round: int) -> str:
     """When an earlier round used the teacher last; times are ISO 8601, so that text order is time order."""
     found = [m for n in range(before_round) for p in (run / f"round-{n}").glob("*/") if (m := summary.manifest(p))]
-    return max((m["created"] for m in found if "teacher" in m["models"]), default="")
+    return max((m["created"] for m in found if usage_of(m["facts"])), default="")
 
 
 def _log_rollback(client: Any, run: Path, config: Mapping[str, Any], index: int, state: Mapping[str, Any]) -> None:

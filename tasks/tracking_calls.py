@@ -10,6 +10,7 @@ from typing import Any
 from data_contracts.store import Dataset, digest
 from models.journal import sample_calls
 from models.prompts import template_source
+from tasks.spending import usage_of
 
 CALLS = 5  # traces a stage: enough to look at, at some 70 ms each
 
@@ -43,7 +44,7 @@ def log_calls(client: Any, uri: str, run: Path, run_id: str, stages: Mapping[str
     from mlflow.tracing.client import TracingClient
 
     traces, experiment = TracingClient(uri), client.get_run(run_id).info.experiment_id
-    used = {stage: data for stage, data in stages.items() if "teacher" in data.manifest["models"]}
+    used = {stage: data for stage, data in stages.items() if usage_of(data.facts)}
     for stage, data in sorted(used.items(), key=lambda item: item[1].manifest["created"]):
         until = data.manifest["created"]
         for call in sample_calls(run, before, until, CALLS):

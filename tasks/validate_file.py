@@ -10,15 +10,18 @@ from rich.markup import escape
 from rich.table import Table
 
 from data_contracts.config import PairsFileConfig
-from data_contracts.config_validate import ValidateConfig
+from data_contracts.config_validate import ContractConfig, ValidateConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.store import Dataset, open_dataset
 from data_contracts.suites import SUITES, catalogue
 from models.checkpoint import load_tokenizer, open_checkpoint
+from tasks.compare_text import safe
 from tasks.import_pairs import import_pairs
 from tasks.validate import limits_of, validate
 
-_ALL = ValidateConfig(min_rows=1, max_quarantined=1.0)  # somebody who asks wants to see every row, however many are broken
+_OFF = ContractConfig(severity="off")
+# whoever asks wants to see every row, however many are broken
+_ALL = ValidateConfig(contracts={"enough_rows": _OFF, "quarantine_small": _OFF})
 # bounded by the run's own context and template
 _RUNS = {"total_tokens", "chosen_total_tokens", "rejected_total_tokens", "prompt_bos_tokens"}
 
@@ -59,7 +62,7 @@ def check_file(data: Dataset, model: str, max_tokens: int, out: Path) -> dict[st
 
 
 def render(found: dict[str, Any], shown: int) -> list[Table | str]:
-    """Tables for a terminal; ids come from files and are escaped."""
+    """Tables for a terminal; ids come from files: neither markup nor a terminal's orders in them are obeyed."""
     lines = [f"{found['checked']} rows checked, {found['kept']} clean, {found['quarantined']} broken"]
     lines += [f"{count} lines could not be read: {escape(reason)}" for reason, count in found["unreadable"].items()]
     table = Table("contract", "", "rows or value", "for example", "why", box=SIMPLE_HEAD, show_edge=False)
@@ -67,7 +70,7 @@ def render(found: dict[str, Any], shown: int) -> list[Table | str]:
         if not entry["kept"]:
             row = entry["scope"] == "row"
             value = str(entry["broken"]) if row else f"{entry['observed']:.3g}"
-            examples = ", ".join(entry["examples"][:shown]) if row else "–"
+            examples = ", ".join(map(safe, entry["examples"][:shown])) if row else "–"
             table.add_row(entry["contract"], entry["severity"], value, escape(examples), entry["why"])
     metrics = [f"{name} {value:.3f}" for name, value in found["metrics"].items()]
     parts: list[Table | str] = [*lines]

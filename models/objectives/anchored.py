@@ -50,7 +50,8 @@ class ApoDown:
     s(beta r_w) + [1 - s(beta (r_w - r_l))].
 
     Use it when the policy already writes better than the chosen answers. At the start the chosen answer's gradient is exactly 0.
-    Not on revisions by a stronger model or the best of the policy's own answers, which it would unlearn: rounds refuse it there.
+    Not on revisions by a stronger model or the best of the policy's own answers, which it would unlearn: rounds refuse it there
+    unless `even_if_chosen_is_better` asks for it.
     """
 
     beta: float

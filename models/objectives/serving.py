@@ -130,6 +130,7 @@ def refuse_config(config: RoundsConfig | HumanPairsConfig) -> None:
         return
     _refuse_down(objective, config)
     needs = objective.needs
+    _refuse_pairs(objective, config, lists)
     if config.align.curriculum and config.align.curriculum.by == "margin" and config.judge.kind not in SCORING:
         raise PlumblineError(
             "curriculum.by margin needs a judge that scores answers (likelihood, pointwise, checklist): use reference_gap"
@@ -148,17 +149,35 @@ def refuse_config(config: RoundsConfig | HumanPairsConfig) -> None:
         )
 
 
+def _refuse_pairs(objective: Objective, config: RoundsConfig, lists: bool) -> None:
+    """Raises PlumblineError for what is done to pairs where none are made, or where it brings what the objective cannot take."""
+    done = [name for name in ("second_view", "replay") if getattr(config.pairs, name)]
+    if done and lists and config.method.own == "several":
+        raise PlumblineError(
+            f"objective {objective.name} is trained on lists of the policy's own answers, and no pairs are made of them: "
+            f"pairs.{done[0]} would do nothing, leave it out"
+        )
+    if config.pairs.replay and Need.ON_POLICY in objective.needs:
+        raise PlumblineError(
+            f"objective {objective.name} needs the present policy's own samples, and pairs.replay brings those of earlier ones: "
+            "leave it out"
+        )
+
+
 def _refuse_down(objective: Objective, config: RoundsConfig) -> None:
     """Raises PlumblineError for apo_down where the chosen answers are better than what the policy writes on average.
 
     The paper has it for the opposite case. On the embedded world it took the score from 0.55 to 0.16 with revisions and to 0.35
     with judged samples, which is what its loss says, so that no choice of beta mends it.
     """
-    parts = (config.align.objective.name, *(mixed.objective.name for mixed in config.align.wrappers.mix))
-    if "apo_down" in parts and _chosen_is_better(config.method, config.method.name):
+    parts = (config.align.objective, *(mixed.objective for mixed in config.align.wrappers.mix))
+    if any(part.name == "apo_down" and not part.even_if_chosen_is_better for part in parts) and _chosen_is_better(
+        config.method, config.method.name
+    ):
         raise PlumblineError(
             f"objective {objective.name} lowers the chosen answers, and those of method {config.method.name} are better than "
-            "what the policy writes on average: it would unlearn them; use apo_zero, or apo_auto to decide pair by pair"
+            "what the policy writes on average: it would unlearn them; use apo_zero, or apo_auto to decide pair by pair "
+            "(even_if_chosen_is_better: true does it all the same)"
         )
 
 

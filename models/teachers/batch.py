@@ -13,7 +13,7 @@ from typing import Any
 
 from data_contracts.config_teacher import BatchTeacher
 from data_contracts.errors import PlumblineError
-from data_contracts.store import digest
+from data_contracts.store import digest, write_text
 from models.engine import Progress
 from models.journal import Journal, Reply, Request
 from models.teacher import Keep, Teacher, journaled
@@ -47,9 +47,7 @@ def write_requests(requests: Iterable[Request], folder: Path) -> list[Path]:
     files = []
     for part in _parts(lines[key] for key in sorted(lines)):
         path = folder / f"requests-{digest(part)}.jsonl"
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_text("".join(part), encoding="utf-8")
-        partial.replace(path)
+        write_text(path, "".join(part))
         files.append(path)
     return files
 

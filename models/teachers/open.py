@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_contracts.config_teacher import BatchTeacher, LocalTeacher, OpenAITeacher, TeacherConfig, VllmTeacher
+from data_contracts.store import write_text
 from models.checkpoint import Checkpoint
 from models.journal import Journal, find_journal
 from models.teacher import Teacher, local_teacher
@@ -39,9 +40,7 @@ def open_teacher(
 def open_journal(config: TeacherConfig, run: Path) -> Journal:
     """The journal of the run in the folder `run`; new calls are paid by this run, which is known there by a random name."""
     path, name = journal_path(config, run), find_journal(run)[1] or secrets.token_hex(8)
-    partial = run / ".teacher.json.partial"
-    partial.write_text(json.dumps({"run": name, "journal": os.path.relpath(path, run)}))
-    partial.replace(run / "teacher.json")
+    write_text(run / "teacher.json", json.dumps({"run": name, "journal": os.path.relpath(path, run)}))
     return Journal(path, name, getattr(config, "price", None))
 
 

@@ -39,7 +39,7 @@ def read_weights(text: str, choices: Sequence[str]) -> list[float]:
         candidates = {}
     mass = dict.fromkeys((choice.casefold() for choice in choices), 0.0)
     for token, logp in candidates.items() if isinstance(candidates, dict) else ():
-        if (word := token.strip().casefold()) in mass:
+        if (word := token.strip().casefold()) in mass and isinstance(logp, int | float):
             mass[word] += math.exp(min(0.0, logp))
     return [math.log(m) if (m := mass[choice.casefold()]) > 0 else -math.inf for choice in choices]
 

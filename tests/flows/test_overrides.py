@@ -53,8 +53,9 @@ def test_a_round_keeps_its_overrides_when_it_is_resumed_without_them(session: Se
     assert session.rounds == as_configured
 
 
-def test_a_round_that_has_begun_takes_no_other_overrides(session: Session) -> None:
-    begun = session.folder / "round-2" / "prompts"
+@pytest.mark.parametrize("stage", ["prompts", "import"])
+def test_a_round_that_has_begun_takes_no_other_overrides(session: Session, stage: str) -> None:
+    begun = session.folder / "round-2" / stage
     begun.mkdir(parents=True)
     (begun / "manifest.json").write_text("{}")
     with pytest.raises(PlumblineError, match="has begun without the overrides"):

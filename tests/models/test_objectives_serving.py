@@ -59,6 +59,9 @@ def test_every_objective_is_reached_by_some_config(name):
         ("simpo", ("align.curriculum={stages: 3}",), "set curriculum.by to margin"),
         ("dpo", ("align.curriculum={by: margin}", "judge.kind=generation"), "needs a judge that scores answers"),
         ("dpo", ("align.momentum=0.3", "align.reference=extrapolated"), "use reference previous with it"),
+        ("lipo", (*JUDGED, "pairs.second_view={kind: generation}"), "pairs.second_view would do nothing"),
+        ("lipo", (*JUDGED, "pairs.replay=[0.3]"), "pairs.replay would do nothing"),
+        ("sppo_hard", (*JUDGED, "pairs.replay=[0.3]"), "pairs.replay brings those of earlier ones"),
     ],
 )
 def test_what_a_run_cannot_serve_is_one_sentence_before_it_starts(name, sets, words):
@@ -68,6 +71,7 @@ def test_what_a_run_cannot_serve_is_one_sentence_before_it_starts(name, sets, wo
 
 def test_combinations_that_make_sense_are_let_through():
     for name, sets in (
+        ("apo_down", ("align.objective.even_if_chosen_is_better=true",)),
         ("dpo", ("align.reference=ema",)),
         ("dpo", ("align.reference=extrapolated",)),
         ("dpo", ("align.momentum=0.3",)),
@@ -75,6 +79,8 @@ def test_combinations_that_make_sense_are_let_through():
         ("mrpo", ("align.second_reference=../models/embedded/teacher",)),
         ("lipo", (*JUDGED, "align.reference=ema")),
         ("lipo", ()),
+        ("lipo", ("pairs.replay=[0.3]", "pairs.second_view={kind: generation}")),  # lists of two, made of the pairs
+        ("dpo", (*JUDGED, "pairs.replay=[0.3]")),
         ("dpo", ("align.wrappers={weight_by: judge_margin}",)),
     ):
         refuse_config(config(name, *sets))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_contracts.errors import PlumblineError
-from models.statistics import mean_interval, paired_gain, paired_test, selection_bias
+from models.statistics import holm, mean_interval, paired_gain, paired_test, selection_bias
 
 
 def clustered(rng: np.random.Generator, n: int = 120) -> tuple[np.ndarray, list[str]]:
@@ -137,3 +137,8 @@ def test_the_bias_of_picking_a_maximum_is_about_what_picking_gains() -> None:
     assert selection_bias(models[:1]) == pytest.approx(0, abs=2e-3)
     clear = [answers([1.0] * 800), *models[:3]]
     assert selection_bias(clear) == pytest.approx(0, abs=1e-9)
+
+
+def test_p_values_read_beside_each_other_are_adjusted_as_holm_did_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.03]) == [0.03] and holm([]) == [] and holm([0.9, 0.8]) == [1.0, 1.0]

@@ -48,7 +48,7 @@ def test_what_is_no_single_token_with_candidates_is_a_reply_like_any_other(choic
     assert reply_in(body(choice)).text == "A"
 
 
-@pytest.mark.parametrize("text", ["", "A", "[1]", "{", '{"B": -1}', json.dumps({"a b": 0.0})])
+@pytest.mark.parametrize("text", ["", "A", "[1]", "{", '{"B": -1}', '{"A": "x"}', json.dumps({"a b": 0.0})])
 def test_a_choice_that_nobody_named_has_no_probability(text):
     assert read_weights(text, ("A",)) == [-math.inf]
 

@@ -8,6 +8,7 @@ from data_contracts.config_judge import JudgeConfig
 from data_contracts.store import build
 from models.checkpoint import load_tokenizer
 from models.engine import quiet
+from models.journal import Reply
 from models.objectives.batch import Need
 from models.teacher import Teacher
 from tasks.complete import INSTRUCTIONS, complete
@@ -56,6 +57,20 @@ def test_a_judge_that_compares_gives_the_share_of_its_votes(pairs, tmp_path):
         gap = len(row["chosen"].strip()) - len(row["rejected"].strip())
         assert row["win_probability"] == (1.0 if gap > 0 else 0.0 if gap < 0 else 0.5)
         assert row["chosen_score"] is None and row["margin"] is None
+
+
+def test_another_rubric_scores_the_pairs_anew_and_what_that_costs_is_told(pairs, tmp_path):
+    rubric = tmp_path / "rubric.yaml"
+    rubric.write_text("name: mine\ncriteria:\n  - text: is short\n")
+    config, keys = JudgeConfig(kind="pointwise", rubric=str(rubric)), []
+    scoring = Teacher("t", lambda conversations, *_: [Reply("{final_score}: 7", "stop", 5, 2, paid=True) for _ in conversations])
+    for place in ("one", "two"):
+        made = score_pairs(tmp_path / place, pairs, config, scoring, 0, quiet)
+        assert made.manifest["config"]["template"] == "score-1"  # what MLflow's prompt registry is told
+        assert made.facts["teacher"]["calls"] == 8 and made.facts["teacher"]["input_tokens"] == 40
+        keys.append(made.key)
+        rubric.write_text(rubric.read_text() + "  - text: is true\n")
+    assert keys[0] != keys[1]
 
 
 def test_what_a_recorded_pair_brought_along_stays(tiny, tmp_path):

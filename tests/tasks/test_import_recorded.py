@@ -12,7 +12,7 @@ from data_contracts.errors import PlumblineError
 from data_contracts.store import Dataset
 from models.chat import encode_answer
 from models.checkpoint import Checkpoint, load_tokenizer
-from tasks.import_recorded import check_recorded, import_recorded
+from tasks.import_recorded import check_lines, check_recorded, import_recorded
 from tasks.pair.stage import pair
 
 
@@ -54,7 +54,22 @@ def test_lines_that_cannot_be_read_are_counted_and_kept_by_name(tmp_path: Path, 
     assert [(k["line"], k["reason"]) for k in kept] == [(1, "not_json"), (2, "missing_field")]
 
 
-@pytest.mark.parametrize("chance", [None, "0.5", 2, -0.1])
+def test_a_gold_answer_that_no_text_can_hold_costs_its_line_alone(tmp_path: Path, tiny: Checkpoint) -> None:
+    data = imported(tmp_path, [PLAIN[0] | {"best": "\ud800"}, PLAIN[1]], tiny, gold="best")
+    assert data.facts == {"lines": 2, "pairs": 1, "unreadable": {"not_text": 1}}
+
+
+def test_a_run_that_goes_on_takes_new_pairs_from_the_end_of_its_file_and_no_others(tmp_path: Path, tiny: Checkpoint) -> None:
+    method = Recorded(name="recorded")
+    first = import_recorded(tmp_path / "round-1" / "import", written(tmp_path, PLAIN[:3]), method, tiny, 1)
+    longer = written(tmp_path, PLAIN)
+    check_lines(tmp_path, longer)
+    assert import_recorded(tmp_path / "round-1" / "import", longer, method, tiny, 1).key == first.key
+    with pytest.raises(PlumblineError, match="append new pairs at the end"):
+        check_lines(tmp_path, written(tmp_path, [PLAIN[4], *PLAIN]))
+
+
+@pytest.mark.parametrize("chance", [None, "0.5", 2, -0.1, True])
 def test_a_probability_that_is_none_is_no_pair(tmp_path: Path, tiny: Checkpoint, chance: Any) -> None:
     with pytest.raises(PlumblineError, match="probability that is asked for is no number"):
         imported(tmp_path, [PLAIN[0] | {"p": chance}], tiny, probability="p")

@@ -65,7 +65,7 @@ def test_the_page_holds_the_pairs_as_text_and_no_script_of_theirs(tmp_path: Path
     page = (tmp_path / "page.html").read_text()
     assert "<script>alert" not in page and "<img" not in page
     assert page.count("&lt;script&gt;alert(1)") == 4
-    assert page.count('<article class="pair"') == 2
+    assert page.count('<article class="card"') == 2
 
 
 def test_all_columns_share_their_bins_and_each_sums_to_one() -> None:

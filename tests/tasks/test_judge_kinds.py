@@ -2,6 +2,7 @@
 
 import math
 import re
+from pathlib import Path
 
 import pytest
 
@@ -278,6 +279,9 @@ def test_a_missing_rubric_or_model_is_told_before_anything_starts(settings, said
 def test_a_changed_rubric_is_another_judge(two_points):
     config = JudgeConfig(kind="pointwise", rubric=two_points)
     before = judge_slice(config, 0)
+    elsewhere = Path(two_points).rename(Path(two_points).with_name("moved.yaml"))
+    assert judge_slice(JudgeConfig(kind="pointwise", rubric=str(elsewhere)), 0) == before  # what it says counts, not its name
+    elsewhere.rename(two_points)
     with open(two_points, "a") as file:
         file.write("  - text: is true\n")
     assert judge_slice(config, 0) != before

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from data_contracts.config_evaluate import PromoteConfig
+from data_contracts.config_evaluate import EvaluateConfig, HarnessConfig, PromoteConfig, WinRateConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.store import Dataset, build
-from tasks.promote import Decision, decide, read_decision, write_decision
+from tasks.promote import Decision, check_promotion, decide, read_decision, write_decision
 
 
 def answers(folder: Path, scores: list[float], split: str = "free-form") -> Dataset:
@@ -84,3 +84,52 @@ def test_a_decision_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert read_decision(tmp_path / "decision.json") is None
     write_decision(tmp_path / "decision.json", made)
     assert read_decision(tmp_path / "decision.json") == made
+
+
+def harness_results(folder: Path, scores: list[float]) -> Dataset:
+    rows = [
+        {"task": "own", "metric": "acc", "question_id": f"own/{i}", "question": str(i), "score": s} for i, s in enumerate(scores)
+    ]
+    return build(folder, "harness", {"scores": scores}, lambda _: (rows, {}))
+
+
+def test_a_significant_loss_on_a_guarded_metric_is_rolled_back_and_no_loss_is_told(tmp_path: Path) -> None:
+    new, old = answers(tmp_path / "new", MORE), answers(tmp_path / "old", HALF)
+    wins = build(tmp_path / "wins", "verdicts", {}, lambda _: ([], {"win_rate": 0.6, "low": 0.55, "high": 0.65}))
+    rule = PromoteConfig(guards=["free-form", "harness.own.acc"])
+    good, bad = harness_results(tmp_path / "good", HALF), harness_results(tmp_path / "bad", [0.0] * 100)
+    lost = decide(new, old, wins, rule, (bad, good))
+    assert not lost.promoted and "harness.own.acc lost -0.500 (-0.6" in lost.reason
+    assert lost.reason.endswith("Guarded, with no significant loss: free-form +0.200 (+0.130 to +0.280).")
+    assert lost.numbers["guard.harness.own.acc"] == -0.5 and lost.numbers["guard.harness.own.acc.high"] < 0
+    kept = decide(new, old, wins, rule, (good, good))
+    assert kept.promoted and "harness.own.acc +0.000" in kept.reason
+    with pytest.raises(PlumblineError, match=r"promote.guards names harness.own.f1"):
+        decide(new, old, wins, PromoteConfig(guards=["harness.own.f1"]), (good, good))
+
+
+def test_the_lower_end_of_a_win_rate_and_the_rate_at_equal_length_can_decide(tmp_path: Path) -> None:
+    new, old = answers(tmp_path / "new", MORE), answers(tmp_path / "old", HALF)
+    equal = {"rate": 0.45, "low": 0.4, "high": 0.5, "standard_error": 0.02, "length_effect": 2.0}
+    facts = {"win_rate": 0.6, "low": 0.55, "high": 0.65, "length_controlled": equal}
+    wins = build(tmp_path / "wins", "verdicts", {}, lambda _: ([], facts))
+    assert decide(new, old, wins, PromoteConfig(min_win_rate_low=0.55)).promoted
+    low = decide(new, old, wins, PromoteConfig(min_win_rate_low=0.56))
+    assert not low.promoted and low.reason.endswith("the lower end of the win rate's interval is below 0.56.")
+    controlled = decide(new, old, wins, PromoteConfig(length_controlled=True, against="start"))
+    assert not controlled.promoted and "length-controlled win rate against start 0.450 (0.400 to 0.500)" in controlled.reason
+
+
+def test_what_a_run_will_not_measure_is_refused_before_it_starts() -> None:
+    evaluate, rates = EvaluateConfig(benchmark="b", harness=HarnessConfig(tasks=["own"])), WinRateConfig(against=["start"])
+    check_promotion(PromoteConfig(metric="GSM8k", guards=["harness.own.acc"], against="start"), evaluate, rates, ["GSM8k"])
+    with pytest.raises(
+        PlumblineError, match=r"promote.metric names gsm8k, which is not measured: use one of overall, GSM8k, har"
+    ):
+        check_promotion(PromoteConfig(metric="gsm8k"), evaluate, rates, ["GSM8k"])
+    with pytest.raises(PlumblineError, match=r"promote.guards names harness.other.acc"):
+        check_promotion(PromoteConfig(guards=["harness.other.acc"]), evaluate, rates, ["GSM8k"])
+    with pytest.raises(PlumblineError, match=r"promote.against is gpt4: use one of previous, start"):
+        check_promotion(PromoteConfig(against="gpt4"), evaluate, rates, ["GSM8k"])
+    with pytest.raises(PlumblineError, match="names one opponent twice"):
+        check_promotion(PromoteConfig(), evaluate, WinRateConfig(against=["start", "start"]), ["GSM8k"])

@@ -2,15 +2,22 @@
 
 from pathlib import Path
 
+import pytest
+
 from tasks.spending import spending, total, usage_of
 from tests.tasks.run_folder import USED, make_run
 
 
-def test_a_run_has_a_line_a_stage_a_round_and_in_all(tmp_path: Path) -> None:
-    rows = spending(make_run(tmp_path / "run"))
-    assert [place for place, _ in rows] == ["round-1/revise", "round 1", "round-2/revise", "round 2", "all"]
-    assert rows[0][1] == rows[1][1] == USED
-    assert rows[-1][1] == {"calls": 80, "cached": 20, "input_tokens": 6000, "output_tokens": 1200, "cost": 0.042}
+def test_stages_rounds_and_the_run_have_their_sums(tmp_path: Path) -> None:
+    found = spending(make_run(tmp_path / "run"))
+    assert [group["label"] for group in found["groups"]] == ["start", "round 1", "round 2"]
+    start, one, _ = found["groups"]
+    assert start["usage"] is None and one["usage"] == USED
+    assert {stage["stage"]: stage["usage"] for stage in one["stages"] if stage["usage"]} == {"revise": USED}
+    assert found["usage"] == {"calls": 80, "cached": 20, "input_tokens": 6000, "output_tokens": 1200, "cost": 0.042}
+    each = [stage["seconds"] for group in found["groups"] for stage in group["stages"]]
+    assert 0 < found["seconds"] == pytest.approx(sum(each))
+    assert max(stage["share"] for group in found["groups"] for stage in group["stages"]) == 100
 
 
 def test_what_nobody_counted_is_not_nothing() -> None:

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
+import yaml
 from rich.console import Console
 
 from data_contracts.errors import PlumblineError
-from tasks.summary import cells, collect, header, is_finished, markdown, render, render_status, status
+from tasks.summary import cells, collect, header, is_finished, is_round_finished, markdown, render, render_status, status
 from tests.tasks.run_folder import make_human_run, make_run
 
 
@@ -68,3 +69,15 @@ def test_a_run_on_human_pairs_shows_ranking_before_and_after(tmp_path: Path) -> 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PlumblineError, match="holds no run"):
         status(tmp_path)
+
+
+def test_a_run_goes_through_what_its_configuration_measures_besides(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", 1)
+    assert is_round_finished(run, 1)
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["evaluate"]["harness"] = {"tasks": ["own"]}
+    more = {"win_rate": {"against": ["start", {"name": "gpt4"}]}, "preference_metrics": {"held_out": 0.1}}
+    (run / "config.yaml").write_text(yaml.safe_dump(config | more))
+    waiting = [state.place for state in status(run) if state.state != "finished"]
+    added = ("train", "held_out", "harness", "win_rate_start", "win_rate_gpt4", "preference_metrics")
+    assert waiting == ["round-0/harness", *(f"round-1/{place}" for place in added)] and not is_round_finished(run, 1)

@@ -50,6 +50,17 @@ def test_maximum_mean_and_last_are_over_the_checkpoints(tmp_path: Path, sweep: S
     assert (figures["token_jaccard"], figures["pairs"], figures["win_rate"]) == (0.67, 39, 0.64)
 
 
+def test_a_cell_that_was_trained_on_lists_has_no_contrast(tmp_path: Path, sweep: Sweep) -> None:
+    round_ = cell_folder(tmp_path, sweep.cells[0]) / "round-1"
+    (round_ / "validate_pairs").rename(round_ / "validate_lists")
+    manifest = round_ / "validate_lists" / "manifest.json"
+    told = json.loads(manifest.read_text())
+    del told["facts"]["metrics"]
+    manifest.write_text(json.dumps(told))
+    figures = collect(tmp_path, sweep)[0].figures
+    assert figures["pairs"] == 39 and "token_jaccard" not in figures
+
+
 def test_cells_that_differ_in_their_seed_are_one_row(tmp_path: Path, sweep: Sweep) -> None:
     found = groups(collect(tmp_path, sweep))
     assert [(g.point, len(g.finished), len(g.results)) for g in found] == [

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -18,15 +19,16 @@ def run(tmp_path: Path, empty_store: Path) -> Path:
     return tmp_path
 
 
-def asked(run: Path, stage: str, calls: int, template: str = "brief-1") -> Dataset:
-    """A stage for which the teacher was asked `calls` times."""
+def asked(run: Path, stage: str, calls: int, template: str = "brief-1", fact: str = "teacher") -> Dataset:
+    """A stage for which the teacher was asked `calls` times, which it says in its `fact`."""
     journal = Journal(run / "journal.db")
     requests = requests_of(
         "teacher", [[{"role": "user", "content": f"{stage} {i}"}] for i in range(calls)], {"temperature": 0}, 0
     )
     journal.store([(request, Reply(f"reply {i}", "stop")) for i, request in enumerate(requests)])
     journal.close()
-    return build(run / stage, "revisions", {"template": template}, lambda _: ([], {}), models={"teacher": "teacher"})
+    used = {"calls": calls, "cached": 0, "input_tokens": None, "output_tokens": None, "cost": None}
+    return build(run / stage, "revisions", {"template": template}, lambda _: ([], {fact: used}), models={"policy": "p"})
 
 
 def test_a_handful_of_calls_become_traces_of_the_round(run: Path) -> None:
@@ -44,6 +46,23 @@ def test_a_handful_of_calls_become_traces_of_the_round(run: Path) -> None:
         assert span.outputs["choices"][0]["message"]["content"].startswith("reply ")
         forget_calls(client, child)
         assert len(client.search_traces([experiment])) == 0
+
+
+@pytest.mark.parametrize("fact", ["teacher", "teacher_0"])  # of a stage that asks a teacher beside others
+def test_a_call_belongs_to_the_stage_that_made_it_whatever_it_is_made_from(run: Path, fact: str) -> None:
+    client = open_client(tracking_uri(run))
+    child = create_run(client, run, "demo", "round 1")
+    first = asked(run, "sample_others", 2, fact=fact)
+    time.sleep(1.1)  # the journal counts in seconds
+    stages = {
+        "sample_others": first,
+        "align": build(run / "align", "prompts", {}, lambda _: ([], {})),
+        "judge": asked(run, "judge", 3),
+    }
+    log_calls(client, tracking_uri(run), run, child, stages, "")
+    traces = client.search_traces([client.get_run(child).info.experiment_id])
+    told = [(t.info.tags["mlflow.traceName"], t.data.spans[0].inputs["messages"][0]["content"].split()[0]) for t in traces]
+    assert sorted(told) == [("judge", "judge")] * 3 + [("sample_others", "sample_others")] * 2
 
 
 def test_calls_of_earlier_stages_are_not_told_again(run: Path) -> None:

@@ -1,10 +1,12 @@
 """`plumbline validate`: which rows of somebody's own file break what, and round trips through a real tokenizer."""
 
 import json
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from data_contracts.errors import PlumblineError
 from data_contracts.store import build
@@ -29,6 +31,15 @@ def test_each_broken_row_of_a_file_is_named_with_what_it_broke(tmp_path: Path, t
     assert sum(found["unreadable"].values()) == 1
     told = [part for part in render(found, 5) if isinstance(part, str)]
     assert told[0] == "3 rows checked, 1 clean, 2 broken"
+
+
+def test_a_terminal_obeys_no_id(tmp_path: Path, tiny: Checkpoint) -> None:
+    data = build(tmp_path / "prompts", "prompts", {}, lambda _: ([{"prompt_id": "a\x1b[2J[red]", "prompt": []}], {}))
+    found = check_file(data, str(tiny.path), 256, tmp_path)
+    console = Console(file=StringIO(), force_terminal=True, width=200)
+    console.print(*render(found, 5))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "\x1b[2J" not in shown and "[2J[red]" in shown
 
 
 def test_a_clean_file_breaks_nothing(tmp_path: Path, tiny: Checkpoint) -> None:

@@ -1,16 +1,18 @@
 """The win rate counts what the judge preferred, nobody is asked about equal answers, and a biased judge decides nothing."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from data_contracts.config_evaluate import RecordedAnswers
 from data_contracts.config_judge import JudgeConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.store import Dataset, build
 from models.journal import Reply
 from models.teacher import Teacher
-from tasks.win_rate import win_rate
+from tasks.win_rate import recorded, win_rate
 
 LIKELIHOOD = JudgeConfig(kind="likelihood")
 
@@ -110,3 +112,29 @@ def test_other_questions_are_refused(tmp_path: Path) -> None:
     read: Callable[[], Dataset] = lambda: win_rate(tmp_path / "out", one, two, LIKELIHOOD, counting([]), 0)  # noqa: E731
     with pytest.raises(PlumblineError, match="answer different questions"):
         read()
+
+
+def test_a_judge_that_likes_length_is_seen_through_at_equal_length(tmp_path: Path) -> None:
+    lengths = [(3 + i % 5, 3) for i in range(200)] + [(3, 3 + i % 5) for i in range(40)]
+    new = answers(tmp_path / "new", [f"{i:03d}" + "x" * a for i, (a, _) in enumerate(lengths)])
+    old = answers(tmp_path / "old", [f"{i:03d}" + "y" * b for i, (_, b) in enumerate(lengths)])
+    facts = win_rate(tmp_path / "out", new, old, LIKELIHOOD, counting([]), 0).facts
+    controlled = facts["length_controlled"]
+    assert facts["win_rate"] > 0.75 and facts["low"] > 0.7 and controlled["rate"] == pytest.approx(0.5, abs=0.06)
+    assert controlled["low"] < 0.5 < controlled["high"] and 0 < facts["standard_error"] < 0.05
+
+
+def test_recorded_answers_are_opponents_and_a_question_without_one_is_told(tmp_path: Path) -> None:
+    new = answers(tmp_path / "new", ["long one", "long one", "a", "a"])
+    file = tmp_path / "theirs.jsonl"
+    lines = [{"instruction": f"question {i}", "said": {"text": "short"}} for i in range(2)]
+    file.write_text("\n".join(map(json.dumps, lines)))
+    config = RecordedAnswers(name="theirs", file=str(file), prompt="instruction", answer="said.text")
+    theirs = recorded(tmp_path / "recorded", new, config)
+    facts = win_rate(tmp_path / "out", new, theirs, LIKELIHOOD, counting([]), 0).facts
+    assert [row["response"] for row in theirs.records()] == ["short"] * 4 and facts["win_rate"] == 0.5
+    file.write_text(json.dumps(lines[0]))
+    with pytest.raises(
+        PlumblineError, match=r"no answer under 'said.text' to 2 of 4 questions of the benchmark, first 'question 1'"
+    ):
+        recorded(tmp_path / "again", new, config)

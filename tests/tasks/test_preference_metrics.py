@@ -1,0 +1,98 @@
+"""What a candidate is measured by besides its scores, on the embedded student and a copy of it that moved."""
+
+import pytest
+
+from data_contracts.config_align import AlignConfig
+from data_contracts.config_evaluate import PreferenceMetricsConfig
+from data_contracts.store import build
+from models.chat import encode_prompt
+from models.checkpoint import load_tokenizer, open_checkpoint
+from tasks.preference_metrics import Compared, preference_metrics
+from tasks.rank import rank
+from tests.pairs_dataset import pairs_dataset
+
+DPO = AlignConfig.model_validate({"objective": {"name": "dpo", "beta": 0.5}})
+CONFIG = PreferenceMetricsConfig(pairs=8, prompts=4, samples=3)
+
+
+def answers(folder, tokenizer, ids=(5, 6, 7, 8)):
+    """Three rows that ask two questions."""
+    rows = [
+        {
+            "question_id": f"free-form/{i}",
+            "split": "free-form",
+            "benchmark": "b",
+            "question": f"q{i // 2}",
+            "prompt": f"Say {i // 2}",
+            "prompt_ids": encode_prompt(tokenizer, [{"role": "user", "content": f"Say {i // 2}"}]),
+            "response": "",
+            "token_ids": list(ids),
+            "stopped": i == 0,
+            "parsed": None,
+            "score": 0.0,
+        }
+        for i in range(3)
+    ]
+    return build(folder, "answers", {"ids": list(ids)}, lambda _: (rows, {}))
+
+
+@pytest.fixture(scope="module")
+def moved(student, tmp_path_factory):
+    """The student with a little noise on its weights."""
+    import shutil
+
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path_factory.mktemp("moved")
+    shutil.copytree(student.path, folder, dirs_exist_ok=True)
+    torch.manual_seed(0)
+    path = folder / "model.safetensors"
+    weights = {name: w + 0.05 * w.float().std() * torch.randn_like(w) for name, w in load_file(path).items()}
+    path.chmod(0o644)
+    save_file(weights, path, metadata={"format": "pt"})
+    return open_checkpoint(folder)
+
+
+def measure(folder, student, engine, candidate, pairs, align=DPO, config=CONFIG):
+    tokenizer = load_tokenizer(student.path)
+    after, before = answers(folder / "after", tokenizer, [1, 2, 3, 4] * 3), answers(folder / "before", tokenizer)
+    models = Compared(candidate, student, student, student)
+    return preference_metrics(folder / "out", pairs, after, before, models, align, config, 8, 0, engine)
+
+
+def test_a_model_that_did_not_move_is_nowhere_from_itself(student, engine, tmp_path):
+    pairs = pairs_dataset(tmp_path / "pairs", student, 12)
+    facts = measure(tmp_path, student, engine, student, pairs).facts
+    assert facts["kl"]["previous"]["per_token"] == facts["kl"]["start"]["per_token"] == 0
+    assert facts["train"]["policy"] == facts["train"]["reference"] and facts["train"]["margin"] == 0.5
+    assert facts["answers"]["repetition"] == pytest.approx(1 - 4 / 9) and facts["answers_before"]["repetition"] == 0
+    assert facts["answers"]["tokens"] == 12 and facts["answers"]["stop_rate"] == pytest.approx(1 / 3)
+    assert 0 < facts["diversity"]["distinct_1"] <= 1 and 0 <= facts["diversity"]["self_bleu"] <= 1
+
+
+def test_a_model_that_moved_is_away_from_its_start_and_ranked_as_the_trainer_ranks_it(student, moved, engine, trainer, tmp_path):
+    pairs = pairs_dataset(tmp_path / "pairs", student, 12)
+    made = measure(tmp_path, student, engine, moved, pairs)
+    rows, ranked = made.records(), {row["pair_id"]: row for row in rank(tmp_path / "rank", pairs, moved, trainer).records()}
+    assert made.rows == 8 and made.facts["kl"]["start"]["per_token"] > 0.001
+    for row in rows:
+        assert row["policy_chosen"] == pytest.approx(ranked[row["pair_id"]]["chosen_logp"], abs=1e-2)
+        assert row["policy_chosen"] != row["reference_chosen"]
+    assert "calibration" not in made.facts["train"] and "reach" in made.facts["train"]  # nobody judged these pairs
+
+
+def test_judged_pairs_show_calibration_and_held_out_pairs_are_called_so(student, moved, engine, tmp_path):
+    plain = pairs_dataset(tmp_path / "plain", student, 12)
+    rows = [row | {"win_probability": 0.8} for row in plain.records()]
+    judged = build(tmp_path / "pairs", "pairs", {"judged": True}, lambda _: (rows, {}))
+    facts = measure(tmp_path, student, engine, moved, judged, config=CONFIG.model_copy(update={"held_out": 0.5})).facts
+    assert "train" not in facts and 0 <= facts["held_out"]["calibration"]["error"] <= 1
+    assert 0 <= facts["held_out"]["reach"]["idealized_accuracy"] <= 1
+
+
+def test_an_objective_without_reference_is_ranked_only(student, engine, tmp_path):
+    pairs = pairs_dataset(tmp_path / "pairs", student, 12)
+    align = AlignConfig.model_validate({"objective": {"name": "simpo"}})
+    facts = measure(tmp_path, student, engine, student, pairs, align).facts["train"]
+    assert sorted(facts) == ["pairs", "policy", "reference"]
