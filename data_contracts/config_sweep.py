@@ -23,7 +23,7 @@ from pydantic import Field, ValidationError
 from data_contracts.config import PATH_KEYS, HumanPairsConfig, RoundsConfig, resolve_path
 from data_contracts.config_base import Strict
 from data_contracts.errors import PlumblineError
-from data_contracts.load_config import load_config, read_yaml
+from data_contracts.load_config import load_config, read_yaml, sentence
 
 SEED = "seed"  # the axis that tables and figures take means over
 
@@ -56,13 +56,13 @@ def load_sweep(path: Path) -> Sweep:
 
     Raises PlumblineError naming the key, and the cell where only some are wrong.
     """
+    tree = read_yaml(path)
+    if "flow" in tree:
+        raise PlumblineError(f"{path} describes a run and not a sweep: plumbline run {path}")
     try:
-        config = SweepConfig.model_validate(read_yaml(path))
+        config = SweepConfig.model_validate(tree)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise PlumblineError(
-            f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']} (see configs/paper_grid.yaml)"
-        ) from None
+        raise PlumblineError(f"{sentence(error, str(path), union='')} (see configs/paper_grid.yaml)") from None
     axes = {axis: _values(path, axis, values) for axis, values in config.grid.items()}
     cells = []
     for combination in itertools.product(*(values.items() for values in axes.values())):

@@ -2,11 +2,14 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import BeforeValidator, Field, PositiveInt
 
 from data_contracts.config_base import Share, Strict
 
-Severity = Literal["fail", "quarantine", "warn", "off"]
+Severity = Annotated[
+    Literal["fail", "quarantine", "warn", "off"],
+    BeforeValidator(lambda value: "off" if value is False else value),  # which is how YAML reads off
+]
 
 
 class ContractConfig(Strict):

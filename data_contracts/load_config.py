@@ -1,5 +1,6 @@
 """From a YAML file and `--set a.b=c` to a checked configuration, or one sentence that names the key."""
 
+import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from data_contracts.config import PATH_KEYS, HumanPairsConfig, RoundsConfig, Run
 from data_contracts.config_judge import check_judge
 from data_contracts.errors import PlumblineError
 
+_MANY = 20  # names that a sentence can bear; only the objectives are more
 _ADAPTER: TypeAdapter[RoundsConfig | HumanPairsConfig] = TypeAdapter(RunConfig)
 
 
@@ -53,7 +55,7 @@ def load_config(path: Path, sets: Sequence[str] = ()) -> RoundsConfig | HumanPai
     try:
         config = _ADAPTER.validate_python(tree)
     except ValidationError as error:
-        raise PlumblineError(_sentence(error, str(path))) from None
+        raise PlumblineError(sentence(error, str(path))) from None
     _check_together(config, str(path))
     return config
 
@@ -61,7 +63,8 @@ def load_config(path: Path, sets: Sequence[str] = ()) -> RoundsConfig | HumanPai
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file. Raises PlumblineError if there is none."""
     if not path.is_file():
-        raise PlumblineError(f"config file {path} does not exist: name a YAML file, for example configs/demo.yaml")
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise PlumblineError(f"config file {path} {what}: name a YAML file, for example configs/demo.yaml")
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -126,10 +129,11 @@ def _place_journal(tree: dict[str, Any], sets: Sequence[str], base: Path) -> Non
 _TAGGED = ("flow", "teacher", "method", "stronger", "weaker", "sources")  # after these pydantic names the member of a union, too
 
 
-def _sentence(error: ValidationError, where: str) -> str:
+def sentence(error: ValidationError, where: str, union: str = "flow") -> str:
+    """The first thing that is wrong, as one sentence. `union`: the key that chooses among the whole's members, if one does."""
     first = error.errors()[0]
     parts = [str(p) for p in first["loc"]]
-    names, owner = [], "flow"
+    names, owner = [], union
     for part in parts:
         is_tag = owner in _TAGGED and not part.isdigit()
         names += [] if is_tag else [part]
@@ -147,10 +151,18 @@ def _sentence(error: ValidationError, where: str) -> str:
     elif kind == "union_tag_invalid":
         ctx = first["ctx"]
         tag = ctx["discriminator"].strip("'")
-        text = f"{key + '.' if key else ''}{tag} is {ctx['tag']!r}, must be one of {ctx['expected_tags']}"
+        text = f"{key + '.' if key else ''}{tag} is {ctx['tag']!r}, {_offered(ctx['tag'], ctx['expected_tags'])}"
     else:
         text = f"{key} is {first['input']!r}: {first['msg'].removeprefix('Input ')}"
     return f"{where}: {text}" + (f" (and {more} more)" if more else "")
+
+
+def _offered(given: str, expected: str) -> str:
+    names = expected.replace("'", "").split(", ")
+    if len(names) <= _MANY:
+        return f"must be one of {expected}"
+    near = " or ".join(difflib.get_close_matches(given, names))
+    return f"must be one of {len(names)}{near and f', perhaps {near}'}: plumbline objectives lists them"
 
 
 def _check_together(config: RoundsConfig | HumanPairsConfig, where: str) -> None:

@@ -184,7 +184,7 @@ PREFERENCES = pa.schema(  # one row per pair that a candidate is measured on: lo
 HARNESS = pa.schema(  # one row per question and metric of a task of lm-evaluation-harness
     [
         ("task", pa.string()),
-        ("metric", pa.string()),  # "acc", or "exact_match,strict-match" where a task has several filters
+        ("metric", pa.string()),  # "acc", or "exact_match.strict-match" where a task has several filters
         ("question_id", pa.string()),
         ("question", pa.string()),  # hash of its content: equal questions form one cluster
         ("score", pa.float64()),

@@ -82,7 +82,9 @@ def open_dataset(folder: Path) -> Dataset:
     """
     manifest_path = folder / "manifest.json"
     if not manifest_path.exists():
-        raise PlumblineError(f"{folder} holds no finished dataset (no manifest.json): run the stage that makes it")
+        raise PlumblineError(
+            f"{folder} holds no finished dataset (no manifest.json): name a dataset's folder, or run the stage that makes it"
+        )
     manifest = json.loads(manifest_path.read_text())
     if file_digest(folder / "data.parquet") != manifest["data"]:
         raise PlumblineError(f"{folder}/data.parquet was changed after it was finished: delete the folder and resume the run")

@@ -1,10 +1,12 @@
 """`plumbline …`. Nothing heavy is imported before a command has checked its input."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from flows import (
     cli_align,
@@ -21,66 +23,51 @@ from flows import (
     cli_teacher,
     cli_validate,
 )
+from flows.outputs import to_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 
-app = typer.Typer(
-    help="Iterative alignment rounds for language models: sample, revise, judge, validate, align, evaluate, promote.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-embedded = typer.Typer(help="The small student and teacher that make the demo run anywhere.", no_args_is_help=True)
-app.add_typer(embedded, name="embedded")
-app.add_typer(cli_objectives.app, name="objectives")
-cli_services.register(app)
-cli_schedule.register(app)
-app.add_typer(cli_teacher.app, name="teacher")
-app.command()(cli_align.align)
-app.add_typer(cli_preference.app, name="preference")
-app.add_typer(cli_judge.app, name="judge")
-app.add_typer(cli_rubric.app, name="rubric")
-app.command()(cli_evaluate.evaluate)
-app.command()(cli_evaluate.score)
-app.command()(cli_validate.validate)
-app.command()(cli_inspect.inspect)
-cli_compare.register(app)
-app.command()(cli_sweep.sweep)
+embedded = typer.Typer(help="Rebuild the small student and teacher of the demo.", no_args_is_help=True)
 
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key, for example align.epochs=2.")]
-RunDir = Annotated[Path | None, typer.Option(help="Where the run lives; runs/<name> if not given.")]
+RunDir = Annotated[Path | None, to_folder("Where the run lives; runs/<name> if not given.")]
 Folder = Annotated[Path, typer.Argument(help="A run's folder, for example runs/demo.")]
 
 
-@app.command()
 def demo(run_dir: RunDir = None, rounds: Annotated[int, typer.Option(min=1, help="How many rounds.")] = 2) -> None:
-    """Run rounds on the embedded models. Run again, it resumes."""
+    """Run rounds on the embedded models.
+
+    Run again, it resumes, and finished work is not repeated.
+    """
     _run(ROOT / "configs" / "demo.yaml", [f"rounds={rounds}"], run_dir)
 
 
-@app.command()
 def run(
     config: Annotated[Path, typer.Argument(help="A YAML file; see configs/.")], run_dir: RunDir = None, set_: Sets = None
 ) -> None:
-    """Run a configuration. Run again, it resumes."""
+    """Run a configuration.
+
+    Run again, it resumes, and finished work is not repeated.
+    """
     _run(config, set_ or [], run_dir)
 
 
-@app.command()
 def resume(folder: Folder, set_: Sets = None) -> None:
-    """Finish the run in FOLDER with the configuration saved there. --set may change what decides no result, as a budget."""
+    """Finish a run that was stopped.
+
+    It goes on with the configuration in its folder; --set may change what decides no result, such as a budget.
+    """
     from tasks.summary import read_config
 
     read_config(folder)
     _run(folder / "config.yaml", set_ or [], folder)
 
 
-@app.command()
 def status(
-    folder: Annotated[Path | None, typer.Argument(help="A run's folder; without one, the services are shown.")] = None,
+    folder: Annotated[Path | None, typer.Argument(help="A run's folder; without one, the servers are shown.")] = None,
     services: cli_services.Folder = cli_services.DEFAULT,
 ) -> None:
-    """Show every stage of the run in FOLDER and the table so far; without FOLDER, the services."""
+    """Show every stage of a run and its table so far; without FOLDER, the servers."""
     if folder is None:
         cli_services.show(services)
         return
@@ -96,11 +83,16 @@ def status(
 
 @embedded.command()
 def build(
-    out: Annotated[Path, typer.Option(help="Where to write the checkpoints and data.")] = ROOT / "models" / "embedded",
+    out: Annotated[Path, typer.Option(help="Where to write the checkpoints and data.", show_default="models/embedded")] = ROOT
+    / "models"
+    / "embedded",
     scale: Annotated[float, typer.Option(min=0.001, help="Share of the full number of steps.")] = 1.0,
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(help="Of the world, the data and the weights.")] = 0,
 ) -> None:
-    """Rebuild the embedded student, teacher and data from their seeded world (about 15 minutes)."""
+    """Rebuild the embedded student, teacher and data from their seeded world.
+
+    That takes about 15 minutes.
+    """
     from models.embedded.build import build as build_embedded
 
     build_embedded(out, scale, seed)
@@ -143,6 +135,49 @@ def _show(folder: Path) -> None:
         typer.echo(f"Prefect UI  {os.environ.get('PREFECT_API_URL', '').removesuffix('/api')}")
     if not is_told(folder):
         typer.echo(f"MLflow was not told everything: {bin_}/plumbline sync {quote(str(shown))}")
+
+
+# what `plumbline --help` shows, in this order
+PANELS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
+    "Run": {"demo": demo, "run": run, "resume": resume, "status": status, "sweep": cli_sweep.sweep},
+    "Look back": {"compare": cli_compare.compare, "rollback": cli_compare.rollback, "sync": cli_compare.sync},
+    "Data": {"inspect": cli_inspect.inspect, "validate": cli_validate.validate},
+    "Teachers and judges": {
+        "teacher": cli_teacher.app,
+        "judge": cli_judge.app,
+        "preference": cli_preference.app,
+        "rubric": cli_rubric.app,
+    },
+    "Training": {"objectives": cli_objectives.app, "align": cli_align.align},
+    "Evaluation": {"evaluate": cli_evaluate.evaluate, "score": cli_evaluate.score},
+    "Servers and schedules": {
+        "up": cli_services.up,
+        "down": cli_services.down,
+        "deploy": cli_schedule.deploy,
+        "worker": cli_schedule.worker,
+    },
+    "Development": {"embedded": embedded},
+}
+
+
+class _InOrder(TyperGroup):
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        return [name for commands in PANELS.values() for name in commands]
+
+
+app = typer.Typer(
+    cls=_InOrder,
+    help="Iterative alignment rounds for language models: sample, revise, judge, validate, align, evaluate, promote.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for panel, commands in PANELS.items():
+    for name, command in commands.items():
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name, rich_help_panel=panel)
+        else:
+            app.command(name, rich_help_panel=panel)(command)
 
 
 def main() -> None:

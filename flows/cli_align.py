@@ -5,18 +5,26 @@ from typing import Annotated
 
 import typer
 
+from flows.outputs import folder_can_be
+
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key, for example align.epochs=2.")]
 
 
 def align(
     config: Annotated[Path, typer.Argument(help="A run's configuration: its policy, align and seed are used.")],
     pairs: Annotated[Path, typer.Argument(help="A pairs or lists dataset, for example runs/demo/round-1/validate_pairs.")],
-    out: Annotated[Path, typer.Argument(help="Where the trained model and its record go. All nodes must see this folder.")],
+    out: Annotated[
+        Path,
+        typer.Argument(callback=folder_can_be, help="Where the trained model and its record go. All nodes must see this folder."),
+    ],
     policy: Annotated[str | None, typer.Option(help="Train this checkpoint instead of the configuration's policy.")] = None,
     reference: Annotated[str | None, typer.Option(help="Its reference; the policy itself if not given.")] = None,
     set_: Sets = None,
 ) -> None:
-    """Train on a dataset that is there; under torchrun or accelerate launch with many processes, as infra/accelerate/ shows."""
+    """Train on a dataset that is there, with one process or many.
+
+    The files in infra/accelerate/ say how torchrun and accelerate launch start many, on one node or several.
+    """
     from data_contracts.load_config import load_config
     from data_contracts.store import open_dataset
     from flows.display import console, working

@@ -14,7 +14,10 @@ def compare(
     b: Annotated[str, typer.Argument(help="The same, to compare with A.")],
     as_json: Annotated[bool, typer.Option("--json", help="The same for programs.")] = False,
 ) -> None:
-    """Show what changed from A to B: configuration, data, scores with significance, and answers."""
+    """Show what changed from run or round A to B.
+
+    That is configuration, data, scores with significance, and answers.
+    """
     from tasks.compare import compare as beside
     from tasks.compare import open_side
 
@@ -34,7 +37,10 @@ def rollback(
     reason: Annotated[str, typer.Option(help="Why; kept in the run folder and in MLflow.")],
     to: Annotated[str | None, typer.Option(help="round-k, or round-0 for the start; the previous champion if not given.")] = None,
 ) -> None:
-    """Make an earlier model champion again: the next round starts from it."""
+    """Make an earlier model champion again.
+
+    The next round starts from it.
+    """
     from tasks.lineage import champions, roll_back, round_number
     from tasks.summary import read_config
 
@@ -52,7 +58,7 @@ def rollback(
 
 
 def sync(folder: Folder) -> None:
-    """Tell MLflow what it has missed of the run in FOLDER."""
+    """Tell MLflow what it has missed of a run."""
     from data_contracts.errors import PlumblineError
     from tasks.summary import read_config
 
@@ -74,9 +80,3 @@ def _tell(folder: Path) -> str | None:
         return f"MLflow could not be told: {' '.join(str(error).split())[:300]}"
     typer.echo(f"{mask(tracking_uri(folder))} knows everything in {folder}")
     return None
-
-
-def register(app: typer.Typer) -> None:
-    app.command()(compare)
-    app.command()(rollback)
-    app.command()(sync)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.outputs import to_folder
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -26,7 +28,7 @@ def score(
     benchmark: Annotated[str | None, typer.Option(help="Their benchmark: checks the files and names its version.")] = None,
     against: Annotated[list[Path] | None, typer.Option(help="Response files of another model; may be given again.")] = None,
     teacher: TeacherOf = None,
-    out: Annotated[Path | None, typer.Option(help="Write MixEval's score.json and judge_results files here.")] = None,
+    out: Annotated[Path | None, to_folder("Write MixEval's score.json and judge_results files here.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Score MixEval response files of any model."""
@@ -53,11 +55,14 @@ def evaluate(
     shots: Annotated[Path | None, typer.Option(help="Examples for base models: free-form.txt, multiple-choice.txt.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Of an answer: 512, for base models 399, as upstream.")] = None,
     name: Annotated[str | None, typer.Option(help="What to call the model; its folder's name if not given.")] = None,
-    out: Annotated[Path, typer.Option(help="Everything goes to OUT/<name>/<benchmark>/<version>.")] = Path("runs/evaluate"),
+    out: Annotated[Path, to_folder("Everything goes to OUT/<name>/<benchmark>/<version>.")] = Path("runs/evaluate"),
     teacher: TeacherOf = None,
     as_json: AsJson = False,
 ) -> None:
-    """Have a model answer a benchmark, write MixEval's response files, and score them."""
+    """Have a model answer a benchmark, and score the answers.
+
+    They are kept as MixEval's response files; run again, no question is asked again.
+    """
     from data_contracts.config_evaluate import EvaluateConfig
     from data_contracts.errors import PlumblineError
     from flows.evaluate import answer_benchmark, open_reader, watch

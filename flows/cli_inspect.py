@@ -6,15 +6,17 @@ from typing import Annotated
 
 import typer
 
+from flows.outputs import to_file
+
 
 def inspect(
     sources: Annotated[list[str], typer.Argument(metavar="DATASET…", help="Folders of pairs, or preference files (JSON lines).")],
     model: Annotated[str | None, typer.Option(help="Whose tokenizer encodes preference files.")] = None,
     reference: Annotated[str | None, typer.Option(help="Also measure this model's log-ratio gap, chosen over rejected.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the page with charts and the pairs themselves here.")] = None,
+    out: Annotated[Path | None, to_file("Write the page with charts and the pairs themselves here.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The figures for programs.")] = False,
 ) -> None:
-    """Show how contrastive preference data is, by method, and the pairs themselves."""
+    """Show how contrastive pairs are, by method, and the pairs themselves."""
     from tasks.inspect_pairs import parts, read, render
 
     with TemporaryDirectory() as scratch:
@@ -43,5 +45,6 @@ def inspect(
         if out:
             from tasks.inspect_page import write_page
 
+            out.parent.mkdir(parents=True, exist_ok=True)
             write_page(out, found)
             typer.echo(f"page        {out}", err=as_json)

@@ -5,15 +5,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.outputs import to_folder
+
 if TYPE_CHECKING:
     from tasks.calibrate import Calibration
 
-app = typer.Typer(help="Judges: how far to trust them.", no_args_is_help=True)
+app = typer.Typer(help="Measure how far a judge is to be trusted.", no_args_is_help=True)
 
 
 @app.callback()
 def judge() -> None:
-    """Judges: how far to trust them."""
+    """Measure how far a judge is to be trusted."""
 
 
 @app.command()
@@ -23,13 +25,14 @@ def calibrate(
     field: Annotated[
         list[str] | None, typer.Option(help="prompt, first, second or first_wins=NAME: what the file calls it.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="A folder for calibration.json, calibration.png and the journal.")] = Path(
-        "runs/calibrate"
-    ),
+    out: Annotated[Path, to_folder("A folder for calibration.json, calibration.png and the journal.")] = Path("runs/calibrate"),
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the config.")] = None,
     limit: Annotated[int | None, typer.Option(min=2, help="Only so many comparisons, from the file's beginning.")] = None,
 ) -> None:
-    """Measure a judge against recorded verdicts, beside one that prefers the first and one that prefers the longer answer."""
+    """Measure a judge against recorded verdicts.
+
+    Beside it stand one that prefers the first and one that prefers the longer answer.
+    """
     from data_contracts.config import RoundsConfig
     from data_contracts.errors import PlumblineError
     from data_contracts.load_config import load_config

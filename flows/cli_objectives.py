@@ -6,14 +6,16 @@ from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(help="The objectives: formula, needs, defaults, paper.", invoke_without_command=True)
+from flows.outputs import to_file
+
+app = typer.Typer(help="List the objectives, or show one.", invoke_without_command=True)
 
 
 @app.callback()
 def table(
     context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="The same for programs.")] = False
 ) -> None:
-    """List every objective."""
+    """List the objectives, or show one."""
     if context.invoked_subcommand:
         return
     from models.objectives.catalogue import rows
@@ -43,9 +45,9 @@ def table(
 @app.command()
 def show(
     name: Annotated[str, typer.Argument(help="An objective's name.")],
-    plot: Annotated[Path | None, typer.Option(help="Also draw its loss and gradient over the margin to this PNG.")] = None,
+    plot: Annotated[Path | None, to_file("Also draw its loss and gradient over the margin to this PNG.")] = None,
 ) -> None:
-    """The formula, the defaults, when to use it and when not."""
+    """Show an objective's formula and defaults, when to use it and when not."""
     from models.objectives.catalogue import describe
     from models.objectives.catalogue import plot as draw
 
@@ -56,6 +58,7 @@ def show(
     typer.echo(f"defaults   {', '.join(f'{k} = {v}' for k, v in row['defaults'].items()) or 'none'}")
     typer.echo(f"paper      {row['paper']}{_mark(row)}")
     if plot is not None:
+        plot.parent.mkdir(parents=True, exist_ok=True)
         draw(name, plot)
         typer.echo(f"plot       {plot}")
 

@@ -5,28 +5,33 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Trainable preference models, which can judge.", no_args_is_help=True)
+from flows.outputs import to_folder
+
+app = typer.Typer(help="Train and register models that judge.", no_args_is_help=True)
 
 
 @app.callback()
 def preference() -> None:
-    """Trainable preference models, which can judge."""
+    """Train and register models that judge."""
 
 
 @app.command()
 def train(
     pairs: Annotated[Path, typer.Option(help="Preferences as JSON lines (plain or gzip), or the folder of a pairs dataset.")],
     base: Annotated[str, typer.Option(help="A checkpoint's folder or hub id to start from.")],
-    out: Annotated[Path, typer.Option(help="A new folder for the model.")],
+    out: Annotated[Path, to_folder("A new folder for the model.")],
     kind: Annotated[str, typer.Option(help="bt: Bradley-Terry. gpm: general preference model, which may be cyclic.")] = "bt",
     blocks: Annotated[int, typer.Option(min=1, help="gpm: planes of the embedding.")] = 2,
-    learning_rate: float = 1e-5,
-    epochs: Annotated[int, typer.Option(min=1)] = 1,
+    learning_rate: Annotated[float, typer.Option(help="Of AdamW, at its highest.")] = 1e-5,
+    epochs: Annotated[int, typer.Option(min=1, help="How often each pair is seen.")] = 1,
     batch_size: Annotated[int, typer.Option(min=1, help="Pairs a step.")] = 32,
     held_out: Annotated[float, typer.Option(help="Share of the conversations to measure on.")] = 0.1,
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(help="Of the held-out part, the new weights and the order of the pairs.")] = 0,
 ) -> None:
-    """Train on pairs, measure on a held-out part, write a folder for `judge: {kind: preference_model, model: FOLDER}`."""
+    """Train on pairs, and measure on a held-out part.
+
+    The folder it writes serves as `judge: {kind: preference_model, model: FOLDER}`.
+    """
     from pydantic import ValidationError
 
     from data_contracts.config_preference import PreferenceConfig
@@ -65,7 +70,10 @@ def register(
     folder: Annotated[Path, typer.Argument(help="What `train` wrote.")],
     name: Annotated[str, typer.Option(help="The registered model, a new version of which it becomes.")] = "preference",
 ) -> None:
-    """Put a preference model into MLflow's registry: MLFLOW_TRACKING_URI, or SQLite beside FOLDER."""
+    """Put a preference model into MLflow's registry.
+
+    That of MLFLOW_TRACKING_URI, or SQLite beside FOLDER.
+    """
     from tasks.tracking_preference import register_preference
 
     version = register_preference(folder.resolve(), name)

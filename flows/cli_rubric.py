@@ -5,26 +5,31 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Rubrics: criteria that judges judge by.", no_args_is_help=True)
+from flows.outputs import to_file
+
+app = typer.Typer(help="Derive what judges judge by.", no_args_is_help=True)
 
 
 @app.callback()
 def rubric() -> None:
-    """Rubrics: criteria that judges judge by."""
+    """Derive what judges judge by."""
 
 
 @app.command()
 def derive(
     config: Annotated[Path, typer.Argument(help="A run's configuration: its teacher proposes and votes, as its judge is set.")],
     pairs: Annotated[Path, typer.Option(help="Preferences as JSON lines, plain or gzip.")],
-    out: Annotated[Path, typer.Option(help="The rubric, a new YAML file; candidates and journal go beside it.")],
+    out: Annotated[Path, to_file("The rubric, a new YAML file; candidates and journal go beside it.")],
     candidates: Annotated[int, typer.Option(min=1, help="Principles to vote on.")] = 12,
     per_pair: Annotated[int, typer.Option(min=1, help="Principles that one pair may suggest.")] = 2,
     keep: Annotated[int, typer.Option(min=1, help="Criteria of the rubric, at most.")] = 6,
     limit: Annotated[int | None, typer.Option(min=2, help="Only so many pairs, from the file's beginning.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the config.")] = None,
 ) -> None:
-    """Derive a rubric from labelled pairs: propose principles, cluster them, vote, keep what predicts the labels."""
+    """Derive a rubric from labelled pairs.
+
+    Principles are proposed, clustered and voted on; those that predict the labels are kept.
+    """
     import json
 
     from data_contracts.config import RoundsConfig

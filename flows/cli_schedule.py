@@ -12,11 +12,6 @@ from flows.cli_services import DEFAULT, Folder
 Pool = Annotated[str, typer.Option(help="The Prefect work pool; made, of type process, where it does not exist.")]
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(deploy)
-    app.command()(worker)
-
-
 def deploy(
     config: Annotated[Path, typer.Argument(help="A YAML file with flow: rounds.")],
     cron: Annotated[str | None, typer.Option(help="When to add a round, in UTC, for example '0 2 * * *'.")] = None,
@@ -25,7 +20,7 @@ def deploy(
     pool: Pool = "plumbline",
     services: Folder = DEFAULT,
 ) -> None:
-    """Let Prefect add a round to a run again and again; without a schedule, by hand from its page."""
+    """Let Prefect add rounds to a run by schedule, or by hand from its page."""
     from flows import deploy as deploying
 
     request = deploying.check_request(config, run_dir, cron, interval)
@@ -43,7 +38,7 @@ def worker(
     pool: Pool = "plumbline",
     services: Folder = DEFAULT,
 ) -> None:
-    """Serve a work pool on this machine until Ctrl-C: run what deployments schedule."""
+    """Run here what deployments schedule, until Ctrl-C."""
     from flows.deploy import ROOT, worker_command
 
     _find_server(services)

@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.outputs import to_folder
+
 if TYPE_CHECKING:
     from flows.services import Service
 
 DEFAULT = Path("runs") / "services"
 Folder = Annotated[Path, typer.Option("--services", help="Where the servers keep their data.")]
-ServicesFolder = Annotated[Path, typer.Option("--folder", help="Where the servers keep their data, logs and process numbers.")]
+ServicesFolder = Annotated[Path, to_folder("Where the servers keep their data, logs and process numbers.", "--folder")]
 Database = Annotated[
     str | None,
     typer.Option(
@@ -22,13 +24,11 @@ Database = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(up)
-    app.command()(down)
-
-
 def up(folder: ServicesFolder = DEFAULT, database: Database = None) -> None:
-    """Start the Prefect and the MLflow server on loopback. Run again, it shows where they are."""
+    """Start a Prefect and an MLflow server on loopback.
+
+    Run again, it shows where they are.
+    """
     from flows import services
     from flows.display import working
 
@@ -38,7 +38,10 @@ def up(folder: ServicesFolder = DEFAULT, database: Database = None) -> None:
 
 
 def down(folder: ServicesFolder = DEFAULT) -> None:
-    """Stop both servers. Their data stays for the next `plumbline up`."""
+    """Stop both servers.
+
+    Their data stays for the next `plumbline up`.
+    """
     from flows import services
 
     stopped = services.down(folder)

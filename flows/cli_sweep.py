@@ -5,12 +5,17 @@ from typing import Annotated
 
 import typer
 
+from flows.outputs import to_folder
+
 
 def sweep(
     config: Annotated[Path, typer.Argument(help="A YAML file with base and grid; see configs/paper_grid.yaml.")],
-    run_dir: Annotated[Path | None, typer.Option(help="Where the sweep lives; runs/<name> if not given.")] = None,
+    run_dir: Annotated[Path | None, to_folder("Where the sweep lives; runs/<name> if not given.")] = None,
 ) -> None:
-    """Run a grid of configurations and compare them. Run again, it resumes and tries failed cells anew."""
+    """Run a grid of configurations, and compare them.
+
+    Run again, it resumes, and tries failed cells anew.
+    """
     from data_contracts.config_sweep import load_sweep
     from data_contracts.errors import PlumblineError
 

@@ -5,17 +5,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.outputs import to_folder
+
 if TYPE_CHECKING:
     from models.journal import Journal
 
-app = typer.Typer(help="The teacher's calls: list, export, import, batches.", no_args_is_help=True)
+app = typer.Typer(help="List, export and import a teacher's calls; write batches.", no_args_is_help=True)
 
 Where = Annotated[Path, typer.Argument(metavar="JOURNAL", help="A run's folder, or a journal file such as runs/journal.db.")]
 
 
 @app.command("list")
 def list_(journals: Annotated[list[Path], typer.Argument(metavar="JOURNAL...", help="Runs' folders, or journal files.")]) -> None:
-    """Calls, tokens and cost by model and by how the replies ended."""
+    """List calls, tokens and cost by model and by how the replies ended."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -46,7 +48,10 @@ def export(where: Where) -> None:
 def import_(
     where: Where, files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="A batch's results, or an export.")]
 ) -> None:
-    """Read a provider's batch results, or what `export` wrote, into the journal. Given a run's folder, the run pays."""
+    """Read a batch's results, or what `export` wrote, into the journal.
+
+    Given a run's folder, the run pays.
+    """
     from models.teachers.batch import read_results
 
     journal = _open_to_pay(where) if where.is_dir() else _open(where, must_exist=False)[0]
@@ -57,9 +62,13 @@ def import_(
 
 @app.command("export-batch")
 def export_batch(
-    where: Where, out: Annotated[Path | None, typer.Option(help="A folder; `batch` beside the journal if not given.")] = None
+    where: Where,
+    out: Annotated[Path | None, to_folder("A folder; `batch` beside the journal if not given.")] = None,
 ) -> None:
-    """Write what a stopped run still lacks as a provider's batch files. With a run's folder: what that run lacks."""
+    """Write what stopped runs still lack as a provider's batch files.
+
+    Given a run's folder, what that run lacks.
+    """
     from models.teachers.batch import write_requests
 
     journal, run = _open(where)

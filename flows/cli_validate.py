@@ -6,11 +6,13 @@ from typing import Annotated
 
 import typer
 
+from flows.outputs import to_folder
+
 _SHOWN = 5
 
 
 def validate(
-    kind: Annotated[str | None, typer.Argument(help="samples, revisions, verdicts or pairs.")] = None,
+    kind: Annotated[str | None, typer.Argument(help="prompts, samples, revisions, verdicts, pairs or lists.")] = None,
     file: Annotated[
         Path | None, typer.Argument(help="A dataset's folder (runs/…/round-1/pair), or for pairs a preference file (JSON lines).")
     ] = None,
@@ -18,11 +20,14 @@ def validate(
         str | None, typer.Option(help="Whose tokenizer and chat template decide: a checkpoint's folder or hub id.")
     ] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Prompt and answer together.")] = 4096,
-    out: Annotated[Path | None, typer.Option(help="Keep the clean rows, quarantine, gate.json and Data Docs here.")] = None,
+    out: Annotated[Path | None, to_folder("Keep the clean rows, quarantine, gate.json and Data Docs here.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same for programs.")] = False,
     contracts: Annotated[bool, typer.Option("--contracts", help="List every contract with its severity and bounds.")] = False,
 ) -> None:
-    """Say which rows of FILE break which contract. Exits with 1 if a row would be set aside."""
+    """Say which rows of a file break which contract.
+
+    Exits with 1 if a row would be set aside.
+    """
     from data_contracts.errors import PlumblineError
     from tasks.validate_file import check_file, list_contracts, read_dataset, render
 

@@ -4,6 +4,7 @@ Weights are safetensors only and remote code is never run: a folder that needs e
 """
 
 import json
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,12 +43,14 @@ def open_checkpoint(reference: str | Path) -> Checkpoint:
 
 
 def _fetch(reference: str) -> Path:
+    if reference.count("/") != 1 or reference[0] in "./~":
+        raise PlumblineError(f"there is no folder {reference}, and a hub id looks like org/name: correct it")
     from huggingface_hub import snapshot_download
 
     try:
         return Path(snapshot_download(reference, allow_patterns=PARTS))
     except (OSError, ValueError) as error:  # the hub's own errors are either of these
-        said = " ".join(str(error).split())[:120]
+        said = textwrap.shorten(str(error), 160, placeholder=" …")
         raise PlumblineError(
             f"there is no folder {reference}, and as a hub id it could not be fetched ({said}): correct the path or the id"
         ) from None

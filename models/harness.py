@@ -19,7 +19,9 @@ _LONGEST = 256  # tokens of an answer where a task does not say
 def check_harness(config: HarnessConfig) -> None:
     """Raises PlumblineError if the harness is not installed, or knows no such task."""
     if find_spec("lm_eval") is None:
-        raise PlumblineError("evaluate.harness needs lm-evaluation-harness, which is not installed: uv sync --extra harness")
+        raise PlumblineError("evaluate.harness needs lm-evaluation-harness, which is not installed: pip install lm-eval")
+    if config.folder and not Path(config.folder).is_dir():
+        raise PlumblineError(f"evaluate.harness.folder is {config.folder}, which is no folder: name one with tasks in YAML")
     known = set(_manager(config).all_tasks)
     unknown = [task for task in config.tasks if task not in known]
     if unknown:
@@ -53,7 +55,7 @@ def run_harness(
         raise PlumblineError(f"lm-evaluation-harness could not run {', '.join(config.tasks)}: {said}") from error
     assert found is not None
     values = {
-        task: {name.removesuffix(",none"): float(v) for name, v in metrics.items() if _is_value(name, v)}
+        task: {_name(*name.split(",")): float(v) for name, v in metrics.items() if _is_value(name, v)}
         for task, metrics in found["results"].items()
     }
     return [row for task, samples in found["samples"].items() for row in _rows(task, samples)], values
@@ -69,14 +71,18 @@ def _is_value(name: str, value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and "stderr" not in name and name != "sample_len"
 
 
+def _name(metric: str, filter_: str = "none") -> str:
+    """The harness writes "acc,none" and "exact_match,strict-match"; MLflow takes no comma."""
+    return metric if filter_ == "none" else f"{metric}.{filter_}"
+
+
 def _rows(task: str, samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     rows = []
     for sample in samples:
-        name = "" if sample["filter"] == "none" else f",{sample['filter']}"
         question = {"task": task, "question_id": f"{task}/{sample['doc_id']}", "question": digest(sample["doc"])}
         for metric in sample["metrics"]:
             if isinstance(sample.get(metric), (int, float)):
-                rows.append(question | {"metric": f"{metric}{name}", "score": float(sample[metric])})
+                rows.append(question | {"metric": _name(metric, sample["filter"]), "score": float(sample[metric])})
     return rows
 
 

@@ -35,7 +35,7 @@ def read_recorded(path: Path, names: Mapping[str, str]) -> list[Recorded]:
     if unknown:
         raise PlumblineError(f"--field {unknown[0]}=… names no field: use {', '.join(FIELDS)}")
     if not path.is_file():
-        raise PlumblineError(f"there is no file {path} with recorded verdicts")
+        raise PlumblineError(f"there is no file {path}: name JSON lines with recorded verdicts")
     called = {field: names.get(field, field) for field in FIELDS}
     rows = []
     for number, line in enumerate(path.read_bytes().split(b"\n"), 1):

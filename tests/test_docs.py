@@ -96,6 +96,7 @@ def test_a_wrong_configuration_would_be_noticed(tmp_path: Path) -> None:
 
 def keys(model: type[BaseModel]) -> set[str]:
     """Dotted names of every key, of all members of unions."""
+    model.model_rebuild()  # some annotations name a class further down
     found = set()
     for name, field in model.model_fields.items():
         name = field.alias or name

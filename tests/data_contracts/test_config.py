@@ -77,7 +77,10 @@ WRONG: dict[str, tuple[dict[str, Any] | str, list[str]]] = {
     "no flow": (without("flow"), ["needs the key", "flow"]),
     "unknown flow": (rounds(flow="circles"), ["flow", "circles", "rounds"]),
     "key of the other flow": (human(rounds=2), ["unknown key", "rounds"]),
-    "unknown objective": (rounds(align={"objective": {"name": "ppo"}}), ["align.objective.name", "'ppo'", "apo_zero"]),
+    "unknown objective": (
+        rounds(align={"objective": {"name": "apo_zeor"}}),
+        ["align.objective.name", "'apo_zeor'", "perhaps apo_zero"],
+    ),
     "objective without a name": (rounds(align={"objective": {"beta": 1.0}}), ["align.objective", "needs the key", "name"]),
     "unknown teacher": (rounds(teacher={"kind": "human", "model": "x"}), ["teacher.kind", "human"]),
     "prompts missing": (rounds(prompts={"file": "none.jsonl", "per_round": 1}), ["prompts.file", "none.jsonl", "does not exist"]),

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 
 from data_contracts.config_validate import ContractConfig, ValidateConfig
 from data_contracts.errors import PlumblineError
@@ -38,6 +39,7 @@ def test_bounds_and_off_are_the_users_to_set(tmp_path: Path) -> None:
     (wide,) = configured([ROW], settings(small={"high": 100.0}).contracts)
     assert broken_by(wide, tmp_path) == [[], []]
     assert configured([ROW], settings(small={"severity": "off"}).contracts) == []
+    assert configured([ROW], settings(small={"severity": yaml.safe_load("off")}).contracts) == []  # which YAML reads as False
 
 
 @pytest.mark.parametrize(

@@ -55,9 +55,16 @@ def test_choices_answers_and_whole_texts_are_scored_by_the_engine(folder, studen
 def test_a_task_nobody_knows_and_a_missing_extra_are_told_in_a_sentence(folder, monkeypatch):
     with pytest.raises(PlumblineError, match="names no_such_task, which lm-evaluation-harness does not know or in"):
         door.check_harness(HarnessConfig(tasks=["no_such_task"], folder=str(folder)))
+    with pytest.raises(PlumblineError, match=r"harness.folder is nowhere, which is no folder"):
+        door.check_harness(HarnessConfig(tasks=["own_choice"], folder="nowhere"))
     monkeypatch.setattr(door, "find_spec", lambda _: None)
-    with pytest.raises(PlumblineError, match="not installed: uv sync --extra harness"):
+    with pytest.raises(PlumblineError, match="not installed: pip install lm-eval"):
         door.check_harness(HarnessConfig(tasks=["own_choice"]))
+
+
+def test_a_metric_with_a_filter_has_a_name_that_mlflow_takes():
+    assert door._name("acc", "none") == door._name("acc") == "acc"
+    assert door._name(*["exact_match", "strict-match"]) == "exact_match.strict-match"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,61 @@
+"""The command line as a whole: what it shows of itself, and where it refuses to write."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from typer.testing import CliRunner
+
+from data_contracts.errors import PlumblineError
+from flows.cli import PANELS, app
+
+EMBEDDED = Path(__file__).resolve().parents[2] / "models" / "embedded"
+
+
+def commands(group: Any) -> list[Any]:
+    below = getattr(group, "commands", {}).values()
+    return [*below, *(command for inner in below for command in commands(inner))]
+
+
+def test_each_command_is_told_in_one_line_that_fits() -> None:
+    for command in commands(typer.main.get_command(app)):
+        first = command.help.split("\n\n")[0]
+        assert first.endswith(".") and first[0].isupper() and ". " not in first and len(first) <= 80, f"{command.name}: {first}"
+        for parameter in command.params:
+            assert parameter.name == "help" or parameter.help, f"{command.name}: {parameter.name} is not explained"
+
+
+def test_help_shows_the_panels_in_their_order() -> None:
+    shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "120"}).output
+    places = [shown.index(f"─ {panel} ─") for panel in PANELS]
+    assert places == sorted(places)
+    assert "─ Commands ─" not in shown  # nobody stands outside
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["inspect", "pairs.jsonl", "--out", "{file}/page.html"], "is a file: name another place"),
+        (["inspect", "pairs.jsonl", "--out", "{folder}"], "is a folder: name a file"),
+        (["objectives", "show", "dpo", "--plot", "{file}/loss.png"], "is a file: name another place"),
+        (["validate", "pairs", "pairs.jsonl", "--model", "m", "--out", "{file}"], "is a file: name a folder"),
+        (["run", "configs/demo.yaml", "--run-dir", "{file}/run"], "is a file: name another place"),
+        (["up", "--folder", "{file}"], "is a file: name a folder"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_refused_before_any_work(tmp_path: Path, arguments: list[str], said: str) -> None:
+    (tmp_path / "file").touch()
+    given = [part.format(file=tmp_path / "file", folder=tmp_path) for part in arguments]
+    error = CliRunner().invoke(app, given).exception
+    assert isinstance(error, PlumblineError)
+    assert said in str(error)
+
+
+def test_folders_on_the_way_to_a_page_are_made(tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text('{"prompt": "how many", "chosen": "two", "rejected": "three"}\n')
+    page = tmp_path / "not" / "yet" / "page.html"
+    done = CliRunner().invoke(app, ["inspect", str(pairs), "--model", str(EMBEDDED / "student"), "--out", str(page)])
+    assert done.exit_code == 0, done.output
+    assert page.is_file()
