@@ -1,4 +1,4 @@
-"""What a person sees: a finished round on Prefect's page, the form of a deployment, two rounds beside each other in MLflow, the report.
+"""What a person sees: a finished round and a deployment's form on Prefect's pages, two rounds side by side in MLflow, the report.
 
 The README's pictures are made here: PLUMBLINE_SCREENSHOTS=docs/screenshots pytest tests/operate/test_pages.py
 """
@@ -70,12 +70,11 @@ def test_a_deployments_form_asks_for_each_parameter_by_its_type(operated: Operat
     for label in ("config", "run_dir", "Learning rate (Optional)", "Smallest win rate (Optional)"):
         expect(page.get_by_text(label, exact=True).first).to_be_visible()
     expect(page.get_by_text("Instead of align.learning_rate.")).to_be_visible()
+    screenshot(page, "prefect-form")
     rounds.fill("0")
     page.get_by_role("button", name="Submit").click()
     expect(page.get_by_text("minimum").first).to_be_visible()
     assert page.url.endswith("/run")  # nothing was started
-    rounds.fill("2")
-    screenshot(page, "prefect-form")
 
 
 def test_two_rounds_stand_beside_each_other_in_mlflow(operated: Operated, page: Page) -> None:
