@@ -33,13 +33,13 @@ def browser() -> Iterator["Browser"]:
 
 
 def screenshot(page: "Page", name: str) -> None:
-    """Write `name`.png where PLUMBLINE_SCREENSHOTS says, in 64 colours so that it stays small; nothing where it is not set."""
+    """Write `name`.png where PLUMBLINE_SCREENSHOTS says, in 128 colours so that it stays small; nothing where it is not set."""
     if not (folder := os.environ.get(SCREENSHOTS)):
         return
     from io import BytesIO
 
     from PIL import Image
 
-    image = Image.open(BytesIO(page.screenshot())).convert("RGB").quantize(64, dither=Image.Dither.NONE)
+    image = Image.open(BytesIO(page.screenshot())).convert("RGB").quantize(128, dither=Image.Dither.NONE)
     Path(folder).mkdir(parents=True, exist_ok=True)
     image.save(Path(folder) / f"{name}.png", optimize=True)
