@@ -42,8 +42,9 @@ def build(
     folder.mkdir(parents=True, exist_ok=True)
     rows, facts = make(folder)
     table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows, schema=SCHEMAS[kind])
-    if kind == "pairs":
+    if kind in ("pairs", "lists"):  # the training process reads these
         pq.write_table(table, folder / "data.parquet")
+        (folder / "manifest.json").write_text(json.dumps({"kind": kind}))
     manifest = {"parents": [], "models": dict(models or {}), "facts": facts}
     _made[folder] = InMemory(folder, kind, folder.as_posix(), table.num_rows, 0.0, facts, manifest, table)
     return _made[folder]
@@ -56,15 +57,12 @@ def step(label: str, stage: Callable[..., Dataset], *arguments: Any, retries: in
 @contextmanager
 def stripped() -> Iterator[None]:
     """Inside, the flow modules run bare stages."""
-    import flows.round
-    import tasks.lineage
+    import flows.round  # noqa: F401  (with all that it is wired from)
 
-    replaced: list[tuple[Any, str, Any]] = [
-        (module, "build", build) for name, module in sys.modules.items() if name.startswith("tasks.") and hasattr(module, "build")
-    ]
-    replaced += [(tasks.lineage, "open_dataset", lambda folder: _made[folder])]
-    replaced += [(flows.round, "step", step), (flows.round, "markdown", lambda label, text: None)]
-    patches = [patch.object(module, name, value) for module, name, value in replaced]
+    bare = {"build": build, "open_dataset": _made.__getitem__, "step": step, "markdown": lambda label, text: None}
+    modules = [module for name, module in sys.modules.items() if name.startswith(("tasks.", "flows."))]
+    replaced = [(module, name, value) for module in modules for name, value in bare.items() if hasattr(module, name)]
+    patches = [patch.object(*one) for one in replaced]
     for one in patches:
         one.start()
     try:
