@@ -44,13 +44,13 @@ def rounds_flow(name: str) -> None:
         finish(s.folder)
 
 
-@task(name="track", retries=2, retry_delay_seconds=2, cache_policy=NO_CACHE, persist_result=False)
+@task(name="track", task_run_name="tell MLflow", retries=2, retry_delay_seconds=2, cache_policy=NO_CACHE, persist_result=False)
 def track_folder(folder: str) -> None:
     """Tell MLflow what is finished, beside the next stages."""
     track(Path(folder))
 
 
-@task(name="track failure", cache_policy=NO_CACHE, persist_result=False)
+@task(name="track failure", task_run_name="tell MLflow why it stopped", cache_policy=NO_CACHE, persist_result=False)
 def track_failure(folder: str, sentence: str) -> None:
     """Tell MLflow why the run stopped."""
     mark_failed(Path(folder), sentence)

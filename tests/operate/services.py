@@ -125,7 +125,7 @@ def _fail_and_retry(it: Operated) -> None:
     it.api(f"/deployments/{it.deployment}/pause_deployment")
     (failed,) = it.wait("the failure", lambda: it.in_state("FAILED"))
     it.retried = failed["id"]
-    it.finished_before_retry = {str(path): path.stat().st_mtime_ns for path in it.run.glob("round-*/*/data.parquet")}
+    it.finished_before_retry = {str(path): path.stat().st_mtime_ns for path in it.run.glob("round-*/[!.]*/data.parquet")}
     known = json.loads((it.run / "tracking.json").read_text())["run_id"]
     with urllib.request.urlopen(f"{it.mlflow}/api/2.0/mlflow/runs/get?run_id={known}", timeout=30) as reply:
         it.at_failure = json.load(reply)["run"]

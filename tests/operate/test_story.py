@@ -13,8 +13,8 @@ pytestmark = pytest.mark.engine
 
 @pytest.fixture(scope="module")
 def artifacts(operated: Operated) -> list[dict[str, Any]]:
-    found = operated.api("/artifacts/filter", {"limit": 200, "sort": "CREATED_ASC"})
-    return [artifact for artifact in found if artifact["key"]]
+    found = operated.api("/artifacts/filter", {"limit": 200, "sort": "CREATED_DESC"})
+    return [artifact for artifact in reversed(found) if artifact["key"]]  # so that the latest of a key counts
 
 
 def of_kind(artifacts: list[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
