@@ -21,11 +21,12 @@ from models.engine import Progress as Report
 _WIDE = 120  # columns where nobody's terminal says: in a log a table should not wrap
 
 
-def _make_console(stream: IO[str]) -> Console:
-    return Console(file=stream, highlight=False, width=None if stream.isatty() else _WIDE)
+def _make_console(stream: IO[str] | None = None) -> Console:
+    """On `stream`, or on whatever standard output is at the time of printing."""
+    return Console(file=stream, highlight=False, width=None if (stream or sys.stdout).isatty() else _WIDE)
 
 
-_console = _make_console(sys.stdout)
+_console = _make_console()
 
 
 def console() -> Console:

@@ -17,7 +17,7 @@ from models.checkpoint import Checkpoint, load_tokenizer, open_checkpoint, posit
 from models.engine import Progress, quiet
 from models.parsers import asks_teacher
 from models.responses import Responses, read_responses, response_folder, write_responses
-from tasks.evaluate import prepare
+from tasks.evaluate import answers_folder, prepare
 
 if TYPE_CHECKING:
     from models.engine import Engine
@@ -46,7 +46,7 @@ def answer_benchmark(model: str, config: EvaluateConfig, root: Path, name: str |
     with _engine(policy, EngineConfig(max_model_len=length), folder / "evaluate.log", watched) as get:
         engine = get()
         with watch("answers", watched) as progress:
-            given = answer(engine, policy, prompts, config.max_tokens, chat, root.parent / ".answers", progress)
+            given = answer(engine, policy, prompts, config.max_tokens, chat, answers_folder(root), progress)
     texts = tuple(completion.text for completion in given.completions)
     found = Responses(folder.parent.parent.name, asked.name, asked.questions, tuple(prompts), texts)
     write_responses(folder, found)

@@ -34,6 +34,7 @@ PRIVATE = {  # no phoning home, no pools of threads beside the engine's own
     "TOKENIZERS_PARALLELISM": "false",
     "OMP_WAIT_POLICY": "PASSIVE",
     "TQDM_DISABLE": "1",
+    "MPLCONFIGDIR": str(Path.home() / ".cache" / "matplotlib"),  # else it makes a folder in ~/.config
 }
 
 

@@ -22,6 +22,7 @@ from models.benchmark_hub import open_benchmark
 from models.checkpoint import Checkpoint, load_tokenizer, open_checkpoint, positions
 from models.parsers import asks_teacher
 from models.training.process import Trainer
+from tasks.evaluate import answers_folder
 from tasks.import_recorded import check_lines
 from tasks.lineage import Standing, standing
 from tasks.prompts import check_appended
@@ -87,7 +88,7 @@ class Session:
     def measures(self) -> tuple["Engine", "Teacher | None", Path]:
         """What evaluating takes: the engine, who reads if a model does, and where runs side by side keep their answers."""
         reader = self.teacher() if asks_teacher(self.rounds.evaluate.parser) else None
-        return self.engine(), reader, self.folder.parent / ".answers"
+        return self.engine(), reader, answers_folder(self.folder)
 
     def policy_as_teacher(self, policy: Checkpoint) -> "Teacher":
         """`policy` as its own teacher: self-revision."""

@@ -42,6 +42,11 @@ def prepare(config: EvaluateConfig) -> Evaluation:
     return Evaluation(asked["benchmark"], questions, prompt, config.model_dump(mode="json", exclude={"harness"}) | asked)
 
 
+def answers_folder(run: Path) -> Path:
+    """Where a run keeps what models answered: beside the others in `runs/`, or inside a folder that lies by itself."""
+    return (run.parent if run.parent.name == "runs" else run) / ".answers"
+
+
 def evaluate(
     folder: Path,
     config: EvaluateConfig,

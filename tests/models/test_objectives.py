@@ -134,7 +134,8 @@ def test_registry_and_config_name_the_same_objectives_with_the_same_keys():
     for name, config in CONFIGS.items():
         objective = build_objective(config(name=name))
         assert objective.name == name and is_dataclass(objective) and objective.__dataclass_params__.frozen
-        assert {f.name for f in fields(objective)} == set(config.model_fields) - {"name"}
+        assert {f.name for f in fields(objective)} == set(config(name=name).parameters())
+        assert set(config.model_fields) - {"name", "even_if_chosen_is_better"} == set(config(name=name).parameters())
 
 
 def test_every_docstring_gives_one_line_a_formula_and_when_to_use_it_and_the_paper_is_named():

@@ -252,13 +252,13 @@ NO_JOURNAL = _Nothing()
 
 
 def test_ctrl_c_keeps_what_is_under_way(tmp_path):
-    reached, asked = threading.Event(), []
+    reached, stopped, asked = threading.Event(), threading.Event(), []
 
     def answer(request):
         asked.append(request)
         if len(asked) == 2:
             reached.set()
-        time.sleep(1.0)
+        stopped.wait(60)  # nobody is answered before the signal has arrived
         return echo(request)
 
     code = (
@@ -271,5 +271,7 @@ def test_ctrl_c_keeps_what_is_under_way(tmp_path):
         )
         assert reached.wait(60)
         child.send_signal(signal.SIGINT)
+        time.sleep(2)  # to be handled
+        stopped.set()
         assert b"KeyboardInterrupt" in child.communicate(timeout=60)[1]
     assert Journal(tmp_path / "j.db").count() == len(requests) == 2
