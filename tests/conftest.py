@@ -15,6 +15,14 @@ os.environ.pop("MLFLOW_TRACKING_URI", None)
 os.environ.pop("PREFECT_API_URL", None)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs the scheduled run on real servers is apart: `make services`."""
+    for item in items:
+        if "operated" in getattr(item, "fixturenames", ()):
+            item.add_marker("services")
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real data beside the checkout; tests that read it are skipped where it is absent."""
