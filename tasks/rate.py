@@ -35,7 +35,7 @@ def rate(folder: Path, samples: Dataset, config: JudgeConfig, teacher: Teacher, 
             "answers": len(rows),
             "unscored": len(rows) - len(known),
             "mean": sum(known) / len(known) if known else None,
-            "teacher": usage(),
+            "teacher": usage(folder),
         }
         return rows, facts
 

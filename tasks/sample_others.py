@@ -35,7 +35,7 @@ class Writer:
     name: str
     temperature: float
     answer: "Callable[[Rows, Sampling, PreTrainedTokenizerFast, Progress], list[Answer | None]]"
-    usage: Callable[[], Row] | None = None  # of a teacher, since it was made: models.teacher.metered
+    usage: Callable[[Path], Row] | None = None  # of a teacher, since it was made: models.teacher.metered
 
 
 def sample_others(
@@ -68,7 +68,7 @@ def sample_others(
                     missing[f"{place}: {answer[1] if answer else 'no answer'}"] += 1
                 else:
                     rows.append(row | _columns(answer, tokenizer) | {"policy": writer.name})
-        used = {f"teacher_{place}": writer.usage() for place, writer in enumerate(writers) if writer.usage}
+        used = {f"teacher_{i}": writer.usage(folder / str(i)) for i, writer in enumerate(writers) if writer.usage}
         return rows, {"samples": len(rows), "missing": dict(missing)} | used
 
     names = [[w.name, w.temperature] for w in writers]

@@ -41,7 +41,7 @@ def score_pairs(
         means = [sum(side) / len(scores) for side in zip(*scores, strict=True)] if scores else [None, None]
         better = sum((r["win_probability"] > 0.5) + (r["win_probability"] == 0.5) / 2 for r in rows) / len(rows)
         facts = {"pairs": len(rows), "chosen_better": better, "chosen_score": means[0], "rejected_score": means[1]}
-        return rows, facts | {"teacher": usage()}
+        return rows, facts | {"teacher": usage(folder)}
 
     return build(folder, "pairs", judge_slice(config, seed), make, [pairs], {"teacher": teacher.name})
 

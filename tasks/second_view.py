@@ -34,7 +34,7 @@ def second_view(
         others = [row for row, outcome in zip(judged, outcomes, strict=True) if outcome != "agreed"]
         pq.write_table(pa.Table.from_pylist(others, schema=PAIRS), work / "disagreed.parquet")
         agreed = [row for row, outcome in zip(judged, outcomes, strict=True) if outcome == "agreed"]
-        return agreed, {"agreed": 0, "disagreed": 0, "undecided": 0} | Counter(outcomes) | {"teacher": usage()}
+        return agreed, {"agreed": 0, "disagreed": 0, "undecided": 0} | Counter(outcomes) | {"teacher": usage(folder)}
 
     return build(folder, "pairs", judge_slice(config, seed), make, [pairs], {"teacher": teacher.name})
 

@@ -63,7 +63,8 @@ def test_another_rubric_scores_the_pairs_anew_and_what_that_costs_is_told(pairs,
     rubric = tmp_path / "rubric.yaml"
     rubric.write_text("name: mine\ncriteria:\n  - text: is short\n")
     config, keys = JudgeConfig(kind="pointwise", rubric=str(rubric)), []
-    scoring = Teacher("t", lambda conversations, *_: [Reply("{final_score}: 7", "stop", 5, 2, paid=True) for _ in conversations])
+    replies = [Reply("{final_score}: 7", "stop", 5, 2, key=str(i)) for i in range(8)]
+    scoring = Teacher("t", lambda conversations, *_: replies[: len(conversations)], bill=lambda keys, _: set(keys))
     for place in ("one", "two"):
         made = score_pairs(tmp_path / place, pairs, config, scoring, 0, quiet)
         assert made.manifest["config"]["template"] == "score-1"  # what MLflow's prompt registry is told
