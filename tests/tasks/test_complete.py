@@ -83,6 +83,23 @@ def test_what_a_recorded_pair_brought_along_stays(tiny, tmp_path):
     assert [r["win_probability"] for r in scored] == [r["win_probability"] for r in rows]
 
 
+@pytest.mark.parametrize("lacking", ["chosen_score", "rejected_score", "win_probability", "uncertainty"])
+def test_what_only_some_recorded_pairs_brought_along_is_the_judges_for_all(tiny, tmp_path, lacking):
+    """A judge's log-probabilities beside somebody's points out of ten would be two scales in one column."""
+    rows = [row | {"method": "recorded", "chosen_score": 9.0, "rejected_score": 7.0, "margin": 2.0} for row in full_rows(tiny, 3)]
+    rows[1] = rows[1] | {lacking: None, "margin": None}
+    values = {r[side]: -1.0 - len(r[side]) for r in rows for side in ("chosen", "rejected")}
+    given = pairs_dataset(tmp_path / "pairs", tiny, 3, rows=rows)
+    made = score_pairs(tmp_path / "s", given, JudgeConfig(kind="likelihood"), likelihoods(values), 0, quiet)
+    together = {"chosen_score", "rejected_score", "margin"} if "score" in lacking else {lacking}
+    for row, before in zip(made.records(), rows, strict=True):
+        told = by_likelihood(values[row["chosen"]], values[row["rejected"]], len(row["chosen_ids"]), len(row["rejected_ids"]))
+        assert {name: row[name] for name in together} == pytest.approx({name: told[name] for name in together})
+        kept = {"chosen_score", "rejected_score", "win_probability", "uncertainty"} - together
+        assert {name: row[name] for name in kept} == {name: before[name] for name in kept}
+    assert made.facts["rescored"] == (3 if "score" in lacking else 2)
+
+
 def further(tmp_path, tiny, rows):
     made = [
         {
