@@ -13,6 +13,8 @@ from data_contracts.check_method import check_method
 from data_contracts.config import PATH_KEYS, HumanPairsConfig, RoundsConfig, RunConfig, resolve_path
 from data_contracts.config_judge import check_judge
 from data_contracts.errors import PlumblineError
+from data_contracts.flatten import flatten
+from data_contracts.mask import mask
 
 _MANY = 20  # names that a sentence can bear; only the objectives are more
 _ADAPTER: TypeAdapter[RoundsConfig | HumanPairsConfig] = TypeAdapter(RunConfig)
@@ -58,6 +60,16 @@ def load_config(path: Path, sets: Sequence[str] = ()) -> RoundsConfig | HumanPai
         raise PlumblineError(sentence(error, str(path))) from None
     _check_together(config, str(path))
     return config
+
+
+def replaced(path: Path, sets: Sequence[str]) -> dict[str, Any]:
+    """What the file in `path` says of every key that `sets` give another value or take away; None where it does not name it."""
+    before, tree = flatten(read_yaml(path)), read_yaml(path)
+    for assignment in sets:
+        _assign(tree, assignment)
+    after = flatten(tree)
+    changed = {key for key in {*before, *after} if (key in before, before.get(key)) != (key in after, after.get(key))}
+    return {key: before.get(key) for key in sorted(changed)}
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -179,8 +191,8 @@ def _check_together(config: RoundsConfig | HumanPairsConfig, where: str) -> None
         raise PlumblineError(f"{where}: align.objective {objective} needs align.batch_size of at least 2")
     if not isinstance(config, RoundsConfig):
         return
-    if config.teacher.kind == "openai" and "@" in config.teacher.base_url:
-        raise PlumblineError(f"{where}: teacher.base_url holds a user name or password: keep the key in teacher.api_key_env")
+    if config.teacher.kind == "openai" and mask(config.teacher.base_url) != config.teacher.base_url:
+        raise PlumblineError(f"{where}: teacher.base_url holds a user name or a query: keep the key in teacher.api_key_env")
     if config.teacher.kind == "openai" and config.teacher.budget and config.teacher.budget.money and not config.teacher.price:
         raise PlumblineError(f"{where}: teacher.budget.money needs teacher.price: {{input: …, output: …}}, per million tokens")
     writes_only = config.teacher.kind != "local"
