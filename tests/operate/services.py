@@ -1,9 +1,10 @@
 """One pair of real servers for a whole test session, with a run that a real schedule made: what the operating tests look at.
 
-Making it takes minutes, so everything is asked of this one run: its first firing is stopped in the middle and retried on Prefect's
-page, its second one adds a round.
+Making it takes minutes, so everything is asked of this one run: its first firing is stopped in the middle and retried on
+Prefect's page, one does nothing beside somebody else, and the last one adds a round.
 """
 
+import fcntl
 import json
 import os
 import signal
@@ -37,6 +38,7 @@ class Operated:
     retried: str  # id of the flow run that failed and was retried
     finished_before_retry: dict[str, int] = field(default_factory=dict)  # data file: time of its last change
     at_failure: dict[str, Any] = field(default_factory=dict)  # the MLflow run when the first firing had failed
+    beside_somebody: dict[str, Any] = field(default_factory=dict)  # a firing on the folder while another process worked there
     firings: list[dict[str, Any]] = field(default_factory=list)
 
     def api(self, path: str, body: Any = None, method: str = "POST") -> Any:
@@ -105,6 +107,7 @@ def operated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operated]:
         it = Operated(home, run, found["prefect"].url, found["mlflow"].url, deployed, "")
         with it.worker():
             _fail_and_retry(it)
+            _fire_beside_somebody(it)
             _fire_again(it)
         yield it
     finally:
@@ -158,9 +161,17 @@ def _retry(it: Operated, flow_run: str) -> None:
         it.wait("a second attempt", lambda: it.api(f"/flow_runs/{flow_run}", method="GET")["state_type"] != "FAILED")
 
 
+def _fire_beside_somebody(it: Operated) -> None:
+    with (it.run / ".lock").open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        by_hand = it.api(f"/deployments/{it.deployment}/create_flow_run", {"state": {"type": "SCHEDULED"}})["id"]
+        told = it.wait("its end", lambda: [run for run in it.in_state("COMPLETED", "FAILED") if run["id"] == by_hand])
+    it.beside_somebody = told[0]
+
+
 def _fire_again(it: Operated) -> None:
     it.api(f"/deployments/{it.deployment}/resume_deployment")
     it.wait("the second firing", lambda: it.in_state("RUNNING"))
     it.api(f"/deployments/{it.deployment}/pause_deployment")
-    it.wait("its end", lambda: len(it.in_state("COMPLETED")) > 1 and not it.in_state("RUNNING", "PENDING"))
+    it.wait("its end", lambda: len(it.in_state("COMPLETED")) > 2 and not it.in_state("RUNNING", "PENDING"))
     it.firings = it.flow_runs()
