@@ -23,9 +23,10 @@ from models.training.data import Example, check_fit, content_digest, hold_out, r
 from models.training.given import prepare
 from models.training.inputs import read_inputs
 from models.training.logps import all_logps, verify_head
-from models.training.loop import TOLERANCE, Progress, train
+from models.training.loop import TOLERANCE, train
 from models.training.methods import merge, set_up, trainable
 from models.training.moving import MovingReference
+from models.training.progress import Progress
 from models.training.schedule import schedule
 from models.training.snapshots import Snapshots
 from models.training.watch import HeldOut

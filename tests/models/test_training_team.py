@@ -22,6 +22,7 @@ from models.training.gradient import Given, accumulate
 from models.training.jobs import align, fresh_accelerator
 from models.training.logps import all_logps, all_tree_logps
 from models.training.process import Trainer, _environment
+from models.training.progress import silent
 from tests.conftest import ROOT
 from tests.pairs_dataset import pairs_dataset
 
@@ -107,7 +108,7 @@ def test_two_processes_give_the_loss_and_gradient_of_one(together, given, tiny, 
 def test_two_processes_train_like_one_and_go_on_where_they_were_stopped(together, tiny, tmp_path, name):
     shutil.copytree(together / "pairs", tmp_path / "pairs")
     settings = {k: v for k, v in JOBS[name].items() if k != "sharded"}
-    alone = align(job(tmp_path, "alone", tiny, **settings), lambda done, total: None)["steps"]
+    alone = align(job(tmp_path, "alone", tiny, **settings), silent)["steps"]
     both = json.loads((together / f"{name}.json").read_text())
     for a, b in zip(alone, both, strict=True):
         for figure in ("loss", "chosen_logratio", "rejected_logratio", "gradient_norm", "reference_kl"):
