@@ -43,7 +43,7 @@ def test_a_batch_sees_the_numbers_of_the_weights_it_moved_to(tiny, pairs):
     gold = inputs.aux["gold"]
     refs, tokens = all_tree_logps(start, examples, 10**6)
     given = Given(examples, refs[None], {}, {"token_ref": tokens}, {"gold": (gold, all_tree_logps(start, gold, 10**6)[0])})
-    moving = MovingReference(start, {2: 0.6}, 10**6, fresh_accelerator("float32"))
+    moving = MovingReference(load_model(tiny.path, torch.float32).eval(), {2: 0.6}, 10**6, fresh_accelerator("float32"))
     assert moving.before(1, policy, given, [3, 5]) is given
     seen = moving.before(2, policy, given, [3, 5])
 
