@@ -20,7 +20,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field, ValidationError
 
-from data_contracts.config import PATH_KEYS, HumanPairsConfig, RoundsConfig, resolve_path
+from data_contracts.config import HumanPairsConfig, RoundsConfig
 from data_contracts.config_base import Strict
 from data_contracts.errors import PlumblineError
 from data_contracts.load_config import load_config, read_yaml, sentence
@@ -87,10 +87,9 @@ def _values(path: Path, axis: str, values: list[Any] | dict[str, dict[str, Any]]
 
 def _cell(path: Path, sweep: SweepConfig, point: dict[str, str], keys: dict[str, Any]) -> Cell:
     label = re.sub(r"[^a-z0-9_-]+", "-", "-".join(point.values()).lower()).strip("-_")
-    here = {k: resolve_path(v, path.parent) if k in PATH_KEYS and isinstance(v, str) else v for k, v in keys.items()}
-    sets = [f"{key}={json.dumps(value)}" for key, value in {**here, "name": f"{sweep.name}-{label}"}.items()]
+    sets = [f"{key}={json.dumps(value)}" for key, value in {**keys, "name": f"{sweep.name}-{label}"}.items()]
     try:
-        return Cell(label, point, load_config(path.parent / sweep.base, sets))
+        return Cell(label, point, load_config(path.parent / sweep.base, sets, path.parent))
     except PlumblineError as error:
         raise PlumblineError(f"{path}: the cell {label} is impossible: {error}") from None
 

@@ -74,6 +74,7 @@ class Session:
             from models.teachers.open import open_journal
 
             self._journal = open_journal(self.rounds.teacher, self.folder)
+            self._journal.release()  # the folder is locked: whoever claimed something for this run is gone
         return self._journal
 
     def teacher(self) -> "Teacher":

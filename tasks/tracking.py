@@ -154,7 +154,7 @@ def _log_round(client: Any, run: Path, config: Mapping[str, Any], number: int, s
     steps = stages.get("align")
     log_metrics(client, child, [*at(number, metrics), *(curves(steps.records()) if steps else [])], model)
     _log_figures(client, run, child, parent, number, steps)
-    log_calls(client, tracking_uri(run), run, child, stages, _teacher_used(run, number))
+    log_calls(client, tracking_uri(run), run, child, stages)
     client.set_terminated(child, end_time=ended)
     log_metrics(client, parent, at(number, metrics))  # last: a parent's metrics cannot be taken back
 
@@ -202,12 +202,6 @@ def _log_figures(client: Any, run: Path, child: str, parent: str, number: int, s
         if steps:
             training_figure(training, f"round {number}: {steps.facts['objective']}", steps.records())
             client.log_artifact(child, str(training), "plots")
-
-
-def _teacher_used(run: Path, before_round: int) -> str:
-    """When an earlier round used the teacher last; times are ISO 8601, so that text order is time order."""
-    found = [m for n in range(before_round) for p in (run / f"round-{n}").glob("*/") if (m := summary.manifest(p))]
-    return max((m["created"] for m in found if usage_of(m["facts"])), default="")
 
 
 def _log_rollback(client: Any, run: Path, config: Mapping[str, Any], index: int, state: Mapping[str, Any]) -> None:

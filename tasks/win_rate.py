@@ -61,7 +61,7 @@ def win_rate(
             "n": len(rows),
             "judge": judge_name(config, teacher),
         } | rates(points, longer, [row["question"] for row in after], None if None in known else known)
-        return rows, agreement(comparisons, verdicts) | facts | {"teacher": usage()}
+        return rows, agreement(comparisons, verdicts) | facts | {"teacher": usage(folder)}
 
     return build(folder, "verdicts", judge_slice(config, seed), make, [new, old], {"teacher": teacher.name})
 

@@ -107,6 +107,7 @@ def test_a_kill_between_replies_loses_none_of_them(journal):
 
     code = (
         "import sys\nfrom pathlib import Path\nfrom tests.models.test_teacher import *\n"
+        "import models.journal\nmodels.journal.LEASE = 1.0\n"
         "teacher_at(sys.argv[1], Journal(Path(sys.argv[2])), concurrency=1).complete("
         "chats(*'012345'), SAMPLING, 0, quiet)\n"
     )
