@@ -106,7 +106,7 @@ def test_closing_leaves_no_process_and_may_be_repeated(tmp_path):
 
 
 def test_an_interrupted_job_does_not_answer_the_next_one(trainer, tiny, tmp_path):
-    def interrupt(done, total):
+    def interrupt(*_):
         raise KeyboardInterrupt
 
     short, long = (pairs_dataset(tmp_path / str(n), tiny, n) for n in (3, 40))
