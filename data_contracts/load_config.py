@@ -15,6 +15,7 @@ from data_contracts.config_judge import check_judge
 from data_contracts.config_paths import resolve_paths
 from data_contracts.config_teacher import secret_fault
 from data_contracts.errors import PlumblineError
+from data_contracts.flatten import flatten
 
 _MANY = 20  # names that a sentence can bear; only the objectives are more
 _ADAPTER: TypeAdapter[RoundsConfig | HumanPairsConfig] = TypeAdapter(RunConfig)
@@ -54,6 +55,16 @@ def load_config(path: Path, sets: Sequence[str] = (), told_in: Path | None = Non
         raise PlumblineError(sentence(error, str(path))) from None
     _check_together(config, str(path))
     return config
+
+
+def replaced(path: Path, sets: Sequence[str]) -> dict[str, Any]:
+    """What the file in `path` says of every key that `sets` give another value or take away; None where it does not name it."""
+    before, tree = flatten(read_yaml(path)), read_yaml(path)
+    for assignment in sets:
+        _assign(tree, assignment)
+    after = flatten(tree)
+    changed = {key for key in {*before, *after} if (key in before, before.get(key)) != (key in after, after.get(key))}
+    return {key: before.get(key) for key in sorted(changed)}
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

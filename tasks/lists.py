@@ -12,6 +12,7 @@ from typing import Any
 
 from data_contracts.store import Dataset, Rows, build
 from models.objectives.aggregate import win_rates
+from tasks.comparison import POINTS
 from tasks.pair.rows import by_prompt
 
 Row = dict[str, Any]
@@ -20,7 +21,6 @@ TO_SHARE: dict[str, Callable[[float, int], float]] = {  # by kind of judge: its 
     "pointwise": lambda score, _tokens: (score - 1) / 9,
     "checklist": lambda score, _tokens: score,
 }
-_POINTS = {"first": 1.0, "tie": 0.5, "second": 0.0}
 
 
 def lists_of_samples(
@@ -133,7 +133,7 @@ def _chance(verdict: Row, kind: str) -> float:
         gap = verdict["first_score"] - verdict["second_score"]
         return 1 / (1 + math.exp(-gap)) if gap >= 0 else math.exp(gap) / (1 + math.exp(gap))
     known = verdict.get("win_probability")
-    return _POINTS[verdict["outcome"]] if known is None else float(known)
+    return POINTS[verdict["outcome"]] if known is None else float(known)
 
 
 def _scores(answers: Sequence[Row], verdicts: Sequence[Row], kind: str) -> list[float]:

@@ -3,14 +3,17 @@
 import json
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
+from prefect.exceptions import TerminationSignal
 from rich.console import Console
 
 from flows import display, story
 from flows.pace import Pace
+from tasks.changes import Change
 
 
 @pytest.fixture
@@ -24,14 +27,35 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[Any, ...], d
 
 
 def test_a_failure_quotes_what_files_and_servers_wrote(shown: list[Any]) -> None:
-    sentence = story.failure(ValueError("row <img src=x onerror=alert(1)>\n\n# big"), Path("runs/a b"))
+    error = ValueError("row <img src=x onerror=alert(1)>\n\n# big")
+    story.failure(error, Path("runs/a b"))
     text = shown[0][2]["markdown"]
     assert "<img" not in text
     assert "&lt;img" in text
     assert "\n# big" not in text  # a heading of its own would be ours
-    assert "Retry" in text
-    assert "<img" in sentence  # the sentence itself is told as it is
-    assert story.failure(KeyboardInterrupt(), Path("runs/demo")) == "KeyboardInterrupt"
+    assert "plumbline resume" in text
+    assert "<img" in story.sentence(error)  # the sentence itself is told as it is
+    assert "Ctrl-C" in story.sentence(KeyboardInterrupt())
+    assert "SIGTERM" in story.sentence(TerminationSignal(15))
+
+
+def test_retry_is_offered_where_somebody_serves_it(shown: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    story.failure(ValueError("no"), Path("runs/demo"))
+    monkeypatch.setattr(story, "runtime", SimpleNamespace(deployment=SimpleNamespace(id="of a deployment")))
+    story.failure(ValueError("no"), Path("runs/demo"))
+    assert ["Retry" in given[2]["markdown"] for given in shown] == [False, True]
+
+
+def test_what_was_changed_is_a_table_and_nothing_is_none(shown: list[Any]) -> None:
+    story.changes("changed on the command line", [])
+    assert shown == []
+    story.changes("changed on the command line", [Change("align.epochs", "4", "2"), Change("seed", None, "3")])
+    given = shown[0][2]
+    assert given["key"] == "demo-changed-on-the-command-line"
+    assert given["table"] == [
+        {"key": "align.epochs", "in the file": "4", "here": "2"},
+        {"key": "seed", "in the file": "", "here": "3"},
+    ]
 
 
 def test_a_gate_is_a_table_of_contracts_without_row_ids(shown: list[Any], tmp_path: Path) -> None:
