@@ -109,4 +109,4 @@ def make_pairs(s: Session, folder: Path, name: str, champion: Standing, number: 
         clean = {k: open_dataset(s.folder / f"round-{k}" / "validate_pairs") for k in earlier}
         pairs = run("replay", replay, pairs, clean, c.pairs.replay, model.hash, seed)
     gate(pairs, "validate_pairs", fresh="import" in method.stages)
-    return serve(s, asked, run, gate, made, made["validate_pairs"], champion, number, seed)
+    return serve(s, asked, run, gate, made["validate_pairs"], champion, number, seed)

@@ -29,7 +29,7 @@ def pair_row(given: Given, name: str, chosen: Row, rejected: Row, **known: Any) 
     Raises KeyError for an answer without text, ids, stopped or policy.
     """
     scores = (known.get("chosen_score"), known.get("rejected_score"))
-    return {
+    row = {
         "pair_id": f"{name}/{given.method.name}",
         "prompt_id": rejected["prompt_id"],
         "prompt": rejected["prompt"],
@@ -45,13 +45,14 @@ def pair_row(given: Given, name: str, chosen: Row, rejected: Row, **known: Any) 
         "reasoning": "",
         "policy": rejected["policy"],
         "chosen_policy": chosen["policy"],
-        "on_policy": is_on_policy(chosen["policy"], rejected["policy"], given.policy),
         "round": given.round,
-    } | known
+    }
+    return row | {"on_policy": is_on_policy(row, given.policy)} | known
 
 
-def is_on_policy(chosen: str, rejected: str, policy: str) -> bool:
-    return chosen == rejected == policy
+def is_on_policy(pair: Row, policy: str) -> bool:
+    """Whether the checkpoint with the hash `policy` wrote every answer of the pair."""
+    return bool(pair["chosen_policy"] == pair["policy"] == policy)
 
 
 def is_same(one: Row, other: Row) -> bool:
