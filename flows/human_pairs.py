@@ -11,6 +11,7 @@ from flows.rounds import finish, tell, telling_failure
 from flows.session import current
 from flows.step import step
 from models.checkpoint import Checkpoint, load_tokenizer, open_checkpoint
+from models.objectives.one_sided import refuse_one_sided
 from tasks.align import align
 from tasks.contamination import evaluation_texts
 from tasks.import_pairs import import_pairs, split_held_out
@@ -33,6 +34,7 @@ def human_pairs_flow(name: str) -> None:
     assert isinstance(c, HumanPairsConfig)
     with telling_failure(folder):
         read = step("import", import_pairs, folder / "import", c.pairs, s.policy)
+        refuse_one_sided(read.folder, c.align)
         limits = limits_for(c, s.policy)
         clean = step("validate pairs", validate, folder / "validate_pairs", read, c.validate_, limits, folder / "data_docs")
         train = step("train split", split_held_out, folder / "train", clean, c.pairs.held_out, c.seed, "train")
