@@ -66,8 +66,8 @@ def summarise(rows: "pd.DataFrame") -> dict[str, float]:
     """Means over the rows of `contrast` with both sides; `length_ratio` is the geometric mean of chosen over rejected tokens.
 
     `chosen_longer` is the share of pairs whose chosen answer is the longer one, equal lengths counting one half;
-    `near_identical` the share with a character similarity of at least 0.98. Nothing for no such rows. `one_sided` is the number of
-    the others, where there are any.
+    `near_identical` the share with a character similarity of at least 0.98. Nothing for no such rows. `one_sided` counts the
+    others, where there are any.
     """
     import numpy as np
 
