@@ -212,7 +212,7 @@ _TOGETHER = [
 
 def measure(frame: pd.DataFrame) -> dict[str, float]:
     """Figures of the clean pairs together; what the data cannot tell is left out."""
-    whole = frame[there(frame, "chosen") & there(frame, "rejected")]
+    whole = frame.dropna(subset=["chosen", "rejected"])
     scored = frame.dropna(subset=["chosen_score", "rejected_score"]) if "chosen_score" in frame else frame.iloc[:0]
     found = {
         "share_judged_better": float((scored["chosen_score"] > scored["rejected_score"]).mean()) if len(scored) else None,

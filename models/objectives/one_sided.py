@@ -6,6 +6,7 @@ A row of one answer counts as that answer, a whole pair as two; the batch's mean
 from pathlib import Path
 from typing import Literal
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data_contracts.config import HumanPairsConfig, RoundsConfig
@@ -31,16 +32,16 @@ def refuse_one_sided(folder: Path, align: AlignConfig) -> None:
     """Raises PlumblineError if the pairs in `folder` hold rows of one side that `align` cannot be trained on, with their number;
     and where held-out pairs are to be ranked, if there is no whole one."""
     table = pq.read_table(folder / "data.parquet", columns=["chosen_ids", "rejected_ids"])
-    rows, missing = table.num_rows, {side: table[f"{side}_ids"].null_count for side in ("chosen", "rejected")}
-    taken, one_sided = alone(align), sum(missing.values())
+    rows, no_chosen, no_rejected = table.num_rows, table["chosen_ids"].is_null(), table["rejected_ids"].is_null()
+    taken, one_sided = alone(align), pc.sum(pc.or_(no_chosen, no_rejected)).as_py() or 0
     if one_sided and not taken:
         raise PlumblineError(
             f"{one_sided} of {rows} rows in {folder} are one-sided (a good or a bad answer alone), and {_comparing(align)} "
             f"compares both sides: {_REMEDY}"
         )
-    if missing["chosen"] and "rejected" not in taken:
+    if one_sided and "rejected" not in taken and (bad := pc.sum(no_chosen).as_py()):
         raise PlumblineError(
-            f"{missing['chosen']} of {rows} rows in {folder} hold a rejected answer alone, and {_on_chosen(align)} takes the "
+            f"{bad} of {rows} rows in {folder} hold a rejected answer alone, and {_on_chosen(align)} takes the "
             f"chosen one: {_REMEDY}"
         )
     if align.early_stop is not None and one_sided == rows:

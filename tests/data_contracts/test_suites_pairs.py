@@ -63,6 +63,7 @@ def lone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     for name, (wrong, _) in WRONG.items():
         for side, other in (("chosen", "rejected"), ("rejected", "chosen")):
             texts = {"chosen": f"{name} yes", "rejected": f"{name} no"}
+            texts["prompt"] = [{"role": "user", "content": f"{name} {side}?"}]
             rows.append(GOOD | texts | wrong | ALONE[other] | {"pair_id": f"{name} / {side}"})
     rows += [GOOD | ALONE["rejected"] | {"pair_id": name, "chosen": text} for name, text in (("good", "A."), ("again", "A."))]
     rows += [GOOD | ALONE["chosen"] | {"pair_id": "bad", "rejected": "B."}]

@@ -154,7 +154,7 @@ def test_a_one_sided_row_that_cannot_be_trained_on_is_refused_with_their_number(
     rows = pair_rows(tiny, 4)
     rows[1:3] = [half(rows[1], "chosen"), half(rows[2], "rejected")]
     if kept == "none":
-        rows = [half(row, "chosen") for row in rows]
+        rows = [half(row, "chosen") for row in pair_rows(tiny, 4)]
     elif kept == "chosen":
         rows = [rows[0], rows[1]]
     folder = pairs_dataset(tmp_path / "pairs", tiny, 4, rows=rows).folder
