@@ -18,7 +18,7 @@ class EvaluateConfig(Strict):
     benchmark: str
     prompts: Literal["mixeval", "mixeval-base", "plain"] = "mixeval"
     shots: str | None = None
-    parser: Literal["rule-1", "rule-2", "strict-1", "official-rule", "model-1", "official-model-1"] = "rule-1"
+    parser: Literal["rule-1", "rule-2", "strict-1", "official-rule", "model-1", "official-model-1"] = "rule-2"
     max_tokens: PositiveInt = 512
     harness: "HarnessConfig | None" = None
 

@@ -15,10 +15,11 @@ from flows.references import references
 from flows.serve import lists_from_samples, serve
 from flows.session import Session, current
 from flows.step import step
-from flows.story import markdown
+from flows.story import changes, markdown
 from models.checkpoint import load_tokenizer, open_checkpoint
 from models.objectives.one_sided import alone, refuse_one_sided
 from tasks.align import align
+from tasks.changes import round_changes
 from tasks.contamination import evaluation_texts
 from tasks.evaluate import evaluate
 from tasks.import_recorded import import_recorded
@@ -43,6 +44,7 @@ def round_flow(number: int) -> None:
     s = current()
     settle(s, number)
     c, folder, name = s.rounds, s.folder / f"round-{number}", f"round {number}"
+    changes(f"{name}: changed in the form", round_changes(s.folder, number))
     champion = standing(s.folder, s.policy, number)
     seed = c.seed * 1000 + number
 

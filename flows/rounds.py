@@ -17,11 +17,12 @@ from flows.round import round_flow
 from flows.session import current
 from flows.step import step
 from tasks import summary
+from tasks.changes import TITLE, read_changes
 from tasks.evaluate import evaluate
-from tasks.failure import clear_failure
+from tasks.failure import clear_failure, write_failure
 from tasks.report import write_report
 from tasks.selection import selection_note, write_selection
-from tasks.tracking import mark_failed, track
+from tasks.tracking import track
 from tasks.tracking_links import links
 
 
@@ -30,6 +31,7 @@ def rounds_flow(name: str) -> None:
     """Evaluate the start, then walk each round that is not finished; what is finished in it returns at once."""
     s = current()
     with telling_failure(s.folder):
+        story.changes(TITLE, read_changes(s.folder))
         with working("engine"):
             s.engine()
         step("start: evaluate", evaluate, s.folder / "round-0" / "evaluate", s.rounds.evaluate, s.policy, *s.measures())
@@ -51,9 +53,9 @@ def track_folder(folder: str) -> None:
 
 
 @task(name="track failure", task_run_name="tell MLflow why it stopped", cache_policy=NO_CACHE, persist_result=False)
-def track_failure(folder: str, sentence: str) -> None:
+def track_failure(folder: str) -> None:
     """Tell MLflow why the run stopped."""
-    mark_failed(Path(folder), sentence)
+    track(Path(folder))
 
 
 def tell(folder: Path) -> None:
@@ -73,8 +75,9 @@ def telling_failure(folder: Path) -> Iterator[None]:
     try:
         yield
     except BaseException as error:  # also Ctrl-C and a cancellation
-        sentence = story.failure(error, folder)
-        track_failure.submit(str(folder), sentence, wait_for=_before()).wait()
+        write_failure(folder, story.sentence(error), killed=not isinstance(error, Exception))  # first: it asks no server
+        story.failure(error, folder)
+        track_failure.submit(str(folder), wait_for=_before()).wait()
         raise
 
 

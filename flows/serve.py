@@ -21,8 +21,8 @@ def lists_from_samples(
     s: Session, plan: Plan, run: Run, gate: Callable[..., Dataset], made: Mapping[str, Dataset], policy: str, number: int
 ) -> Dataset:
     """The round's lists of the policy's own judged answers, through their gate."""
-    verdicts, kind = made["validate_verdicts"], s.rounds.judge.kind
-    lists = run("lists", lists_of_samples, made["validate_samples"], verdicts, kind, policy, number, plan.anchored)
+    verdicts, how = made["validate_verdicts"], (s.rounds.judge.kind, s.rounds.method.name)
+    lists = run("lists", lists_of_samples, made["validate_samples"], verdicts, *how, policy, number, plan.anchored)
     return gate(lists, "validate_lists", policy=None)
 
 

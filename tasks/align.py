@@ -3,7 +3,7 @@
 import json
 import math
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from models.training.data import check_fit
 from models.training.inputs import read_inputs
 from models.training.launched import Launched
 from models.training.process import Trainer
+from models.training.progress import Progress, silent
 from models.training.reference import cache_of
 
 STUCK = 20  # steps
@@ -33,7 +34,7 @@ def align(
     reference: Checkpoint,
     seed: int,
     trainer: Trainer | Launched,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = silent,
     second: Checkpoint | None = None,
     before: Checkpoint | None = None,
     cache: Path | None = None,

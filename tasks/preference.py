@@ -3,7 +3,6 @@
 import json
 import math
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,9 @@ from data_contracts.store import Dataset, open_dataset
 from models.checkpoint import Checkpoint
 from models.preference.store import CARD, open_preference
 from models.training.process import Trainer
+from models.training.progress import Progress
 from tasks.import_pairs import import_pairs, split_held_out
 from tasks.rank import share
-
-Progress = Callable[[int, int], None]
 
 
 def train_preference(

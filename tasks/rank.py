@@ -1,6 +1,6 @@
 """Does a policy give the chosen answer of a held-out pair the higher probability? Before and after training, with intervals."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from data_contracts.store import Dataset, Rows, build
 from models.checkpoint import Checkpoint
 from models.statistics import Interval, mean_interval
 from models.training.process import Trainer
+from models.training.progress import Progress, silent
 
 
 def rank(
@@ -16,7 +17,7 @@ def rank(
     pairs: Dataset,
     policy: Checkpoint,
     trainer: Trainer,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = silent,
 ) -> Dataset:
     """Dataset "rankings" of the whole pairs in `pairs` under `policy`, its facts the ranking accuracies."""
 

@@ -1,5 +1,6 @@
 """One run of the benchmark: `python -m benchmarks.overhead.run bare|plumbline PROMPTS FOLDER` writes FOLDER/marks.json."""
 
+import importlib
 import json
 import os
 import sys
@@ -56,7 +57,7 @@ def bare(config: Any, folder: Path, seconds: dict[str, float]) -> None:
     (folder / "config.yaml").write_text(dump_config(config))
     with quiet_libraries(folder / "logs" / "run.log"):
         before = time.monotonic()
-
+        importlib.import_module("prefect.flows")
         BEGIN += time.monotonic() - before
         from flows.session import open_session
 

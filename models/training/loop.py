@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from statistics import fmean as mean
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,6 +21,7 @@ from models.training.data import Example
 from models.training.gradient import Given, accumulate, lengths
 from models.training.methods import build_optimizer, trainable
 from models.training.moving import MovingReference
+from models.training.progress import Progress
 from models.training.snapshots import Snapshots, Standing
 from models.training.watch import HeldOut, alarm, operations, peak_memory, utilisation
 
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Rows = list[dict[str, Any]]
-Progress = Callable[[int, int], None]
 Found = tuple[Tensor, Tensor, dict[str, float], State]
+RECENT = 10  # steps whose mean speed is shown
 SMALLEST = 64  # tokens a micro batch: less than any training example that runs out of memory
 TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}  # nats a token between two layouts of the same computation
 log = logging.getLogger(__name__)
@@ -122,7 +124,7 @@ def train(
         log.info("step %d of %d: loss %.4f, gradient norm %.3f", step + 1, len(batches), rows[-1]["loss"], norm)
         if (said := alarm(rows)) and not alarm(rows[:-1]):
             log.warning("%s", said)
-        progress(step + 1, len(batches))
+        progress(step + 1, len(batches), mean(row["tokens_per_second"] for row in rows[-RECENT:]))
         epoch, into = divmod((step + 1) * config.epochs, len(batches))
         if into == 0 and epoch < config.epochs:
             at_epoch(epoch)

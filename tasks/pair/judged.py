@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from data_contracts.config_pairs import BestOfN, Rso
+from tasks.comparison import POINTS
 from tasks.pair.rows import Given, Made, Row, by_prompt, pair_row
 
 Scores = dict[str, float]  # by sample id
-_POINTS = {"first": 1.0, "tie": 0.5, "second": 0.0}
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def _base(given: Given, answers: Iterable[Row], chosen: Row, rejected: Row) -> l
 def _chance(verdict: Row) -> float:
     """P(first beats second)."""
     known = verdict.get("win_probability")
-    return _POINTS[verdict["outcome"]] if known is None else float(known)
+    return POINTS[verdict["outcome"]] if known is None else float(known)
 
 
 def _clearness(verdict: Row) -> tuple[float, float]:

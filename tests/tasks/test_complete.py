@@ -66,7 +66,8 @@ def test_another_rubric_scores_the_pairs_anew_and_what_that_costs_is_told(pairs,
     rubric = tmp_path / "rubric.yaml"
     rubric.write_text("name: mine\ncriteria:\n  - text: is short\n")
     config, keys = JudgeConfig(kind="pointwise", rubric=str(rubric)), []
-    scoring = Teacher("t", lambda conversations, *_: [Reply("{final_score}: 7", "stop", 5, 2, paid=True) for _ in conversations])
+    replies = [Reply("{final_score}: 7", "stop", 5, 2, key=str(i)) for i in range(8)]
+    scoring = Teacher("t", lambda conversations, *_: replies[: len(conversations)], bill=lambda keys, _: set(keys))
     for place in ("one", "two"):
         made = score_pairs(tmp_path / place, pairs, config, scoring, 0, quiet)
         assert made.manifest["config"]["template"] == "score-1"  # what MLflow's prompt registry is told
@@ -83,6 +84,23 @@ def test_what_a_recorded_pair_brought_along_stays(tiny, tmp_path):
     scored = score_pairs(tmp_path / "s", given, JudgeConfig(kind="likelihood"), likelihoods(values), 0, quiet).records()
     assert [r["chosen_score"] for r in scored] == [7.0] * 3 and all(r["uncertainty"] is not None for r in scored)
     assert [r["win_probability"] for r in scored] == [r["win_probability"] for r in rows]
+
+
+@pytest.mark.parametrize("lacking", ["chosen_score", "rejected_score", "win_probability", "uncertainty"])
+def test_what_only_some_recorded_pairs_brought_along_is_the_judges_for_all(tiny, tmp_path, lacking):
+    """A judge's log-probabilities beside somebody's points out of ten would be two scales in one column."""
+    rows = [row | {"method": "recorded", "chosen_score": 9.0, "rejected_score": 7.0, "margin": 2.0} for row in full_rows(tiny, 3)]
+    rows[1] = rows[1] | {lacking: None, "margin": None}
+    values = {r[side]: -1.0 - len(r[side]) for r in rows for side in ("chosen", "rejected")}
+    given = pairs_dataset(tmp_path / "pairs", tiny, 3, rows=rows)
+    made = score_pairs(tmp_path / "s", given, JudgeConfig(kind="likelihood"), likelihoods(values), 0, quiet)
+    together = {"chosen_score", "rejected_score", "margin"} if "score" in lacking else {lacking}
+    for row, before in zip(made.records(), rows, strict=True):
+        told = by_likelihood(values[row["chosen"]], values[row["rejected"]], len(row["chosen_ids"]), len(row["rejected_ids"]))
+        assert {name: row[name] for name in together} == pytest.approx({name: told[name] for name in together})
+        kept = {"chosen_score", "rejected_score", "win_probability", "uncertainty"} - together
+        assert {name: row[name] for name in kept} == {name: before[name] for name in kept}
+    assert made.facts["rescored"] == (3 if "score" in lacking else 2)
 
 
 def further(tmp_path, tiny, rows):
