@@ -76,7 +76,7 @@ def test_combinations_that_make_sense_are_let_through():
         ("dpo", ("align.reference=extrapolated",)),
         ("dpo", ("align.momentum=0.3",)),
         ("simpo", ("align.curriculum={by: margin}",)),
-        ("mrpo", ("align.second_reference=../models/embedded/teacher",)),
+        ("mrpo", (f"align.second_reference={ROOT}/models/embedded/teacher",)),
         ("lipo", (*JUDGED, "align.reference=ema")),
         ("lipo", ()),
         ("lipo", ("pairs.replay=[0.3]", "pairs.second_view={kind: generation}")),  # lists of two, made of the pairs
