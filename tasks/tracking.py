@@ -14,8 +14,7 @@ from typing import Any
 from data_contracts.store import Dataset, open_dataset, write_text
 from models.checkpoint import open_checkpoint
 from tasks import summary, tracking_models
-from tasks.failure import clear_failure as clear_failure
-from tasks.failure import read_failure, write_failure
+from tasks.failure import read_failure
 from tasks.figures import scores_figure, training_figure
 from tasks.lineage import champions, read_rollbacks
 from tasks.promote import read_decision
@@ -67,15 +66,6 @@ def track(run: Path) -> None:
     if (run / "report.html").exists():
         client.log_artifact(state["run_id"], str(run / "report.html"))
     _log_status(client, run, config, state)
-
-
-def mark_failed(run: Path, sentence: str) -> None:
-    """Keep in the run folder why a run stopped, and tell MLflow: the run is FAILED until `clear_failure` and `track`.
-
-    Raises whatever the tracking server raises; what was kept is told by the next `track`.
-    """
-    write_failure(run, sentence)
-    track(run)
 
 
 def is_told(run: Path) -> bool:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from tasks.failure import clear_failure, write_failure
 from tasks.lineage import roll_back
-from tasks.tracking import clear_failure, is_told, mark_failed, track, tracking_uri
+from tasks.tracking import is_told, track, tracking_uri
 from tests.tasks.run_folder import make_run
 
 
@@ -149,8 +150,9 @@ def test_a_run_that_stopped_is_not_running_for_ever(run: Path) -> None:
     (run / "round-2" / "decision.json").rename(run / "kept.json")
     track(run)
     assert parent(run).info.status == "RUNNING"
-    mark_failed(run, "the contract enough_rows is broken")
-    mark_failed(run, "the contract enough_rows is broken")
+    write_failure(run, "the contract enough_rows is broken")
+    track(run)
+    track(run)
     assert (parent(run).info.status, parent(run).data.tags["plumbline.failure"]) == (
         "FAILED",
         "the contract enough_rows is broken",
