@@ -4,7 +4,6 @@ Two uses share most of it: `flow: rounds` (sample, revise or judge, align, evalu
 (align on a preference file that is already there). Relative paths are relative to the file that names them.
 """
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
@@ -51,7 +50,8 @@ class RoundsConfig(Strict):
 
 
 class PairsFileConfig(Strict):
-    """JSON lines, plain or gzip, with `chosen`/`rejected` transcripts or `prompt`/`chosen`/`rejected` texts or messages."""
+    """JSON lines, plain or gzip, with `chosen`/`rejected` transcripts or `prompt`/`chosen`/`rejected` texts or messages, or with
+    `prompt`/`completion`/`label`, true or false (for objectives on single answers, such as kto)."""
 
     file: str
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
@@ -70,15 +70,3 @@ class HumanPairsConfig(Strict):
 
 
 RunConfig = Annotated[RoundsConfig | HumanPairsConfig, Field(discriminator="flow")]
-PATH_KEYS = (
-    *("policy", "teacher.model", "prompts.file", "evaluate.benchmark", "evaluate.shots", "evaluate.harness.folder", "pairs.file"),
-    *("judge.rubric", "judge.model", "align.second_reference", "validate.contamination.sets"),
-    *("pairs.second_view.rubric", "pairs.second_view.model"),
-)
-
-
-def resolve_path(reference: str, base: Path) -> str:
-    """A path that exists becomes absolute; anything else (a hub id such as `org/name`) stays as it is."""
-    path = Path(reference).expanduser()
-    path = path if path.is_absolute() else base / path
-    return str(path.resolve()) if path.exists() else reference

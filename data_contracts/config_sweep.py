@@ -13,6 +13,7 @@ grid:
 import itertools
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +21,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field, ValidationError
 
-from data_contracts.config import PATH_KEYS, HumanPairsConfig, RoundsConfig, resolve_path
+from data_contracts.config import HumanPairsConfig, RoundsConfig
 from data_contracts.config_base import Strict
 from data_contracts.errors import PlumblineError
 from data_contracts.load_config import load_config, read_yaml, sentence
@@ -36,19 +37,32 @@ class SweepConfig(Strict):
 
 
 @dataclass(frozen=True)
-class Cell:
+class Place:
     """`point` maps each axis to the label of its value; `label` joins them and names the cell's folder."""
 
     label: str
     point: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Cell(Place):
     config: RoundsConfig | HumanPairsConfig
 
 
 @dataclass(frozen=True)
-class Sweep:
+class Grid:
+    """A sweep as its folder knows it."""
+
     name: str
     axes: dict[str, list[str]]  # labels by axis, in the order of the file
-    cells: list[Cell]
+    cells: Sequence[Place]
+
+
+@dataclass(frozen=True)
+class Sweep(Grid):
+    """And as its file does: with every cell's configuration."""
+
+    cells: Sequence[Cell]
 
 
 def load_sweep(path: Path) -> Sweep:
@@ -87,10 +101,9 @@ def _values(path: Path, axis: str, values: list[Any] | dict[str, dict[str, Any]]
 
 def _cell(path: Path, sweep: SweepConfig, point: dict[str, str], keys: dict[str, Any]) -> Cell:
     label = re.sub(r"[^a-z0-9_-]+", "-", "-".join(point.values()).lower()).strip("-_")
-    here = {k: resolve_path(v, path.parent) if k in PATH_KEYS and isinstance(v, str) else v for k, v in keys.items()}
-    sets = [f"{key}={json.dumps(value)}" for key, value in {**here, "name": f"{sweep.name}-{label}"}.items()]
+    sets = [f"{key}={json.dumps(value)}" for key, value in {**keys, "name": f"{sweep.name}-{label}"}.items()]
     try:
-        return Cell(label, point, load_config(path.parent / sweep.base, sets))
+        return Cell(label, point, load_config(path.parent / sweep.base, sets, path.parent))
     except PlumblineError as error:
         raise PlumblineError(f"{path}: the cell {label} is impossible: {error}") from None
 
@@ -99,6 +112,13 @@ def _label(value: Any) -> str:
     return str(value["name"]) if isinstance(value, dict) and "name" in value else str(value)
 
 
-def dump_sweep(sweep: Sweep) -> str:
+def dump_sweep(sweep: Grid) -> str:
     cells = [{"label": c.label, **c.point} for c in sweep.cells]
     return yaml.safe_dump({"name": sweep.name, "axes": sweep.axes, "cells": cells}, sort_keys=False, allow_unicode=True)
+
+
+def read_sweep(text: str) -> Grid:
+    """What `dump_sweep` wrote."""
+    tree = yaml.safe_load(text)
+    cells = [Place(cell["label"], {axis: cell[axis] for axis in tree["axes"]}) for cell in tree["cells"]]
+    return Grid(tree["name"], tree["axes"], cells)

@@ -4,6 +4,7 @@ What a teacher costs, how fast it is asked and where its replies are kept (`FREE
 dataset's key and may change between two starts of one run.
 """
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
@@ -76,6 +77,17 @@ class OpenAITeacher(_Teacher):
     timeout: PositiveFloat = 600.0  # seconds for one reply
     price: Price | None = None
     budget: Budget | None = None
+
+
+def secret_fault(teacher: OpenAITeacher) -> str | None:
+    """What of a server's settings may be a secret that the configuration would spread, in words that repeat nothing of it."""
+    if re.search(r"[@?#]", teacher.base_url):
+        return "base_url holds more than an address (a user, a password, a ?key=): keep the key in the variable of api_key_env"
+    if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", teacher.base_url):
+        return "base_url is no address like https://host/v1: correct it"
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", teacher.api_key_env):
+        return "api_key_env is no variable's name: export the key in a variable such as OPENAI_API_KEY and name that"
+    return None
 
 
 class BatchTeacher(_Teacher):

@@ -10,9 +10,12 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from data_contracts.check_method import check_method
-from data_contracts.config import PATH_KEYS, HumanPairsConfig, RoundsConfig, RunConfig, resolve_path
+from data_contracts.config import HumanPairsConfig, RoundsConfig, RunConfig
 from data_contracts.config_judge import check_judge
+from data_contracts.config_paths import resolve_paths
+from data_contracts.config_teacher import secret_fault
 from data_contracts.errors import PlumblineError
+from data_contracts.flatten import flatten
 
 _MANY = 20  # names that a sentence can bear; only the objectives are more
 _ADAPTER: TypeAdapter[RoundsConfig | HumanPairsConfig] = TypeAdapter(RunConfig)
@@ -33,8 +36,10 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
 
 
-def load_config(path: Path, sets: Sequence[str] = ()) -> RoundsConfig | HumanPairsConfig:
+def load_config(path: Path, sets: Sequence[str] = (), told_in: Path | None = None) -> RoundsConfig | HumanPairsConfig:
     """The configuration in `path` with the overrides applied and its paths made absolute.
+
+    Paths in the file are relative to it, those in an override to `told_in`: the working directory if not given.
 
     Raises PlumblineError naming the key for anything that is unknown, missing, of the wrong type or impossible together.
     """
@@ -43,21 +48,23 @@ def load_config(path: Path, sets: Sequence[str] = ()) -> RoundsConfig | HumanPai
         raise PlumblineError(f"{path} describes a sweep and not a run: plumbline sweep {path}")
     for assignment in sets:
         _assign(tree, assignment)
-        key = assignment.partition("=")[0].strip()
-        if key in PATH_KEYS:  # a path on the command line is relative to where the command was given
-            _make_absolute(tree, key, Path.cwd())
-    for key in PATH_KEYS:
-        _make_absolute(tree, key, path.parent)
-    for source in _sources(tree):
-        for key in ("model", "file"):
-            _make_absolute(source, key, path.parent)
-    _place_journal(tree, sets, path.parent)
+    resolve_paths(tree, path.parent, {assignment.partition("=")[0].strip() for assignment in sets}, told_in or Path.cwd())
     try:
         config = _ADAPTER.validate_python(tree)
     except ValidationError as error:
         raise PlumblineError(sentence(error, str(path))) from None
     _check_together(config, str(path))
     return config
+
+
+def replaced(path: Path, sets: Sequence[str]) -> dict[str, Any]:
+    """What the file in `path` says of every key that `sets` give another value or take away; None where it does not name it."""
+    before, tree = flatten(read_yaml(path)), read_yaml(path)
+    for assignment in sets:
+        _assign(tree, assignment)
+    after = flatten(tree)
+    changed = {key for key in {*before, *after} if (key in before, before.get(key)) != (key in after, after.get(key))}
+    return {key: before.get(key) for key in sorted(changed)}
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -96,34 +103,6 @@ def _assign(tree: dict[str, Any], assignment: str) -> None:
         if not isinstance(tree, dict):
             raise PlumblineError(f"--set {assignment!r}: {name!r} is a value, not a group of keys")
     tree[last] = _parse(value, f"--set {assignment!r}")
-
-
-def _make_absolute(tree: dict[str, Any], key: str, base: Path) -> None:
-    *parents, last = key.split(".")
-    node: Any = tree
-    for name in parents:
-        node = node.get(name) if isinstance(node, dict) else None
-    is_remote = isinstance(node, dict) and node.get("kind") in ("openai", "batch")
-    if isinstance(node, dict) and isinstance(node.get(last), str) and not is_remote:
-        node[last] = resolve_path(node[last], base)
-    if isinstance(node, dict) and isinstance(node.get(last), list):
-        node[last] = [resolve_path(path, base) if isinstance(path, str) else path for path in node[last]]
-
-
-def _sources(tree: dict[str, Any]) -> list[dict[str, Any]]:
-    """The groups inside `method` and `win_rate` that may name a checkpoint or a file."""
-    method, rates = ({} if not isinstance(group := tree.get(key), dict) else group for key in ("method", "win_rate"))
-    lists = [found for found in (method.get("sources"), rates.get("against")) if isinstance(found, list)]
-    several = [source for found in lists for source in found]
-    return [s for s in (*several, method.get("stronger"), method.get("weaker")) if isinstance(s, dict)]
-
-
-def _place_journal(tree: dict[str, Any], sets: Sequence[str], base: Path) -> None:
-    """The one path that need not be there yet."""
-    teacher = tree.get("teacher")
-    if isinstance(teacher, dict) and isinstance(teacher.get("journal"), str):
-        told = any(assignment.partition("=")[0].strip() == "teacher.journal" for assignment in sets)
-        teacher["journal"] = str(((Path.cwd() if told else base) / Path(teacher["journal"]).expanduser()).resolve())
 
 
 _TAGGED = ("flow", "teacher", "method", "stronger", "weaker", "sources")  # after these pydantic names the member of a union, too
@@ -169,7 +148,8 @@ def _check_together(config: RoundsConfig | HumanPairsConfig, where: str) -> None
     for key, value in _files(config):
         if not Path(value).exists():
             raise PlumblineError(
-                f"{where}: {key} is {value!r}, which does not exist: correct it (in a config file it is relative to that file)"
+                f"{where}: {key} is {value!r}, which does not exist: correct it (in a config file it is relative to that file, "
+                "on the command line to the working directory)"
             )
     for key, value in _checkpoints(config):
         if not Path(value).is_dir() and not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", value):
@@ -179,8 +159,8 @@ def _check_together(config: RoundsConfig | HumanPairsConfig, where: str) -> None
         raise PlumblineError(f"{where}: align.objective {objective} needs align.batch_size of at least 2")
     if not isinstance(config, RoundsConfig):
         return
-    if config.teacher.kind == "openai" and "@" in config.teacher.base_url:
-        raise PlumblineError(f"{where}: teacher.base_url holds a user name or password: keep the key in teacher.api_key_env")
+    if config.teacher.kind == "openai" and (fault := secret_fault(config.teacher)):
+        raise PlumblineError(f"{where}: teacher.{fault}")
     if config.teacher.kind == "openai" and config.teacher.budget and config.teacher.budget.money and not config.teacher.price:
         raise PlumblineError(f"{where}: teacher.budget.money needs teacher.price: {{input: …, output: …}}, per million tokens")
     writes_only = config.teacher.kind != "local"

@@ -99,13 +99,13 @@ def build(
 
 
 def _run(path: Path, sets: list[str], run_dir: Path | None) -> None:
-    from data_contracts.load_config import load_config
+    from data_contracts.load_config import load_config, replaced
 
     config = load_config(path, sets)
     folder = (run_dir or Path("runs") / config.name).resolve()
     from flows.iterate import execute
 
-    execute(config, folder)
+    execute(config, folder, replaced=replaced(path, sets))
     _show(folder)
 
 
@@ -113,10 +113,11 @@ def _show(folder: Path) -> None:
     import os
     from shlex import quote
 
+    from data_contracts.mask import mask
     from flows.display import console
     from tasks import summary
     from tasks.selection import selection_note
-    from tasks.tracking import is_told, mask, tracking_uri
+    from tasks.tracking import is_told, tracking_uri
 
     shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     bin_ = Path(sys.executable).parent

@@ -27,7 +27,7 @@ def align(
     """
     from data_contracts.load_config import load_config
     from data_contracts.store import open_dataset
-    from flows.display import console, working
+    from flows.display import working
     from models.checkpoint import open_checkpoint
     from models.training.launched import Launched, is_launched
     from models.training.process import Trainer
@@ -52,4 +52,4 @@ def align(
             progress,
         )
     trainer.close()
-    console().print(f"{done.facts['verdict']}\n{done.rows} steps in {done.seconds:.0f} s; the model is {done.folder / 'model'}")
+    typer.echo(f"{done.facts['verdict']}\n{done.rows} steps in {done.seconds:.0f} s; the model is {done.folder / 'model'}")

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 Folder = Annotated[Path, typer.Argument(help="A run's folder, for example runs/demo.")]
+Either = Annotated[Path, typer.Argument(help="A run's folder or a sweep's.")]
 
 
 def compare(
@@ -54,28 +55,46 @@ def rollback(
     )
     problem = _tell(folder)
     if problem:
-        typer.echo(f"{problem}; plumbline sync {folder} tells it when it answers", err=True)
+        typer.echo(f"{problem}; plumbline sync {folder} tells it when that is over", err=True)
 
 
-def sync(folder: Folder) -> None:
-    """Tell MLflow what it has missed of a run."""
+def sync(folder: Either) -> None:
+    """Tell MLflow what it has missed of a run or a sweep.
+
+    That may be rounds, cells, rollbacks, or that a process was killed.
+    """
     from data_contracts.errors import PlumblineError
+    from tasks.failure import read_failure
     from tasks.summary import read_config
 
-    read_config(folder)
+    is_sweep = (folder / "sweep.yaml").is_file()
+    if not is_sweep:
+        read_config(folder)
     problem = _tell(folder)
     if problem:
-        raise PlumblineError(f"{problem}; try again when it answers")
+        raise PlumblineError(f"{problem}; try again when that is over")
+    if sentence := read_failure(folder):
+        again = "plumbline sweep with its file" if is_sweep else f"plumbline resume {folder}"
+        typer.echo(f"it has stopped ({sentence}): {again} goes on")
 
 
 def _tell(folder: Path) -> str | None:
-    """Bring MLflow up to date, or say in a sentence why that is not possible."""
+    """Bring MLflow up to date, or say in a sentence why that is not possible now."""
+    from data_contracts.errors import BusyError, PlumblineError
+    from data_contracts.mask import mask
+    from flows.lock import locked
     from flows.services import adopt
-    from tasks.tracking import mask, track, tracking_uri
+    from tasks.tracking import tracking_uri
+    from tasks.tracking_sync import catch_up
 
     adopt(folder.resolve().parent / "services")
     try:
-        track(folder)
+        with locked(folder):
+            catch_up(folder)
+    except BusyError as busy:
+        return f"{busy}, since it tells MLflow by itself"
+    except PlumblineError:
+        raise
     except Exception as error:  # whatever a server can do wrong
         return f"MLflow could not be told: {' '.join(str(error).split())[:300]}"
     typer.echo(f"{mask(tracking_uri(folder))} knows everything in {folder}")

@@ -1,4 +1,4 @@
-"""`plumbline judge`: is a judge to be trusted?"""
+"""`plumbline judge`: what does a judge say of answers, and is it to be trusted?"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,39 +8,63 @@ import typer
 from flows.outputs import to_folder
 
 if TYPE_CHECKING:
+    from data_contracts.config import RoundsConfig
     from tasks.calibrate import Calibration
 
-app = typer.Typer(help="Measure how far a judge is to be trusted.", no_args_is_help=True)
+app = typer.Typer(help="Have answers judged, and measure how far a judge is to be trusted.", no_args_is_help=True)
+
+Config = Annotated[Path, typer.Argument(help="A run's configuration: its judge is asked, with its teacher.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the config.")]
 
 
-@app.callback()
-def judge() -> None:
-    """Measure how far a judge is to be trusted."""
+@app.command()
+def rate(
+    config: Config,
+    answers: Annotated[Path, typer.Argument(help="JSON lines with prompt and answer, or a folder with a run's samples.")],
+    out: Annotated[Path, to_folder("A folder for scores.jsonl, the datasets and the journal.")] = Path("runs/rate"),
+    field: Annotated[list[str] | None, typer.Option(help="prompt or answer=NAME: what the file calls it.")] = None,
+    set_: Sets = None,
+) -> None:
+    """Score answers and rank those to one prompt.
+
+    A judge that compares gives win rates, and the order that agrees most with all its comparisons.
+    """
+    import json
+
+    run, names = _judging(config, set_), _names(field)
+    from flows.evaluate import open_asked, watch
+    from tasks.criteria import check_templates
+    from tasks.rate import rate as rate_samples
+    from tasks.rate import rated_rows, samples_in
+
+    check_templates(run.judge)
+    samples = samples_in(answers, out / "answers", names)
+    with open_asked(run, out, watched=True) as teacher, watch("judging", watched=True) as progress:
+        scores = rate_samples(out / "scores", samples, run.judge, teacher, run.seed, progress)
+    rows = rated_rows(samples, scores)
+    (out / "scores.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    mean = "–" if scores.facts["mean"] is None else f"{scores.facts['mean']:.3f}"
+    prompts = len({row["prompt_id"] for row in scores.records()})
+    typer.echo(f"{len(rows)} answers to {prompts} prompts, mean score {mean}, {scores.facts['unscored']} without a score")
+    typer.echo(out / "scores.jsonl")
 
 
 @app.command()
 def calibrate(
-    config: Annotated[Path, typer.Argument(help="A run's configuration: its judge is asked, with its teacher.")],
+    config: Config,
     recorded: Annotated[Path, typer.Option(help="JSON lines with comparisons that somebody already judged.")],
     field: Annotated[
         list[str] | None, typer.Option(help="prompt, first, second or first_wins=NAME: what the file calls it.")
     ] = None,
     out: Annotated[Path, to_folder("A folder for calibration.json, calibration.png and the journal.")] = Path("runs/calibrate"),
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the config.")] = None,
+    set_: Sets = None,
     limit: Annotated[int | None, typer.Option(min=2, help="Only so many comparisons, from the file's beginning.")] = None,
 ) -> None:
     """Measure a judge against recorded verdicts.
 
     Beside it stand one that prefers the first and one that prefers the longer answer.
     """
-    from data_contracts.config import RoundsConfig
-    from data_contracts.errors import PlumblineError
-    from data_contracts.load_config import load_config
-
-    run = load_config(config, set_ or [])
-    if not isinstance(run, RoundsConfig):
-        raise PlumblineError(f"{config} has no judge: give the configuration of rounds")
-    names = {name: called for name, _, called in (pair.partition("=") for pair in field or [])}
+    run, names = _judging(config, set_), _names(field)
     from flows.evaluate import open_asked, watch
     from tasks.calibrate import calibrate as measure
     from tasks.calibrate import recorded_verdicts, reference_judges, write_calibration
@@ -58,6 +82,21 @@ def calibrate(
     write_calibration(out, found, rows, judged)
     _show([*found, measure("the record itself", rows, recorded_verdicts(rows))], len(rows))
     typer.echo(f"{out / 'calibration.json'}   {out / 'calibration.png'}")
+
+
+def _judging(config: Path, sets: list[str] | None) -> "RoundsConfig":
+    from data_contracts.config import RoundsConfig
+    from data_contracts.errors import PlumblineError
+    from data_contracts.load_config import load_config
+
+    run = load_config(config, sets or [])
+    if not isinstance(run, RoundsConfig):
+        raise PlumblineError(f"{config} has no judge: give the configuration of rounds")
+    return run
+
+
+def _names(field: list[str] | None) -> dict[str, str]:
+    return {name: called for name, _, called in (pair.partition("=") for pair in field or [])}
 
 
 def _show(found: "list[Calibration]", count: int) -> None:

@@ -7,11 +7,14 @@ from prefect import flow
 
 from data_contracts.config import HumanPairsConfig
 from data_contracts.suites.contract import Limits
+from flows import story
 from flows.rounds import finish, tell, telling_failure
 from flows.session import current
 from flows.step import step
 from models.checkpoint import Checkpoint, load_tokenizer, open_checkpoint
+from models.objectives.one_sided import refuse_one_sided
 from tasks.align import align
+from tasks.changes import TITLE, read_changes
 from tasks.contamination import evaluation_texts
 from tasks.import_pairs import import_pairs, split_held_out
 from tasks.rank import rank
@@ -32,7 +35,9 @@ def human_pairs_flow(name: str) -> None:
     c, folder = s.config, s.folder
     assert isinstance(c, HumanPairsConfig)
     with telling_failure(folder):
+        story.changes(TITLE, read_changes(folder))
         read = step("import", import_pairs, folder / "import", c.pairs, s.policy)
+        refuse_one_sided(read.folder, c.align)
         limits = limits_for(c, s.policy)
         clean = step("validate pairs", validate, folder / "validate_pairs", read, c.validate_, limits, folder / "data_docs")
         train = step("train split", split_held_out, folder / "train", clean, c.pairs.held_out, c.seed, "train")

@@ -2,8 +2,9 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from data_contracts.config import HumanPairsConfig, RoundsConfig
 from data_contracts.config_teacher import FREE_TO_CHANGE
@@ -16,7 +17,9 @@ from flows import services
 from flows.display import console, quiet_libraries, working
 from flows.server import PrefectServer
 from models.objectives.serving import refuse_config
+from tasks.changes import write_changes
 from tasks.contamination import evaluation_texts
+from tasks.failure import read_failure
 from tasks.import_recorded import check_recorded
 from tasks.measures import check_measures
 from tasks.pair import METHODS, revise_config
@@ -84,11 +87,16 @@ def _check_templates(config: RoundsConfig) -> None:
 
 
 def execute(
-    config: RoundsConfig | HumanPairsConfig, folder: Path, overrides: dict[str, float] | None = None, within_flow: bool = False
+    config: RoundsConfig | HumanPairsConfig,
+    folder: Path,
+    overrides: dict[str, float] | None = None,
+    within_flow: bool = False,
+    replaced: Mapping[str, Any] | None = None,
 ) -> None:
     """Do what is left of the run in `folder`. A finished run costs nothing.
 
-    `overrides` are for the rounds that begin now. `within_flow`: this is called in a Prefect flow run, which the rounds join.
+    `overrides` are for the rounds that begin now; `replaced` is what the command line replaced in the file
+    (load_config.replaced). `within_flow`: this is called in a Prefect flow run, which the rounds join.
 
     Raises PlumblineError if a stage or a gate stops it; what was finished stays finished.
     """
@@ -98,7 +106,7 @@ def execute(
         before = load_config(saved)
         if isinstance(before, RoundsConfig):  # rounds that were added once stay part of the run
             config = config.model_copy(update={"rounds": max(before.rounds, config.rounds)})  # type: ignore[union-attr]
-        if before == config and is_finished(folder):
+        if before == config and is_finished(folder) and read_failure(folder) is None:
             return
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -114,6 +122,7 @@ def execute(
             server.check_given()
             with open_session(folder, config, overrides):
                 write_text(saved, dump_config(config))
+                write_changes(folder, replaced or {}, config.model_dump(mode="json", by_alias=True))
                 server.start()
                 with working("starting engine, trainer and Prefect server"):
                     run = import_flow(config)

@@ -6,6 +6,7 @@ from data_contracts.errors import PlumblineError
 from data_contracts.load_config import load_config
 from data_contracts.store import write_text
 from flows.session import Session
+from tasks.changes import overrides
 
 
 def settle(session: Session, number: int) -> None:
@@ -13,8 +14,7 @@ def settle(session: Session, number: int) -> None:
 
     Raises PlumblineError if the round has begun with other overrides than the session brings, or if one is impossible.
     """
-    path = session.folder / f"round-{number}" / "overrides.json"
-    settled: dict[str, float] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    path, settled = session.folder / f"round-{number}" / "overrides.json", overrides(session.folder, number)
     if session.overrides and session.overrides != settled:
         if any(path.parent.glob("*/manifest.json")):
             raise PlumblineError(

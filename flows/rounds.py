@@ -17,6 +17,7 @@ from flows.round import round_flow
 from flows.session import current
 from flows.step import step
 from tasks import summary
+from tasks.changes import TITLE, read_changes
 from tasks.evaluate import evaluate
 from tasks.failure import clear_failure, write_failure
 from tasks.report import write_report
@@ -29,6 +30,7 @@ def rounds_flow(name: str) -> None:
     """Evaluate the start, then walk each round that is not finished; what is finished in it returns at once."""
     s = current()
     with telling_failure(s.folder):
+        story.changes(TITLE, read_changes(s.folder))
         with working("engine"):
             s.engine()
         step("start: evaluate", evaluate, s.folder / "round-0" / "evaluate", s.rounds.evaluate, s.policy, *s.measures())
@@ -66,7 +68,8 @@ def telling_failure(folder: Path) -> Iterator[None]:
     try:
         yield
     except BaseException as error:  # also Ctrl-C and a cancellation
-        write_failure(folder, story.failure(error, folder))
+        write_failure(folder, story.sentence(error), killed=not isinstance(error, Exception))  # first: it asks no server
+        story.failure(error, folder)
         track_folder.submit(str(folder), wait_for=_before()).wait()
         raise
 

@@ -4,9 +4,7 @@ One session a process. Flows take plain values (a folder, a round's number), so 
 cannot be a flow parameter (an engine, a subprocess, a lock) is found here.
 """
 
-import fcntl
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from data_contracts.config import HumanPairsConfig, RoundsConfig
 from data_contracts.config_pairs import Source
-from data_contracts.errors import BusyError, PlumblineError
+from data_contracts.errors import PlumblineError
 from data_contracts.store import digest, file_digest, write_text
+from flows.lock import locked
 from models.benchmark import split_files
 from models.benchmark_hub import open_benchmark
 from models.checkpoint import Checkpoint, load_tokenizer, open_checkpoint, positions
@@ -76,6 +75,7 @@ class Session:
             from models.teachers.open import open_journal
 
             self._journal = open_journal(self.rounds.teacher, self.folder)
+            self._journal.release()  # the folder is locked: whoever claimed something for this run is gone
         return self._journal
 
     @property
@@ -171,7 +171,7 @@ def open_session(
 
     Raises BusyError if another process works on the folder, PlumblineError if a model cannot be used.
     """
-    with _locked(folder):
+    with locked(folder):
         policy = open_checkpoint(config.policy)
         teacher = _open_teacher(config)
         others = _open_others(config) | _open_second(config, policy)
@@ -191,7 +191,7 @@ def open_session(
 @contextmanager
 def open_lender(folder: Path, config: RoundsConfig | HumanPairsConfig) -> Iterator[Session]:
     """A session for the cells of a sweep to borrow from, with what `config` needs."""
-    with _locked(folder):
+    with locked(folder):
         trainer = Trainer(folder / "logs" / "trainer.log")
         session = Session(folder, config, trainer, open_checkpoint(config.policy), _open_teacher(config))
         try:
@@ -272,19 +272,3 @@ def _check_inputs(folder: Path, config: RoundsConfig | HumanPairsConfig, models:
 
 def _benchmark_files(reference: str) -> list[Path]:
     return sorted(p for paths in split_files(open_benchmark(reference)).values() for p in paths)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    with (folder / ".lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.seek(0)
-            raise BusyError(
-                f"another process ({lock.read().strip() or 'unknown'}) is working on {folder}: wait for it or stop it"
-            ) from None
-        lock.truncate(0)
-        lock.write(f"pid {os.getpid()}")
-        lock.flush()
-        yield

@@ -44,7 +44,7 @@ def step(label: str, stage: Callable[..., Dataset], folder: Path, *arguments: An
             except PlumblineError:
                 story.gate(label, folder.with_name(f"{folder.name}.failed"))
                 raise
-        get_run_logger().info("%s: %d rows in %.1f s, in %s", label, dataset.rows, dataset.seconds, dataset.folder)
+        get_run_logger().info("%s: %d rows in %.1f s", label, dataset.rows, dataset.seconds)
         lineage = ", ".join(key.removeprefix(f"{_root()}/") for key in made_from)
         facts = {"rows": dataset.rows, "seconds": dataset.seconds, "made from": lineage, "folder": str(dataset.folder)}
         story.table(label, dataset.facts | facts)

@@ -3,12 +3,13 @@
 import html
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
+from prefect import runtime
 from prefect.artifacts import (
     create_link_artifact,
     create_markdown_artifact,
@@ -16,10 +17,13 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.exceptions import TerminationSignal
 
 from data_contracts.flatten import flatten
+from flows.pace import Pace
 from flows.session import current
-from models.engine import Progress
+from models.training.progress import Progress
+from tasks.changes import Change
 
 _EVERY = 3.0  # seconds between two updates of a progress bar: each is a request
 
@@ -62,31 +66,47 @@ def link(label: str, address: str) -> None:
     create_link_artifact(key=_key(label), link=address, link_text=label, description=label)
 
 
-def failure(error: BaseException, folder: Path) -> str:
-    """Say what stopped the run and what to do, and return the sentence."""
-    sentence = str(error) if str(error) else type(error).__name__
-    words = html.escape(" ".join(sentence.split()))  # it may quote a file or a server
-    text = f"## Stopped\n\n<pre>{words}</pre>\n\nWhat was finished is kept. When the cause is gone, **Retry** here"
-    markdown("failure", f"{text} or `plumbline resume {html.escape(str(folder))}` goes on where it stopped.")
-    return sentence
+def changes(label: str, found: Sequence[Change]) -> None:
+    """A table of what is done otherwise than the file says, if anything is."""
+    rows = [{"key": c.key, "in the file": "" if c.was is None else c.was, "here": c.now} for c in found]
+    if rows:
+        create_table_artifact(key=_key(label), table=rows, description=label)
+
+
+def sentence(error: BaseException) -> str:
+    """What stopped a run, in words."""
+    if isinstance(error, TerminationSignal):
+        return "it was stopped from outside (SIGTERM): cancelled, or its machine went down"
+    if isinstance(error, KeyboardInterrupt):
+        return "it was stopped by Ctrl-C"
+    return str(error) or type(error).__name__
+
+
+def failure(error: BaseException, folder: Path) -> None:
+    """Say what stopped the run and what to do."""
+    words = html.escape(" ".join(sentence(error).split()))  # it may quote a file or a server
+    text = f"## Stopped\n\n<pre>{words}</pre>\n\nWhat was finished is kept. When the cause is gone, "
+    text += "**Retry** here or " if runtime.deployment.id else ""  # nobody would serve a retry of a run that was started by hand
+    markdown("failure", f"{text}`plumbline resume {html.escape(str(folder))}` goes on where it stopped.")
 
 
 def progress(label: str, shown: Progress) -> Progress:
-    """`shown` (the terminal's bar), and beside it a progress artifact that lives as long as the stage."""
-    artifact, last = None, 0.0
+    """`shown` (the terminal's bar), and beside it a progress artifact that lives as long as the stage, its description saying how
+    far, how fast and how long still."""
+    artifact, last, pace = None, 0.0, Pace()
 
-    def report(done: int, total: int) -> None:
+    def report(done: int, total: int, tokens_per_second: float | None = None, /) -> None:
         nonlocal artifact, last
-        shown(done, total)
-        now = time.monotonic()
+        shown(done, total, tokens_per_second)
+        now, words = time.monotonic(), f"{label}: {pace.words(done, total, tokens_per_second)}"
         if total <= 0 or (now - last < _EVERY and done < total):
             return
         last, percent = now, min(100.0, 100.0 * done / total)
         with suppress(httpx.HTTPError):  # a page that cannot be reached for a moment stops no stage
             if artifact is None:
-                artifact = create_progress_artifact(percent, key=_key(f"{label} progress"), description=f"{label}: {total} to do")
+                artifact = create_progress_artifact(percent, key=_key(f"{label} progress"), description=words)
             else:
-                update_progress_artifact(artifact, percent)
+                update_progress_artifact(artifact, percent, description=words)
 
     return report
 

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
+
 from data_contracts.config import HumanPairsConfig, RoundsConfig
 from data_contracts.config_sweep import Cell, Sweep, dump_sweep
 from data_contracts.errors import PlumblineError
@@ -68,12 +70,20 @@ def _run(sweep: Sweep, folder: Path, left: list[Cell]) -> None:
             console().print(f"Prefect UI while this runs: {server.url.removesuffix('/api')}")
             from prefect import flow
 
+            from flows import story
+
             @flow(name="sweep", flow_run_name=sweep.name, persist_result=False)
             def sweep_flow() -> None:
-                for place, cell in enumerate(left, 1):
-                    console().print(f"[bold]cell {place} of {len(left)}: {cell.label}[/]")
-                    _run_cell(lender, folder, cell, flows[cell.config.flow])
+                clear_failure(folder)
+                try:
+                    for place, cell in enumerate(left, 1):
+                        console().print(f"[bold]cell {place} of {len(left)}: {cell.label}[/]")
+                        _run_cell(lender, folder, cell, flows[cell.config.flow])
+                        _tell(folder, sweep, collect(folder, sweep), is_over=False)
+                except BaseException as error:  # no cell's own failure: Ctrl-C, a cancellation, or a bug
+                    write_failure(folder, story.sentence(error), killed=not isinstance(error, Exception))
                     _tell(folder, sweep, collect(folder, sweep), is_over=False)
+                    raise
 
             sweep_flow()
     finally:
@@ -111,7 +121,7 @@ def _lend(lender: Session, config: Config) -> None:
 
 
 def _tell(folder: Path, sweep: Sweep, results: list[Result], is_over: bool) -> None:
-    """Tell MLflow; an outage costs nothing but another `plumbline sweep`, which tells what was missed."""
+    """Tell MLflow; an outage costs nothing but a `plumbline sync`, which tells what was missed."""
     from tasks.tracking_sweep import track_sweep
 
     try:
@@ -119,4 +129,4 @@ def _tell(folder: Path, sweep: Sweep, results: list[Result], is_over: bool) -> N
     except Exception as error:  # whatever a server can do wrong
         log.warning("MLflow was not told: %s", error)
         if is_over:
-            console().print("[yellow]MLflow was not told everything[/]: the same command again tells it")
+            console().print(f"[yellow]MLflow was not told everything[/]: plumbline sync {escape(str(folder))}")

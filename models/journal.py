@@ -1,7 +1,8 @@
 """The journal of teacher calls: every request and its raw reply in one SQLite file, written before anything is parsed.
 
 A call is paid for once (design, decision 7): whoever asks the same again, after a crash, with another parser or in another run,
-reads it here. Requests hold the model's name, the messages and the sampling settings; addresses and keys never come near it.
+reads it here, and whoever would ask it at the same moment waits for the one that claimed it. Requests hold the model's name, the
+messages and the sampling settings; addresses and keys never come near it.
 """
 
 import json
@@ -16,20 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from data_contracts.config_teacher import Price
-from data_contracts.errors import PlumblineError
 from data_contracts.store import digest
 from models.chat import Message
+from models.journal_file import open_file
 
-_VERSION = 1  # of the file: 0 had no second table and no columns after `created`
-_SCHEMA = (
-    """CREATE TABLE IF NOT EXISTS calls (
-    key TEXT PRIMARY KEY, model TEXT NOT NULL, request TEXT NOT NULL, reply TEXT NOT NULL,
-    finish_reason TEXT NOT NULL, created TEXT NOT NULL) WITHOUT ROWID""",
-    """CREATE TABLE IF NOT EXISTS waiting (
-    key TEXT PRIMARY KEY, model TEXT NOT NULL, request TEXT NOT NULL, payer TEXT NOT NULL,
-    created TEXT NOT NULL) WITHOUT ROWID""",
-)
-_ADDED = {"input_tokens": "INTEGER", "output_tokens": "INTEGER", "cost": "REAL", "payer": "TEXT"}  # columns since version 1
+LEASE = 20.0  # seconds: a claim that its owner has not renewed for so long is anybody's
+_AT_ONCE = 500  # keys in one statement
 _COLUMNS = "key, model, request, reply, finish_reason, created, input_tokens, output_tokens, cost, payer"
 
 
@@ -38,7 +31,7 @@ class Reply:
     """What a teacher wrote, untouched. `finish_reason` is the server's own: "stop", "length", "content_filter", …
 
     The rest is about the call, not the reply: tokens as the server counted them (None: it did not say), their price in money
-    (None: no price was given), and whether this run paid for it, as against one before or beside it.
+    (None: no price was given), and the call's key in the journal.
     """
 
     text: str
@@ -46,7 +39,7 @@ class Reply:
     input_tokens: int | None = field(default=None, compare=False)
     output_tokens: int | None = field(default=None, compare=False)
     cost: float | None = field(default=None, compare=False)
-    paid: bool = field(default=False, compare=False)
+    key: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -86,34 +79,24 @@ def requests_of(model: str, conversations: Sequence[Sequence[Message]], sampling
 class Journal:
     """Safe to use from several threads; several processes may have one file open.
 
-    `payer` is the run that pays for new calls, `price` what it pays. Raises PlumblineError if the file is no
+    `payer` is the run that pays for new calls, `price` what it pays, `run` its folder. Raises PlumblineError if the file is no
     journal, cannot be opened, or was made by a newer version.
     """
 
-    def __init__(self, path: Path, payer: str = "", price: Price | None = None) -> None:
+    def __init__(self, path: Path, payer: str = "", price: Price | None = None, run: Path | None = None) -> None:
         self.path, self.payer, self.price, self._lock = path, payer, price, threading.Lock()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path, timeout=60, check_same_thread=False)
-            # write-ahead log: readers never wait; FULL: what `store` returned from survives even a power cut
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=FULL")
-            self._upgrade()
-        except (sqlite3.Error, OSError) as error:
-            raise PlumblineError(f"the journal {path} cannot be used ({error}): name another file in teacher.journal") from None
+        self._run = run or path.parent
+        self._connection = open_file(path)
 
     def lookup(self, keys: Sequence[str]) -> dict[str, Reply]:
         """The replies there are, by key."""
         found: dict[str, Reply] = {}
-        for i in range(0, len(keys), 500):
-            some = keys[i : i + 500]
-            query = f"SELECT {_COLUMNS} FROM calls WHERE key IN ({','.join('?' * len(some))})"
+        for some in _parts(keys):
             with self._lock:
-                rows = self._connection.execute(query, some).fetchall()
+                rows = self._connection.execute(f"SELECT {_COLUMNS} FROM calls WHERE key IN {_marks(some)}", some).fetchall()
             for key, _, _, text, reason, _, read, written, cost, payer in rows:
-                mine = payer == self.payer
-                cost = self._cost(read, written) if mine and cost is None else cost  # imported before it had a price
-                found[key] = Reply(text, reason, read, written, cost, mine)
+                unpriced = payer == self.payer and cost is None  # imported before it had a price
+                found[key] = Reply(text, reason, read, written, self._cost(read, written) if unpriced else cost, key)
         return found
 
     def store(self, calls: Iterable[tuple[Request, Reply]], elsewhere: bool = False) -> int:
@@ -134,12 +117,56 @@ class Journal:
             self._connection.executemany("DELETE FROM waiting WHERE key = ?", [row[:1] for row in rows])
         return added
 
+    def bill(self, keys: Sequence[str], stage: Path) -> set[str]:
+        """Those of `keys` that this run has paid for and that its stage in the folder `stage` answers for.
+
+        A call is on the bill of one stage for good: the first that was done and had asked for it. Whatever shares it afterwards
+        has it from the journal.
+        """
+        name, mine = Path(os.path.relpath(stage, self._run)).as_posix(), set[str]()
+        with self._lock, self._connection:
+            for some in _parts(keys):
+                own = f"WHERE payer = ? AND key IN {_marks(some)} AND"
+                self._connection.execute(f"UPDATE calls SET stage = ? {own} stage IS NULL", (name, self.payer, *some))
+                found = self._connection.execute(f"SELECT key FROM calls {own} stage = ?", (self.payer, *some, name))
+                mine |= {key for (key,) in found}
+        return mine
+
+    def claim(self, keys: Sequence[str], owner: str, most: int) -> set[str]:
+        """At most `most` of `keys` that nobody has asked yet: nobody but `owner` may ask them while it renews its claims."""
+        now, mine = time.time(), list[str]()
+        with self._lock, self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")  # before looking, so that no two see the same key free
+            # far ahead: the clock was set back since
+            self._connection.execute("DELETE FROM claims WHERE expires < ? OR expires > ?", (now, now + 10 * LEASE))
+            for some in _parts(keys):
+                query = (
+                    f"SELECT key FROM calls WHERE key IN {_marks(some)} UNION SELECT key FROM claims WHERE key IN {_marks(some)}"
+                )
+                taken = {key for (key,) in self._connection.execute(query, (*some, *some))}
+                mine += [key for key in some if key not in taken]
+                if len(mine) >= most:
+                    break
+            rows = [(key, self.payer, owner, now + LEASE) for key in mine[:most]]
+            self._connection.executemany("INSERT INTO claims VALUES (?, ?, ?, ?)", rows)
+        return set(mine[:most])
+
+    def renew(self, owner: str) -> None:
+        with self._lock, self._connection:
+            self._connection.execute("UPDATE claims SET expires = ? WHERE owner = ?", (time.time() + LEASE, owner))
+
+    def release(self, owner: str | None = None) -> None:
+        """Give up the claims of `owner`; without one, of everybody who asked for this run."""
+        whose = ("payer", self.payer) if owner is None else ("owner", owner)
+        with self._lock, self._connection:
+            self._connection.execute(f"DELETE FROM claims WHERE {whose[0]} = ?", whose[1:])
+
     def want(self, requests: Iterable[Request]) -> None:
-        """Remember requests that this run could not ask, for a batch."""
+        """Remember requests that this run could not ask, for a batch; others may wait for the same."""
         now = _now()
         rows = [(r.key, r.model, json.dumps(r.content, ensure_ascii=False), self.payer, now) for r in requests]
         with self._lock, self._connection:
-            self._connection.executemany("INSERT OR REPLACE INTO waiting VALUES (?, ?, ?, ?, ?)", rows)
+            self._connection.executemany("INSERT OR IGNORE INTO waiting VALUES (?, ?, ?, ?, ?)", rows)
 
     def wanted(self, payer: str | None = None) -> dict[str, Request]:
         """By key, what waits for a batch: of all runs, or of one."""
@@ -149,6 +176,12 @@ class Journal:
                 query + (" AND payer = ?" if payer is not None else "") + " ORDER BY key", () if payer is None else (payer,)
             ).fetchall()
         return {key: Request(**json.loads(content)) for key, content in rows}
+
+    def shared(self, keys: Sequence[str]) -> int:
+        """How many of these requests other runs wait for as well."""
+        with self._lock:
+            query = "SELECT count(DISTINCT key) FROM waiting WHERE payer <> ? AND key IN"
+            return sum(self._connection.execute(f"{query} {_marks(p)}", (self.payer, *p)).fetchone()[0] for p in _parts(keys))
 
     def spent(self) -> tuple[int, float]:
         """Tokens and money that this run has paid for so far."""
@@ -176,7 +209,7 @@ class Journal:
         """(model, finish reason, calls, input tokens, output tokens, cost); what waits has the reason "waiting"."""
         query = """SELECT model, finish_reason, count(*), sum(input_tokens), sum(output_tokens), sum(cost) FROM calls
             GROUP BY model, finish_reason UNION ALL
-            SELECT model, 'waiting', count(*), NULL, NULL, NULL FROM waiting
+            SELECT model, 'waiting', count(DISTINCT key), NULL, NULL, NULL FROM waiting
             WHERE key NOT IN (SELECT key FROM calls) GROUP BY model ORDER BY 1, 2"""
         with self._lock:
             return self._connection.execute(query).fetchall()
@@ -185,33 +218,20 @@ class Journal:
         with self._lock:
             self._connection.close()
 
-    def _upgrade(self) -> None:
-        """Bring a file of an older version up to this one; whoever opens it at the same time waits."""
-        if self._version() == _VERSION:
-            return
-        with self._connection:
-            self._connection.execute("BEGIN IMMEDIATE")
-            if self._version() > _VERSION:
-                raise PlumblineError(
-                    f"the journal {self.path} was made by a newer plumbline: update plumbline, or use another file"
-                )
-            for statement in _SCHEMA:
-                self._connection.execute(statement)
-            there = {row[1] for row in self._connection.execute("PRAGMA table_info(calls)")}
-            for name, kind in _ADDED.items():
-                if name not in there:
-                    self._connection.execute(f"ALTER TABLE calls ADD COLUMN {name} {kind}")
-            self._connection.execute(f"PRAGMA user_version = {_VERSION}")
-
     def _cost(self, read: int | None, written: int | None) -> float | None:
         return None if self.price is None or read is None or written is None else self.price.of(read, written)
-
-    def _version(self) -> int:
-        return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _parts(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (keys[i : i + _AT_ONCE] for i in range(0, len(keys), _AT_ONCE))
+
+
+def _marks(values: Sequence[str]) -> str:
+    return f"({','.join('?' * len(values))})"
 
 
 def find_journal(run: Path) -> tuple[Path, str]:
@@ -221,19 +241,21 @@ def find_journal(run: Path) -> tuple[Path, str]:
     return Path(os.path.normpath(run / said["journal"])), said["run"]
 
 
-def sample_calls(run: Path, after: str, until: str, limit: int) -> list[dict[str, Any]]:
-    """At most `limit` calls that the run paid for after the time `after` and not later than `until`: by key, so at random.
+def sample_calls(run: Path, stage: Path, limit: int) -> list[dict[str, Any]]:
+    """At most `limit` calls on the bill of the run's stage in the folder `stage`: by key, so at random.
 
-    Times are the journal's own, ISO 8601 in UTC. Opened for reading only; a missing journal holds nothing.
+    Opened for reading only; a missing journal, or one from before stages were known, holds nothing.
     """
     path, payer = find_journal(run)
     if not path.exists():
         return []
     connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=60)
     connection.row_factory = sqlite3.Row
-    there = {row["name"] for row in connection.execute("PRAGMA table_info(calls)")}
-    own = "payer = ?" if "payer" in there else "? = ''"  # a file from before payers were known is the run's own
-    query = f"SELECT * FROM calls WHERE created > ? AND created <= ? AND {own} ORDER BY key LIMIT ?"
-    rows = [dict(row) for row in connection.execute(query, (after, until, payer, limit))]
+    if "stage" not in {row["name"] for row in connection.execute("PRAGMA table_info(calls)")}:
+        return []
+    name = stage.relative_to(run).as_posix()
+    # a stage with several teachers has a bill for each, below its own name
+    query = "SELECT * FROM calls WHERE payer = ? AND (stage = ? OR substr(stage, 1, ?) = ?) ORDER BY key LIMIT ?"
+    rows = [dict(row) for row in connection.execute(query, (payer, name, len(name) + 1, f"{name}/", limit))]
     connection.close()
     return rows

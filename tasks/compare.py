@@ -13,6 +13,7 @@ from data_contracts.errors import PlumblineError
 from data_contracts.flatten import flatten
 from data_contracts.store import Rows, open_dataset
 from models.statistics import mean_interval, paired_gain
+from tasks.changes import overrides
 from tasks.lineage import champions, round_number
 from tasks.score import metric_name
 from tasks.summary import manifest, read_config
@@ -81,7 +82,7 @@ def _name(side: Side) -> dict[str, Any]:
 
 
 def _config(a: Side, b: Side) -> list[dict[str, Any]]:
-    old, new = flatten(a.config), flatten(b.config)
+    old, new = (flatten(side.config) | (overrides(side.folder, side.round) if side.round else {}) for side in (a, b))
     keys = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
     return [{"key": k, "a": old.get(k), "b": new.get(k)} for k in keys]
 

@@ -30,8 +30,9 @@ class Comparison:
 class Verdict:
     """The verdicts of both orders in terms of the comparison as given, and what they come to together (never "unparsed").
 
-    With several votes each order's verdict is that of most votes. `win_probability` is P(first beats second), the mean over
-    orders and votes; `uncertainty` the mutual information of judge and label in nats, None for a single vote.
+    Each order says what the mean of its votes says (`heard`), and `win_probability` is P(first beats second), the mean of both
+    orders: an outcome of "first" always has one above 1/2, "second" one below. That of a tie may lean, where the orders disagree.
+    `uncertainty` is the mutual information of judge and label in nats, None for a single vote.
     """
 
     forward: str
@@ -48,16 +49,35 @@ class Verdict:
 TIE = Verdict("tie", "tie", "tie")
 
 
+def heard(votes: Sequence[float | None]) -> tuple[str, float]:
+    """What votes of P(first beats second), 0 to 1, come to: the verdict that their mean gives, and the mean.
+
+    None is a vote that could not be read, and counts only if there is no other: "unparsed", and 1/2.
+    """
+    mean = mean_of(votes)
+    if mean is None:
+        return "unparsed", 0.5
+    return "tie" if mean == 0.5 else "first" if mean > 0.5 else "second", mean
+
+
+def by_votes(forward: Sequence[float | None], backward: Sequence[float | None], criterion: str | None = None) -> Verdict:
+    """The verdict of a judge that is shown both answers: its votes of P(first beats second) in either order."""
+    (there, one), (back, other) = heard(forward), heard(backward)
+    votes = [[0.5 if share is None else share for share in vote] for vote in zip(forward, backward, strict=True)]
+    return Verdict(there, back, outcome(there, back), None, None, (one + other) / 2, mutual_information(votes), criterion)
+
+
 def scored(first: Sequence[float | None], second: Sequence[float | None]) -> Verdict:
     """The verdict of a judge that scores each answer by itself, vote by vote; None is a vote that could not be read.
 
-    An answer without any score is "unparsed", hence a tie.
+    The mean scores and the mean of the votes' own verdicts must agree, as two orders must: else it is a tie. An answer without
+    any score is "unparsed", hence a tie.
     """
-    votes = [_compared(a, b) for a, b in zip(first, second, strict=True)]
+    shares = [_points(a, b) for a, b in zip(first, second, strict=True)]
     a, b = mean_of(first), mean_of(second)
-    said = _compared(a, b)
-    shares = [POINTS[vote] for vote in votes]
-    probability, uncertainty = sum(shares) / len(shares), mutual_information([[s] for s in shares])
+    (by_scores, _), (by_verdicts, probability) = heard([_points(a, b)]), heard(shares)
+    said = "unparsed" if by_scores == "unparsed" else outcome(by_scores, by_verdicts)
+    uncertainty = mutual_information([[0.5 if share is None else share] for share in shares])
     return Verdict(said, said, outcome(said, said), a, b, probability, uncertainty, None, side_by_side=False)
 
 
@@ -94,7 +114,6 @@ def answer_id(prompt: Sequence[Message], text: str) -> str:
     return digest([list(prompt), text])
 
 
-def _compared(a: float | None, b: float | None) -> str:
-    if a is None or b is None:
-        return "unparsed"
-    return "tie" if a == b else "first" if a > b else "second"
+def _points(a: float | None, b: float | None) -> float | None:
+    """1 where the first score is the higher, 1/2 where they are equal."""
+    return None if a is None or b is None else 0.5 if a == b else float(a > b)

@@ -122,18 +122,24 @@ def vote(
 ) -> Evidence:
     """How often the principle alone prefers the preferred answer, over the pairs that it decides the same in both orders.
 
-    The interval is Wilson's with this confidence.
+    A prompt's pairs hang together, so each prompt is one observation, the share of its decided pairs that are right: the accuracy
+    is their mean, and the interval Wilson's with this confidence over the prompts. With one pair a prompt that is the usual one;
+    with more it is wide rather than narrow, since such a share varies less than a coin.
     """
     from statsmodels.stats.proportion import proportion_confint
 
     template = "pairwise-by-1" if judge.verdict == "text" else "pairwise-bare-1"
     criteria = Criteria(template, Rubric(name="one", criteria=[Criterion(text=principle)]))
-    outcomes = [v.outcome for v in by_generation(pairs, judge, teacher, seed, progress, criteria)]
-    right, decided = outcomes.count("first"), len(outcomes) - outcomes.count("tie")
-    if not decided:
+    by_prompt: dict[str, list[bool]] = {}
+    for pair, verdict in zip(pairs, by_generation(pairs, judge, teacher, seed, progress, criteria), strict=True):
+        if verdict.outcome != "tie":
+            by_prompt.setdefault(render_task(pair.prompt), []).append(verdict.outcome == "first")
+    if not by_prompt:
         return Evidence(accuracy=0.5, low=0.0, high=1.0, decided=0, pairs=len(pairs))
-    low, high = proportion_confint(right, decided, alpha=1 - confidence, method="wilson")
-    return Evidence(accuracy=right / decided, low=float(low), high=float(high), decided=decided, pairs=len(pairs))
+    right, decided = sum(sum(said) / len(said) for said in by_prompt.values()), sum(map(len, by_prompt.values()))
+    low, high = proportion_confint(right, len(by_prompt), alpha=1 - confidence, method="wilson")
+    accuracy = right / len(by_prompt)
+    return Evidence(accuracy=accuracy, low=float(low), high=float(high), decided=decided, pairs=len(pairs))
 
 
 def _halves(labelled: Sequence[Comparison], seed: int) -> tuple[list[Comparison], list[Comparison]]:

@@ -71,7 +71,7 @@ def evaluate(
         prompts = [asked.prompt(question) for question in asked.questions]
         given = answer(engine, policy, prompts, config.max_tokens, config.prompts != "mixeval-base", kept, progress)
         responses = [completion.text for completion in given.completions]
-        reader, usage = metered(teacher) if teacher is not None else (None, dict)
+        reader, usage = metered(teacher) if teacher is not None else (None, None)
         parsed = read_answers(config.parser, asked.questions, heard(asked.questions, prompts, responses), reader, progress)
         rows = [
             row | {"prompt_ids": ids, "token_ids": made.token_ids, "stopped": made.finish_reason == "stop"}
@@ -80,7 +80,8 @@ def evaluate(
             )
         ]
         facts = {"benchmark": asked.name, "parser": parser_label(config.parser, teacher), "reused": given.reused}
-        return rows, facts | summarise(rows) | ({"teacher": usage()} if asks_teacher(config.parser) else {})
+        used = {"teacher": usage(folder)} if usage and asks_teacher(config.parser) else {}
+        return rows, facts | summarise(rows) | used
 
     return build(folder, "answers", asked.slice, make, models=_models(config, policy, teacher))
 

@@ -98,7 +98,7 @@ def judge(
         pairs = [pair for group in groups for pair in combinations(group, 2)]
         verdicts = [verdict for group in judged for verdict in group]
         made = [_row(a, b, v, name) for (a, b), v in zip(pairs, verdicts, strict=True)]
-        return made, agreement([_comparison(a, b) for a, b in pairs], verdicts) | {"teacher": usage()}
+        return made, agreement([_comparison(a, b) for a, b in pairs], verdicts) | {"teacher": usage(folder)}
 
     return build(folder, "verdicts", judge_slice(config, seed), make, [samples], {"teacher": teacher.name})
 

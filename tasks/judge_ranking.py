@@ -9,9 +9,8 @@ from models.parse_judgement import parse_ranking
 from models.prompts import render, render_task
 from models.teacher import Teacher
 from tasks.ask import ask_text
-from tasks.comparison import Verdict, mutual_information, outcome
+from tasks.comparison import Verdict, by_votes
 from tasks.criteria import Criteria
-from tasks.judge_pairwise import most
 
 Group = tuple[Sequence[Message], Sequence[str]]  # a prompt and K answers to it
 Places = list[int] | None  # of each answer, 0 = best; None where the ranking could not be read
@@ -57,15 +56,8 @@ def _reversed(places: Places) -> Places:
 
 
 def _verdict(i: int, j: int, forward: Sequence[Places], backward: Sequence[Places], criterion: str | None) -> Verdict:
-    there, back = most([_said(i, j, p) for p in forward]), most([_said(i, j, p) for p in backward])
-    votes = [(_share(i, j, a), _share(i, j, b)) for a, b in zip(forward, backward, strict=True)]
-    probability = sum(map(sum, votes)) / (2 * len(votes))
-    return Verdict(there, back, outcome(there, back), None, None, probability, mutual_information(votes), criterion)
+    return by_votes([_share(i, j, p) for p in forward], [_share(i, j, p) for p in backward], criterion)
 
 
-def _said(i: int, j: int, places: Places) -> str:
-    return "unparsed" if places is None else "first" if places[i] < places[j] else "second"
-
-
-def _share(i: int, j: int, places: Places) -> float:
-    return 0.5 if places is None else float(places[i] < places[j])
+def _share(i: int, j: int, places: Places) -> float | None:
+    return None if places is None else float(places[i] < places[j])

@@ -12,6 +12,7 @@ from typing import Any
 
 from data_contracts.store import Dataset, Rows, build
 from models.objectives.aggregate import win_rates
+from tasks.comparison import POINTS
 from tasks.pair.rows import by_prompt
 
 Row = dict[str, Any]
@@ -20,29 +21,39 @@ TO_SHARE: dict[str, Callable[[float, int], float]] = {  # by kind of judge: its 
     "pointwise": lambda score, _tokens: (score - 1) / 9,
     "checklist": lambda score, _tokens: score,
 }
-_POINTS = {"first": 1.0, "tie": 0.5, "second": 0.0}
 
 
 def lists_of_samples(
-    folder: Path, samples: Dataset, verdicts: Dataset, kind: str, policy: str, number: int, anchored: bool = False
+    folder: Path,
+    samples: Dataset,
+    verdicts: Dataset,
+    kind: str,
+    method: str,
+    policy: str,
+    number: int,
+    anchored: bool = False,
 ) -> Dataset:
     """One list a prompt from the policy's own answers, as the verdicts of a judge of that `kind` order them.
 
-    `policy` is the hash of the checkpoint that is aligned on them. `anchored`: a prompt's last answer is left out of its list,
-    and every other one's score is its probability of beating it (pairwise_rl).
+    `method` is the run's, `policy` the hash of the checkpoint that is aligned on them. `anchored`: a prompt's last answer is left
+    out of its list, and every other one's score is its probability of beating it (pairwise_rl).
 
-    Facts: `lists`, prompts whose answers all score alike (`undecided`), and those with fewer than two (`single`).
+    Facts: `lists`, prompts whose answers all score alike (`undecided`), those with fewer than two (`single`), and those of whose
+    verdicts none has come through the gate (`unjudged`).
     """
 
     def make(_work: Path) -> tuple[Rows, Row]:
         judged = {group[0]["prompt_id"]: group for group in by_prompt(verdicts.records())}
-        made, facts = [], {"lists": 0, "undecided": 0, "single": 0}
+        made, facts = [], {"lists": 0, "undecided": 0, "single": 0, "unjudged": 0}
         for group in by_prompt(samples.records()):
             answers = sorted(group, key=lambda r: r["index"])
             if len(answers) < (3 if anchored else 2):
                 facts["single"] += 1
                 continue
-            said = judged[answers[0]["prompt_id"]]
+            said = judged.get(answers[0]["prompt_id"], [])
+            if not said:
+                facts["unjudged"] += 1
+                continue
             wins, scores = _wins(answers, said, kind), _scores(answers, said, kind)
             if anchored:
                 scores = [row[-1] for row in wins[:-1]]
@@ -51,10 +62,11 @@ def lists_of_samples(
             if row["scores"][0] == row["scores"][-1]:
                 facts["undecided"] += 1
                 continue
-            made.append(row | {"on_policy": all(a["policy"] == policy for a in answers), "policy": policy, "round": number})
+            own = all(a["policy"] == policy for a in answers)
+            made.append(row | {"method": method, "on_policy": own, "policy": policy, "round": number})
         return made, facts | {"lists": len(made)}
 
-    slice_ = {"kind": kind, "anchored": anchored, "round": number}
+    slice_ = {"kind": kind, "method": method, "anchored": anchored, "round": number}
     return build(folder, "lists", slice_, make, [samples, verdicts], {"policy": policy})
 
 
@@ -100,12 +112,11 @@ def _row(answers: Sequence[Row], scores: Sequence[float], wins: Sequence[Sequenc
         "wins": [[float(wins[i][j]) for j in order] for i in order],
         "old_logps": None,  # the trainer computes them by its own forward
         "sources": [a["policy"] for a in ranked],
-        "method": "on_policy_judge",
     }
 
 
 def _wins(answers: Sequence[Row], verdicts: Sequence[Row], kind: str) -> list[list[float]]:
-    """P(answer i beats answer j) by the verdicts; NaN never met, since each pair of answers was judged."""
+    """P(answer i beats answer j) by the verdicts; one half for a pair whose verdict the gate has set aside."""
     place = {a["sample_id"]: i for i, a in enumerate(answers)}
     wins = [[0.5] * len(answers) for _ in answers]
     for verdict in verdicts:
@@ -122,7 +133,7 @@ def _chance(verdict: Row, kind: str) -> float:
         gap = verdict["first_score"] - verdict["second_score"]
         return 1 / (1 + math.exp(-gap)) if gap >= 0 else math.exp(gap) / (1 + math.exp(gap))
     known = verdict.get("win_probability")
-    return _POINTS[verdict["outcome"]] if known is None else float(known)
+    return POINTS[verdict["outcome"]] if known is None else float(known)
 
 
 def _scores(answers: Sequence[Row], verdicts: Sequence[Row], kind: str) -> list[float]:

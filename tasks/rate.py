@@ -5,19 +5,22 @@ K (K - 1) / 2 pairs in both orders: the score is the win rate, and the ranks are
 found exactly for K <= 8 (TSPRank's idea, arXiv 2411.12064; see models.objectives.aggregate.best_order) and by win rate beyond.
 """
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from data_contracts.config_judge import JudgeConfig
-from data_contracts.store import Dataset, Rows, build
+from data_contracts.errors import PlumblineError
+from data_contracts.store import Dataset, Rows, build, digest, file_digest, open_dataset
 from models.engine import Progress, quiet
 from models.objectives.aggregate import best_order, win_rates
 from models.teacher import Teacher, metered
 from tasks.comparison import Verdict, mean_of
 from tasks.judge import by_prompt, judge_groups, judge_name, judge_slice, score_answers, scores_answers
+from tasks.sample_others import recorded_lines
 
 
 def rate(folder: Path, samples: Dataset, config: JudgeConfig, teacher: Teacher, seed: int, progress: Progress = quiet) -> Dataset:
@@ -35,11 +38,50 @@ def rate(folder: Path, samples: Dataset, config: JudgeConfig, teacher: Teacher, 
             "answers": len(rows),
             "unscored": len(rows) - len(known),
             "mean": sum(known) / len(known) if known else None,
-            "teacher": usage(),
+            "teacher": usage(folder),
         }
         return rows, facts
 
     return build(folder, "scores", judge_slice(config, seed), make, [samples], {"teacher": teacher.name})
+
+
+def samples_in(source: Path, folder: Path, names: Mapping[str, str]) -> Dataset:
+    """The samples in the folder of a dataset, or those that a file of JSON lines holds, put into `folder`.
+
+    `names` says what the file calls `prompt` and `answer`; lines of equal prompts belong together.
+    Raises PlumblineError for a folder of anything else, or naming the line that cannot be read.
+    """
+    if source.is_dir():
+        samples = open_dataset(source)
+        if samples.kind != "samples":
+            raise PlumblineError(f"{source} holds {samples.kind} and no samples: name a folder such as round-1/validate_samples")
+        return samples
+    if unknown := sorted(set(names) - {"prompt", "answer"}):
+        raise PlumblineError(f"--field {unknown[0]}=… names no field: use prompt or answer")
+    if not source.is_file():
+        raise PlumblineError(f"there is no file {source}: name JSON lines with prompts and answers, or a folder of samples")
+    key = names.get("answer", "answer")
+    lines = list(recorded_lines(source, names.get("prompt", "prompt"), key))
+    found = {number for number, _, _ in lines}
+    for number, line in enumerate(source.read_text(encoding="utf-8-sig").split("\n"), 1):
+        if line.strip() and number not in found:
+            raise PlumblineError(f"{source}:{number} has no text {key!r}: say what it is called there with --field answer=NAME")
+    if not found:
+        raise PlumblineError(f"{source} is empty: name JSON lines with prompts and answers")
+    rows = [
+        {"sample_id": str(number), "prompt_id": digest(prompt), "index": number, "prompt": json.loads(prompt), "text": text}
+        for number, prompt, text in lines
+    ]
+    return build(folder, "samples", {"file": file_digest(source), **names}, lambda _: (rows, {}))
+
+
+def rated_rows(samples: Dataset, scores: Dataset) -> Rows:
+    """Every answer with its score and rank, in the order of the samples."""
+    found, told = {row["sample_id"]: row for row in scores.records()}, ("score", "rank", "votes", "judge")
+    return [
+        {"prompt": row["prompt"], "answer": row["text"]} | {name: found[row["sample_id"]][name] for name in told}
+        for row in samples.records()
+    ]
 
 
 def win_matrix(count: int, verdicts: Sequence[Verdict]) -> list[list[float]]:

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from data_contracts.store import Rows, open_dataset
 from tasks import summary
+from tasks.changes import Change, read_changes, round_changes
 from tasks.failure import read_failure
 from tasks.lineage import champions, read_rollbacks
 from tasks.page import write_page
@@ -68,6 +69,7 @@ def _content(run: Path) -> dict[str, Any]:
         "answers": draw_answers(answers, ANSWERS_SIZE),
         "cost": cost,
         **_pairs(folders),
+        "changes": [*((None, change) for change in read_changes(run)), *_round_changes(run, folders)],
         "config_text": (run / "config.yaml").read_text(encoding="utf-8"),
     }
 
@@ -90,6 +92,11 @@ def _models(run: Path, folders: dict[str, Path]) -> list[tuple[str, str]]:
         if made := summary.manifest(folder / "align"):
             found.append((label or "aligned", made["facts"]["model_hash"]))
     return found
+
+
+def _round_changes(run: Path, folders: dict[str, Path]) -> list[tuple[str, Change]]:
+    """What single rounds did otherwise, by the round's label."""
+    return [(label, change) for n, label in enumerate(folders, 1) if label for change in round_changes(run, n)]
 
 
 def _notes(run: Path, rows: Sequence[summary.Row], gains: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:

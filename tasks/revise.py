@@ -51,7 +51,7 @@ def revise(
                 "teacher": teacher.name,
             }
             revisions.append({name: row[name] for name in _KEPT} | made)
-        return revisions, _facts(revisions) | {"teacher": usage()}
+        return revisions, _facts(revisions) | {"teacher": usage(folder)}
 
     slice_ = {**config.model_dump(mode="json", exclude_none=True), "seed": seed}
     return build(folder, "revisions", slice_, make, [samples], {"teacher": teacher.name})

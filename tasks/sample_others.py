@@ -35,7 +35,7 @@ class Writer:
     name: str
     temperature: float
     answer: "Callable[[Rows, Sampling, PreTrainedTokenizerFast, Progress], list[Answer | None]]"
-    usage: Callable[[], Row] | None = None  # of a teacher, since it was made: models.teacher.metered
+    usage: Callable[[Path], Row] | None = None  # of a teacher, since it was made: models.teacher.metered
 
 
 def sample_others(
@@ -49,12 +49,14 @@ def sample_others(
 ) -> Dataset:
     """The "samples" of `writers`, one a prompt and writer; `index` is the writer's place. `prompt_ids` are the policy's.
 
+    `prompts` may be any dataset whose rows have prompts; one that occurs again is asked once.
+
     Facts: `samples`, `missing` answers by writer's place and reason, and what a teacher among them cost (`teacher_<place>`).
     """
 
     def make(_work: Path) -> tuple[Rows, dict[str, Any]]:
         tokenizer, rows, missing = load_tokenizer(policy.path), list[Row](), Counter[str]()
-        asked = prompts.records()
+        asked = list({row["prompt_id"]: row for row in prompts.records()}.values())
         for row in asked:
             row["prompt_ids"] = encode_prompt(tokenizer, row["prompt"])
         for place, writer in enumerate(writers):
@@ -68,7 +70,7 @@ def sample_others(
                     missing[f"{place}: {answer[1] if answer else 'no answer'}"] += 1
                 else:
                     rows.append(row | _columns(answer, tokenizer) | {"policy": writer.name})
-        used = {f"teacher_{place}": writer.usage() for place, writer in enumerate(writers) if writer.usage}
+        used = {f"teacher_{i}": writer.usage(folder / str(i)) for i, writer in enumerate(writers) if writer.usage}
         return rows, {"samples": len(rows), "missing": dict(missing)} | used
 
     names = [[w.name, w.temperature] for w in writers]
@@ -115,7 +117,7 @@ def file_writer(path: Path, prompt: str, answer: str, digest: str) -> Writer:
 
     def find(rows: Rows, _sampling: Sampling, _tokenizer: "PreTrainedTokenizerFast", progress: Progress) -> list[Answer | None]:
         known: dict[str, str] = {}
-        for conversation, text in _recorded(path, prompt, answer):
+        for _, conversation, text in recorded_lines(path, prompt, answer):
             known.setdefault(conversation, text)
         found = [known.get(json.dumps(row["prompt"])) for row in rows]
         progress(len(rows), len(rows))
@@ -124,8 +126,11 @@ def file_writer(path: Path, prompt: str, answer: str, digest: str) -> Writer:
     return Writer(f"{answer} in file {digest}", 0.0, find)
 
 
-def _recorded(path: Path, prompt: str, answer: str) -> Iterator[tuple[str, str]]:
-    """(conversation, answer) of each line that holds both. Raises PlumblineError naming a line that is not JSON or no text."""
+def recorded_lines(path: Path, prompt: str, answer: str) -> Iterator[tuple[int, str, str]]:
+    """(number, conversation, answer) of each line that holds both.
+
+    Raises PlumblineError naming a line that is not JSON, or no text.
+    """
     with path.open(encoding="utf-8-sig") as stream:
         for number, line in enumerate(stream, 1):
             if not line.strip():
@@ -138,13 +143,13 @@ def _recorded(path: Path, prompt: str, answer: str) -> Iterator[tuple[str, str]]
             if isinstance(text, str) and SURROGATE.search(text):
                 raise PlumblineError(f"{path}:{number}: {answer} holds half a surrogate pair, which no text can: mend the line")
             if isinstance(text, str):
-                yield json.dumps(read_conversation(look_up(row, prompt), f"{path}:{number}")), text
+                yield number, json.dumps(read_conversation(look_up(row, prompt), f"{path}:{number}")), text
 
 
 def recorded_answers(path: Path, prompt: str, answer: str) -> dict[str, str]:
     """The first answer in a file of JSON lines to each prompt that is one user's message."""
     found: dict[str, str] = {}
-    for conversation, text in _recorded(path, prompt, answer):
+    for _, conversation, text in recorded_lines(path, prompt, answer):
         messages = json.loads(conversation)
         if len(messages) == 1:
             found.setdefault(messages[0]["content"], text)

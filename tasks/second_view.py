@@ -13,6 +13,7 @@ from data_contracts.store import Dataset, Rows, build
 from models.engine import Progress, quiet
 from models.teacher import Teacher, metered
 from tasks.judge import Comparison, Verdict, compare, judge_slice
+from tasks.score_pairs import said_of_all
 
 _MEANING = {"first": "agreed", "tie": "undecided", "second": "disagreed"}
 
@@ -22,29 +23,34 @@ def second_view(
 ) -> Dataset:
     """The pairs whose chosen answer the judge of `config` prefers as well; the others are kept in `disagreed.parquet`.
 
-    Facts: `agreed`, `disagreed`, `undecided`. What the first view did not say (scores, a probability) is taken from the second.
+    Rows of one side, which cannot be compared, go on. Facts: `agreed`, `disagreed`, `undecided`, and how many were `one_sided`.
+    What the first view did not say of all pairs (scores, a probability) is taken from the second, for all of them.
     """
 
     def make(work: Path) -> tuple[Rows, dict[str, Any]]:
-        rows = pairs.records()
+        found = pairs.records()
+        rows = [row for row in found if row["chosen"] is not None and row["rejected"] is not None]
+        alone = [row for row in found if row["chosen"] is None or row["rejected"] is None]
         asked, usage = metered(teacher)
         verdicts = compare([Comparison(r["prompt"], r["chosen"], r["rejected"]) for r in rows], config, asked, seed, progress)
         outcomes = [_MEANING[v.outcome] for v in verdicts]
-        judged = [row | _told(row, verdict) for row, verdict in zip(rows, verdicts, strict=True)]
+        told = said_of_all(rows)
+        judged = [row | _said(verdict, told) for row, verdict in zip(rows, verdicts, strict=True)]
         others = [row for row, outcome in zip(judged, outcomes, strict=True) if outcome != "agreed"]
         pq.write_table(pa.Table.from_pylist(others, schema=PAIRS), work / "disagreed.parquet")
         agreed = [row for row, outcome in zip(judged, outcomes, strict=True) if outcome == "agreed"]
-        return agreed, {"agreed": 0, "disagreed": 0, "undecided": 0} | Counter(outcomes) | {"teacher": usage()}
+        facts = {"agreed": 0, "disagreed": 0, "undecided": 0} | Counter(outcomes) | ({"one_sided": len(alone)} if alone else {})
+        return agreed + alone, facts | {"teacher": usage(folder)}
 
     return build(folder, "pairs", judge_slice(config, seed), make, [pairs], {"teacher": teacher.name})
 
 
-def _told(row: dict[str, Any], verdict: Verdict) -> dict[str, Any]:
-    """What the verdict adds to what is known of a pair; its "first" is the chosen answer."""
-    told: dict[str, Any] = {}
-    if row["win_probability"] is None:
-        told |= {"win_probability": verdict.win_probability, "uncertainty": verdict.uncertainty}
-    if row["chosen_score"] is None and verdict.first_score is not None and verdict.second_score is not None:
-        told |= {"chosen_score": verdict.first_score, "rejected_score": verdict.second_score}
-        told["margin"] = verdict.first_score - verdict.second_score
-    return told
+def _said(verdict: Verdict, told: set[str]) -> dict[str, Any]:
+    """What the verdict adds to what the first view has `told` of all pairs; its "first" is the chosen answer."""
+    said: dict[str, Any] = {}
+    if "win_probability" not in told:
+        said |= {"win_probability": verdict.win_probability, "uncertainty": verdict.uncertainty}
+    if "margin" not in told and verdict.first_score is not None and verdict.second_score is not None:
+        said |= {"chosen_score": verdict.first_score, "rejected_score": verdict.second_score}
+        said["margin"] = verdict.first_score - verdict.second_score
+    return said

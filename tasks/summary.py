@@ -72,13 +72,14 @@ def places(run: Path) -> list[str]:
     config = read_config(run)
     if config["flow"] == "human_pairs":
         return list(HUMAN_STAGES)
-    stages = (*data_stages(config), *_after_pairs(config))
-    rounds = [f"round-{k}/{stage}" for k in range(1, config["rounds"] + 1) for stage in stages]
+    data = data_stages(config)
+    folders = {k: run / f"round-{k}" for k in range(1, config["rounds"] + 1)}
+    rounds = [f"round-{k}/{stage}" for k, folder in folders.items() for stage in (*data, *_after_pairs(config, folder))]
     start = ["round-0/harness"] if config["evaluate"].get("harness") else []
     return ["round-0/evaluate", *start, *rounds]
 
 
-def _after_pairs(config: Manifest) -> tuple[str, ...]:
+def _after_pairs(config: Manifest, round_: Path) -> tuple[str, ...]:
     """The stages of a round from its clean data on; a run that began before one existed goes on without it."""
     metrics, others = config.get("preference_metrics"), config.get("win_rate", {}).get("against", [])
     held_out = ("train", "held_out") if metrics and metrics["held_out"] else ()
@@ -88,12 +89,22 @@ def _after_pairs(config: Manifest) -> tuple[str, ...]:
         *held_out,
         "align",
         "evaluate",
+        *(f"evaluate_epoch-{epoch}" for epoch in _kept_epochs(config, round_)),
         *harness,
         "win_rate",
         *rates,
         *(("preference_metrics",) if metrics else ()),
         "promote",
     )
+
+
+def _kept_epochs(config: Manifest, round_: Path) -> list[int]:
+    """The epochs but the last whose models are measured too: as training left them, until then as they are configured."""
+    if config["align"].get("checkpoints") != "epochs":
+        return []
+    if (round_ / "align").exists():  # an early stop, or other epochs in this round, leave other models
+        return sorted(int(kept.name.removeprefix("epoch-")) for kept in (round_ / "align" / "epochs").glob("epoch-*"))
+    return list(range(1, config["align"]["epochs"]))
 
 
 def status(run: Path) -> list[StageState]:
@@ -136,9 +147,10 @@ def collect(run: Path) -> list[Row]:
         return _human_rows(run)
     start = manifest(run / "round-0" / "evaluate")
     rows = [Row("start", _scores(start), None, None, None, None, start["seconds"] if start else None)]
-    stages = (*data_stages(config), *_after_pairs(config))
+    data = data_stages(config)
     for k in range(1, config["rounds"] + 1):
         folder = run / f"round-{k}"
+        stages = (*data, *_after_pairs(config, folder))
         win, decision = manifest(folder / "win_rate"), folder / "decision.json"
         kept, quarantined = gate_counts(folder / ("validate_lists" if "validate_lists" in stages else "validate_pairs"))
         rows.append(
@@ -169,7 +181,7 @@ def _human_rows(run: Path) -> list[Row]:
     rows = []
     for label, stage in (("before", "rank_before"), ("after", "rank_after")):
         found = manifest(run / stage)
-        scores = {column: found["facts"][name] for column, name in RANKINGS.items()} if found else {}
+        scores = {column: found["facts"][name] for column, name in RANKINGS.items()} if found and found["rows"] else {}
         counts = (kept, quarantined, None, _seconds(run, HUMAN_STAGES)) if label == "after" else (None, None, None, None)
         rows.append(Row(label, scores, None, *counts))
     return rows

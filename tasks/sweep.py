@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data_contracts.config import RoundsConfig
-from data_contracts.config_sweep import SEED, Cell, Sweep
+from data_contracts.config_sweep import SEED, Grid, Place
 from tasks.failure import read_failure
-from tasks.summary import manifest
+from tasks.summary import manifest, read_config
 
 CONTRAST = ("token_jaccard", "character_edits", "length_ratio")  # of a round's pairs, as the gate measured them
 
@@ -48,11 +47,11 @@ class Result:
         return found | {k: float(v) for k, v in extra.items() if v is not None} | self.contrast | {"seconds": self.seconds}
 
 
-def cell_folder(sweep: Path, cell: Cell) -> Path:
+def cell_folder(sweep: Path, cell: Place) -> Path:
     return sweep / "cells" / cell.label
 
 
-def collect(folder: Path, sweep: Sweep) -> list[Result]:
+def collect(folder: Path, sweep: Grid) -> list[Result]:
     """One result a cell, in the order of the sweep."""
     return [_result(cell_folder(folder, cell), cell) for cell in sweep.cells]
 
@@ -62,11 +61,14 @@ def is_cell(run: Path) -> bool:
     return run.resolve().parent.name == "cells" and (run.resolve().parent.parent / "sweep.yaml").exists()
 
 
-def _result(run: Path, cell: Cell) -> Result:
+def _result(run: Path, cell: Place) -> Result:
     sentence = read_failure(run)
     if sentence is not None:
         return Result(cell.label, cell.point, "failed", sentence)
-    found = _rounds(run, cell.config.rounds) if isinstance(cell.config, RoundsConfig) else _human(run)
+    if not (run / "config.yaml").exists():
+        return Result(cell.label, cell.point, "waiting")
+    config = read_config(run)
+    found = _rounds(run, config["rounds"]) if config["flow"] == "rounds" else _human(run)
     return Result(cell.label, cell.point, "finished", **found) if found else Result(cell.label, cell.point, "waiting")
 
 
@@ -97,7 +99,7 @@ def _rounds(run: Path, rounds: int) -> dict[str, Any] | None:
 def _human(run: Path) -> dict[str, Any] | None:
     """How often the chosen answer of a held-out pair is the likelier one, before and after."""
     before, after, pairs, trained = (manifest(run / name) for name in ("rank_before", "rank_after", "validate_pairs", "align"))
-    if before is None or after is None or pairs is None or trained is None:
+    if before is None or after is None or pairs is None or trained is None or not after["rows"]:
         return None
     score, metrics = after["facts"]["accuracy"], pairs["facts"].get("metrics", {})
     return {

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
 
-from data_contracts.config_sweep import SEED, Sweep
+from data_contracts.config_sweep import SEED, Grid
 from data_contracts.store import write_text
 from tasks.figures import heat_maps
 from tasks.summary import MISSING
@@ -16,7 +16,7 @@ from tasks.sweep import CONTRAST, Group, Result, collect, groups, lines
 FILES = ("table.md", "cells.csv", "cells.json", "heatmap.png")
 
 
-def write_tables(folder: Path, sweep: Sweep) -> list[Result]:
+def write_tables(folder: Path, sweep: Grid) -> list[Result]:
     """Write `FILES` as far as the cells have got, and return their results."""
     results = collect(folder, sweep)
     rows = list(lines(results))
@@ -33,7 +33,7 @@ def write_tables(folder: Path, sweep: Sweep) -> list[Result]:
     return results
 
 
-def markdown(sweep: Sweep, results: Sequence[Result]) -> str:
+def markdown(sweep: Grid, results: Sequence[Result]) -> str:
     """One row for the cells that differ in their seed alone."""
     axes = [axis for axis in sweep.axes if axis != SEED]
     found = groups(results)
@@ -88,7 +88,7 @@ def _mean(group: Group, name: str, digits: int) -> str:
     return MISSING if mean is None else f"{mean:.{digits}f}"
 
 
-def _heat_map(path: Path, sweep: Sweep, results: Sequence[Result]) -> None:
+def _heat_map(path: Path, sweep: Grid, results: Sequence[Result]) -> None:
     """The first two axes besides the seed; further ones are averaged over."""
     axes = [axis for axis in sweep.axes if axis != SEED][:2] or [SEED]
     rows = sweep.axes[axes[0]]

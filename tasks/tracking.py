@@ -5,30 +5,39 @@ Tracking is a projection of the folder. `track` logs what is finished there and 
 """
 
 import json
-import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from data_contracts.store import Dataset, open_dataset, write_text
+from data_contracts.flatten import flatten
+from data_contracts.store import Dataset, digest, open_dataset, write_text
 from models.checkpoint import open_checkpoint
 from tasks import summary, tracking_models
-from tasks.failure import read_failure
+from tasks.changes import overrides, read_changes, round_changes
+from tasks.failure import read_failure, was_killed
 from tasks.figures import scores_figure, training_figure
 from tasks.lineage import champions, read_rollbacks
 from tasks.promote import read_decision
 from tasks.score import metric_name
-from tasks.spending import total, usage_of
+from tasks.spending import own_facts, total, usage_of
 from tasks.sweep import is_cell
 from tasks.tracking_calls import forget_calls, log_calls, log_prompts
-from tasks.tracking_client import at, create_run, curves, log_inputs, log_metrics, log_params, numbers, open_client, server, span
+from tasks.tracking_client import (
+    at,
+    create_run,
+    curves,
+    log_changes,
+    log_inputs,
+    log_metrics,
+    log_params,
+    log_status,
+    numbers,
+    open_client,
+    server,
+    span,
+)
 from tasks.tracking_client import tracking_uri as tracking_uri
-
-
-def mask(uri: str) -> str:
-    """An address without the password it may hold."""
-    return re.sub(r"://[^@/]*@", "://…@", uri)
 
 
 def track(run: Path) -> None:
@@ -57,6 +66,8 @@ def track(run: Path) -> None:
             _forget(client, state.pop("unfinished"))
         if place.startswith("round-"):
             _log_round(client, run, config, int(place.removeprefix("round-")), state)
+        elif place.startswith("changes-"):
+            log_changes(client, state["run_id"], read_changes(run))
         elif place.startswith("rollback-"):
             _log_rollback(client, run, config, int(place.removeprefix("rollback-")), state)
         else:
@@ -87,34 +98,26 @@ def _forget(client: Any, run_id: str) -> None:
 
 
 def _finished(run: Path) -> list[str]:
-    """What can be logged as a whole: the start, each decided round, each rollback, a finished run on human pairs."""
+    """What can be logged as a whole: changes, the start, each decided round, each rollback, a finished run on human pairs."""
     rounds = sorted(int(p.parent.name.removeprefix("round-")) for p in run.glob("round-*/decision.json"))
     start = [0] if (run / "round-0" / "evaluate" / "manifest.json").exists() else []
     rollbacks = list(enumerate(read_rollbacks(run), 1))
-    places = []
+    places = [f"changes-{digest([str(change) for change in changes])}"] if (changes := read_changes(run)) else []
     for number in (*start, *rounds):
         places += [f"round-{number}", *(f"rollback-{i}" for i, rollback in rollbacks if rollback.after == number)]
     return [*places, *(["rank_after"] if (run / "rank_after" / "manifest.json").exists() else [])]
 
 
 def _log_status(client: Any, run: Path, config: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-    """RUNNING, FAILED with its sentence, or FINISHED."""
+    """RUNNING, FINISHED, or FAILED or KILLED with its sentence and the gates that stopped it."""
     run_id, sentence = state["run_id"], read_failure(run)
     if sentence is not None:
-        client.set_tag(run_id, "plumbline.failure", sentence[:5000])
         for gate in sorted(run.glob("**/validate_*.failed/gate.json")):
             client.log_artifact(run_id, str(gate), f"gates/{gate.parent.relative_to(run).as_posix()}")
-        client.set_terminated(run_id, "FAILED")
+        log_status(client, run_id, "KILLED" if was_killed(run) else "FAILED", sentence)
         return
-    known = client.get_run(run_id)
-    if "plumbline.failure" in known.data.tags:
-        client.delete_tag(run_id, "plumbline.failure")
     last = f"round-{config['rounds']}" if config["flow"] == "rounds" else "rank_after"
-    status = "FINISHED" if last in state["done"] else "RUNNING"
-    if status == "FINISHED":
-        client.set_terminated(run_id)
-    elif known.info.status != status:
-        client.update_run(run_id, status)
+    log_status(client, run_id, "FINISHED" if last in state["done"] else "RUNNING", None)
 
 
 def _log_round(client: Any, run: Path, config: Mapping[str, Any], number: int, state: dict[str, Any]) -> None:
@@ -124,7 +127,8 @@ def _log_round(client: Any, run: Path, config: Mapping[str, Any], number: int, s
     child = create_run(client, run, name, f"{name} round {number}", parent, {"plumbline.round": str(number)}, begun)
     state["unfinished"] = child
     _write_state(run, state)
-    log_params(client, child, config)
+    log_params(client, child, flatten(config) | overrides(run, number))
+    log_changes(client, child, round_changes(run, number))
     log_inputs(client, child, {stage: data for stage, data in stages.items() if data.kind != "steps"})
     log_prompts(client, child, stages)
     metrics = round_metrics(stages)
@@ -144,7 +148,7 @@ def _log_round(client: Any, run: Path, config: Mapping[str, Any], number: int, s
     steps = stages.get("align")
     log_metrics(client, child, [*at(number, metrics), *(curves(steps.records()) if steps else [])], model)
     _log_figures(client, run, child, parent, number, steps)
-    log_calls(client, tracking_uri(run), run, child, stages, _teacher_used(run, number))
+    log_calls(client, tracking_uri(run), run, child, stages)
     client.set_terminated(child, end_time=ended)
     log_metrics(client, parent, at(number, metrics))  # last: a parent's metrics cannot be taken back
 
@@ -156,7 +160,7 @@ def round_metrics(stages: Mapping[str, Dataset]) -> dict[str, float]:
     """
     metrics: dict[str, float] = {}
     for stage, data in stages.items():
-        facts = data.facts
+        facts = own_facts(data.manifest)
         if stage == "evaluate":
             metrics |= _scores(facts) | {"answer_tokens": facts["mean_tokens"], "stop_rate": facts["stop_rate"]}
         elif stage == "validate_pairs":
@@ -166,7 +170,7 @@ def round_metrics(stages: Mapping[str, Dataset]) -> dict[str, float]:
         elif data.kind not in ("answers", "prompts"):
             metrics |= numbers(facts, f"{stage}/")
         metrics[f"seconds/{stage}"] = data.seconds
-    if used := [usage for data in stages.values() if (usage := usage_of(data.facts))]:
+    if used := [usage for data in stages.values() if (usage := usage_of(own_facts(data.manifest)))]:
         metrics |= numbers(total(used), "teacher/")
     if "win_rate" in stages:
         metrics["win_rate"] = stages["win_rate"].facts["win_rate"]
@@ -192,12 +196,6 @@ def _log_figures(client: Any, run: Path, child: str, parent: str, number: int, s
         if steps:
             training_figure(training, f"round {number}: {steps.facts['objective']}", steps.records())
             client.log_artifact(child, str(training), "plots")
-
-
-def _teacher_used(run: Path, before_round: int) -> str:
-    """When an earlier round used the teacher last; times are ISO 8601, so that text order is time order."""
-    found = [m for n in range(before_round) for p in (run / f"round-{n}").glob("*/") if (m := summary.manifest(p))]
-    return max((m["created"] for m in found if usage_of(m["facts"])), default="")
 
 
 def _log_rollback(client: Any, run: Path, config: Mapping[str, Any], index: int, state: Mapping[str, Any]) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 from data_contracts.store import Dataset, digest
 from models.journal import sample_calls
 from models.prompts import template_source
-from tasks.spending import usage_of
 
 CALLS = 5  # traces a stage: enough to look at, at some 70 ms each
 
@@ -35,21 +34,14 @@ def log_prompts(client: Any, run_id: str, stages: Mapping[str, Dataset]) -> None
         client.set_tag(run_id, "mlflow.linkedPrompts", json.dumps(linked))
 
 
-def log_calls(client: Any, uri: str, run: Path, run_id: str, stages: Mapping[str, Dataset], before: str) -> None:
-    """Traces of `CALLS` teacher calls of each stage that made some; they belong to the MLflow run `run_id`.
-
-    Stages run one after the other, so a call belongs to the first stage that was finished after it; `before` is when the
-    teacher was last used in an earlier round.
-    """
+def log_calls(client: Any, uri: str, run: Path, run_id: str, stages: Mapping[str, Dataset]) -> None:
+    """Traces of `CALLS` calls of each stage that paid for some; they belong to the MLflow run `run_id`."""
     from mlflow.tracing.client import TracingClient
 
     traces, experiment = TracingClient(uri), client.get_run(run_id).info.experiment_id
-    used = {stage: data for stage, data in stages.items() if usage_of(data.facts)}
-    for stage, data in sorted(used.items(), key=lambda item: item[1].manifest["created"]):
-        until = data.manifest["created"]
-        for call in sample_calls(run, before, until, CALLS):
+    for stage, data in stages.items():
+        for call in sample_calls(run, data.folder, CALLS):
             _trace(traces, experiment, run_id, stage, call)
-        before = until
 
 
 def forget_calls(client: Any, run_id: str) -> None:

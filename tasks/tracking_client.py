@@ -11,6 +11,7 @@ from typing import Any
 
 from data_contracts.flatten import flatten
 from data_contracts.store import Dataset, digest
+from tasks.changes import Change
 
 BATCH = 1000  # MLflow's limit of metrics in one call
 PARAMS = 100  # of parameters or tags
@@ -57,6 +58,23 @@ def create_run(
     if parent:
         given["mlflow.parentRunId"] = parent
     return str(client.create_run(id_, start_time=begun, tags=given).info.run_id)
+
+
+def log_status(client: Any, run_id: str, status: str, sentence: str | None) -> None:
+    """RUNNING, FINISHED, FAILED or KILLED; a run that stopped keeps the sentence that says why as a tag until it goes on."""
+    known = client.get_run(run_id)
+    if sentence is not None:
+        client.set_tag(run_id, "plumbline.failure", sentence[:5000])
+    elif "plumbline.failure" in known.data.tags:
+        client.delete_tag(run_id, "plumbline.failure")
+    if known.info.status != status:
+        client.update_run(run_id, status) if status == "RUNNING" else client.set_terminated(run_id, status)
+
+
+def log_changes(client: Any, run_id: str, changes: Iterable[Change]) -> None:
+    """What is done otherwise than the configuration file says, a tag a key."""
+    for change in changes:
+        client.set_tag(run_id, clean(f"plumbline.changed.{change.key}"), str(change)[:VALUE])
 
 
 def log_params(client: Any, run_id: str, config: Mapping[str, Any]) -> None:

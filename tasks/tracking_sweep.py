@@ -4,16 +4,21 @@ import json
 from pathlib import Path
 from typing import Any
 
-from data_contracts.config_sweep import Sweep
+from data_contracts.config_sweep import Grid
 from data_contracts.store import digest, open_dataset, write_text
+from tasks.failure import read_failure, was_killed
 from tasks.summary import read_config
 from tasks.sweep import Result, cell_folder
 from tasks.sweep_tables import FILES
-from tasks.tracking_client import at, create_run, curves, log_metrics, log_params, open_client, server, tracking_uri
+from tasks.tracking_client import at, create_run, curves, log_metrics, log_params, log_status, open_client, server, tracking_uri
 
 
-def track_sweep(folder: Path, sweep: Sweep, results: list[Result], is_over: bool) -> None:
-    """Log the cells that are new or have another outcome by now; can be repeated. Raises whatever the tracking server raises."""
+def track_sweep(folder: Path, sweep: Grid, results: list[Result], is_over: bool) -> None:
+    """Log the cells that are new or have another outcome by now, and how the sweep stands: RUNNING, KILLED with the sentence in
+    its folder, or once `is_over` (its tables are written) FINISHED, FAILED where a cell is.
+
+    Can be repeated. Raises whatever the tracking server raises.
+    """
     client = open_client(tracking_uri(folder))
     path = folder / "tracking.json"
     state: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
@@ -37,14 +42,16 @@ def track_sweep(folder: Path, sweep: Sweep, results: list[Result], is_over: bool
         _log_cell(client, child, cell_folder(folder, cell), result)
         state["cells"][cell.label]["outcome"] = outcome
         write_text(path, json.dumps(state, indent=2))
-    if is_over:
+    failed, whole = sum(r.state == "failed" for r in results), digest(state["cells"])
+    if is_over and state.get("told") != whole:
         for name in FILES:
             client.log_artifact(state["run_id"], str(folder / name))
-        failed = sum(r.state == "failed" for r in results)
         log_metrics(client, state["run_id"], at(0, {"cells": float(len(results)), "failed_cells": float(failed)}))
-        client.set_terminated(state["run_id"], "FAILED" if failed else "FINISHED")
+        write_text(path, json.dumps(state | {"told": whole}, indent=2))
+    if (sentence := read_failure(folder)) is not None:
+        log_status(client, state["run_id"], "KILLED" if was_killed(folder) else "FAILED", sentence)
     else:
-        client.update_run(state["run_id"], "RUNNING")
+        log_status(client, state["run_id"], "RUNNING" if not is_over else "FAILED" if failed else "FINISHED", None)
 
 
 def _log_cell(client: Any, child: str, run: Path, result: Result) -> None:
@@ -53,8 +60,7 @@ def _log_cell(client: Any, child: str, run: Path, result: Result) -> None:
         log_params(client, child, config)
         client.log_artifact(child, str(run / "config.yaml"))
     if result.state == "failed":
-        client.set_tag(child, "plumbline.failure", result.failure[:5000])
-        client.set_terminated(child, "FAILED")
+        log_status(client, child, "KILLED" if was_killed(run) else "FAILED", result.failure)
         return
     rows = [*at(0, result.figures), *(("checkpoint", score, i) for i, score in enumerate(result.checkpoints, 1))]
     aligned = sorted(run.glob("round-*/align"), key=lambda p: int(p.parent.name.removeprefix("round-"))) or [run / "align"]

@@ -17,10 +17,9 @@ from models.engine import Progress, quiet
 from models.length_control import length_controlled
 from models.statistics import mean_interval, standard_error
 from models.teacher import Teacher, metered
+from tasks.comparison import POINTS
 from tasks.judge import Comparison, agreement, compare, judge_name, judge_slice
 from tasks.sample_others import recorded_answers
-
-_POINTS = {"first": 1.0, "tie": 0.5, "second": 0.0}
 
 
 def win_rate(
@@ -51,7 +50,7 @@ def win_rate(
             id_ = row["question_id"]
             ids = {"prompt_id": id_, "first_id": f"new/{id_}", "second_id": f"old/{id_}"}
             rows.append(ids | asdict(verdict_of[couple]) | {"judge": judge_name(config, teacher)})
-        points, longer = [_POINTS[row["outcome"]] for row in rows], [len(new) - len(old) for _, new, old in couples]
+        points, longer = [POINTS[row["outcome"]] for row in rows], [len(new) - len(old) for _, new, old in couples]
         known = [before[row["question_id"]]["score"] for row in after]
         outcomes = Counter(row["outcome"] for row in rows)
         facts = {
@@ -61,7 +60,7 @@ def win_rate(
             "n": len(rows),
             "judge": judge_name(config, teacher),
         } | rates(points, longer, [row["question"] for row in after], None if None in known else known)
-        return rows, agreement(comparisons, verdicts) | facts | {"teacher": usage()}
+        return rows, agreement(comparisons, verdicts) | facts | {"teacher": usage(folder)}
 
     return build(folder, "verdicts", judge_slice(config, seed), make, [new, old], {"teacher": teacher.name})
 

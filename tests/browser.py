@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,17 @@ SCREENSHOTS = "PLUMBLINE_SCREENSHOTS"  # a folder: the README's pictures are wri
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
-    """Chromium without a window. It reaches loopback and files alone: every other name is refused.
-
-    One a module and not one a session: while playwright's event loop lives in this thread, no other test may run one of its own.
-    """
+    """One a module and not one a session: while playwright's event loop lives in this thread, no other test may run one of its
+    own."""
     if CHROMIUM is None:
         pytest.skip("no chromium on this machine")
+    with chromium() as running:
+        yield running
+
+
+@contextmanager
+def chromium() -> Iterator["Browser"]:
+    """Chromium without a window. It reaches loopback and files alone: every other name is refused."""
     from playwright.sync_api import sync_playwright
 
     alone = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"

@@ -74,8 +74,10 @@ def measure(place: Path, engine: Any, policy: Any, asked: argparse.Namespace) ->
         timed(lambda where=where: evaluate(place / where, config, policy, engine, kept=kept)) for where in ("other", "first")
     ]
     return {
-        **{"model": Path(asked.model).name, "parser": asked.parser},
-        **{"questions": len(questions), "distinct prompts": len(set(prompts))},
+        "model": Path(asked.model).name,
+        "parser": asked.parser,
+        "questions": len(questions),
+        "distinct prompts": len(set(prompts)),
         "max_tokens": asked.max_tokens,
         "plain vLLM, seconds": median(t["plain"] for t in turns[1:]),
         "evaluate, seconds": median(t["evaluate"] for t in turns[1:]),

@@ -57,7 +57,7 @@ def data_for(world: World, objective: Objective) -> tuple[str, Dataset]:
     if takes_lists(needs):
         verdicts = _verdicts(world)
         name = "lists-anchored" if anchored else "lists"
-        made = lists_of_samples(world.out / name, *verdicts, "likelihood", world.policy.hash, 1, anchored)
+        made = lists_of_samples(world.out / name, *verdicts, "likelihood", "on_policy_judge", world.policy.hash, 1, anchored)
         return "own lists", world.gate(f"validate_{name}", made)
     if "clair" in served_by(type(objective)):
         kind, pairs = "revisions", open_dataset(world.run / "round-1" / "validate_pairs")

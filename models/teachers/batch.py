@@ -29,12 +29,15 @@ def batch_teacher(config: BatchTeacher, journal: Journal, run: Path) -> Teacher:
     def ask(missing: list[Request], keep: Keep, _: Progress) -> None:
         journal.want(missing)
         files = write_requests(missing, run / "batch")
+        shared = journal.shared([request.key for request in missing])
+        others = f" ({shared} of them for other runs, too: plumbline teacher export-batch {journal.path} writes each once)"
         raise PlumblineError(
-            f"{len(missing)} requests wait for a batch in {' '.join(map(str, files))}: hand that to the provider, then "
-            f"plumbline teacher import {run} RESULTS, then plumbline resume {run}"
+            f"{len(missing)} requests wait for a batch in {' '.join(map(str, files))}{others if shared else ''}: "
+            f"hand that to the provider, then plumbline teacher import {run} RESULTS, then plumbline resume {run}"
         )
 
-    return Teacher(config.model, journaled(config.model, journal, ask), peek=journaled(config.model, journal, ask, **CHAT))
+    peek = journaled(config.model, journal, ask, **CHAT)
+    return Teacher(config.model, journaled(config.model, journal, ask), peek=peek, bill=journal.bill)
 
 
 def write_requests(requests: Iterable[Request], folder: Path) -> list[Path]:

@@ -41,7 +41,7 @@ def open_journal(config: TeacherConfig, run: Path) -> Journal:
     """The journal of the run in the folder `run`; new calls are paid by this run, which is known there by a random name."""
     path, name = journal_path(config, run), find_journal(run)[1] or secrets.token_hex(8)
     write_text(run / "teacher.json", json.dumps({"run": name, "journal": os.path.relpath(path, run)}))
-    return Journal(path, name, getattr(config, "price", None))
+    return Journal(path, name, getattr(config, "price", None), run)
 
 
 def journal_path(config: TeacherConfig, run: Path) -> Path:

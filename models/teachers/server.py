@@ -35,7 +35,8 @@ def openai_teacher(config: OpenAITeacher, journal: Journal) -> Teacher:
             answered = journal.lookup([request.key for request in missing])
             journal.want(request for request in missing if request.key not in answered)
 
-    return Teacher(config.model, journaled(config.model, journal, ask), peek=journaled(config.model, journal, ask, **CHAT))
+    peek = journaled(config.model, journal, ask, **CHAT)
+    return Teacher(config.model, journaled(config.model, journal, ask), peek=peek, bill=journal.bill)
 
 
 async def _ask(config: OpenAITeacher, secret: str, missing: list[Request], purse: Purse, keep: Keep) -> None:

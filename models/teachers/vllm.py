@@ -33,7 +33,7 @@ def vllm_teacher(config: VllmTeacher, checkpoint: Checkpoint, journal: Journal, 
         asyncio.run(_ask(config, server, log, fits, prompts, Purse(None, None, journal), keep))
 
     peek = journaled(checkpoint.hash, journal, ask, **COMPLETIONS)
-    return Teacher(checkpoint.hash, journaled(checkpoint.hash, journal, ask), close=server.close, peek=peek)
+    return Teacher(checkpoint.hash, journaled(checkpoint.hash, journal, ask), close=server.close, peek=peek, bill=journal.bill)
 
 
 async def _ask(

@@ -1,9 +1,9 @@
 """The training process: `python -m models.training.worker PARENT_PID CORE,CORE,… [STORE]`.
 
 It imports everything heavy at once, then reads one JSON job a line from stdin and answers on stdout with lines of JSON:
-{"progress": [done, total]}, then {"done": result} or {"error": sentence}. Several of them are a team (RANK and WORLD_SIZE in the
-environment, STORE the file through which they find each other): all read the same jobs, and the first one answers. On a GPU it
-leaves after one job, the only sure way to free the memory. It never outlives its parent.
+{"progress": [done, total, tokens a second or null]}, then {"done": result} or {"error": sentence}. Several of them are a team
+(RANK and WORLD_SIZE in the environment, STORE the file through which they find each other): all read the same jobs, and the first
+one answers. On a GPU it leaves after one job, the only sure way to free the memory. It never outlives its parent.
 """
 
 import json
@@ -34,6 +34,7 @@ def main(parent: int, cores: set[int], store: str | None) -> None:
     from data_contracts.errors import PlumblineError
     from models.training import team
     from models.training.jobs import JOBS, TEAMWORK
+    from models.training.progress import silent
 
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     for line in sys.stdin:
@@ -43,7 +44,7 @@ def main(parent: int, cores: set[int], store: str | None) -> None:
         if rank and job["kind"] not in TEAMWORK:
             continue
         try:
-            done = JOBS[job["kind"]](job, _Progress(say) if rank == 0 else _silent)
+            done = JOBS[job["kind"]](job, _Progress(say) if rank == 0 else silent)
             if rank == 0:
                 say(done=done)
         except PlumblineError as error:
@@ -69,15 +70,11 @@ class _Progress:
     def __init__(self, say: Any) -> None:
         self.say, self.last = say, 0.0
 
-    def __call__(self, done: int, total: int) -> None:
+    def __call__(self, done: int, total: int, tokens_per_second: float | None = None, /) -> None:
         now = time.monotonic()
         if now - self.last > 0.2 or done == total:
             self.last = now
-            self.say(progress=[done, total])
-
-
-def _silent(done: int, total: int) -> None:
-    pass
+            self.say(progress=[done, total, tokens_per_second])
 
 
 if __name__ == "__main__":

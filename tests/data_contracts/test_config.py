@@ -246,6 +246,57 @@ def test_paths_in_a_file_are_relative_to_it_and_overrides_to_the_working_directo
     assert plain.policy == overridden.policy == str(here / "student")
 
 
+SETS = {
+    "method.stronger.model=./other": lambda c: c.method.stronger.model,
+    "method.stronger={kind: checkpoint, model: other}": lambda c: c.method.stronger.model,
+    "method={name: delta, stronger: {kind: checkpoint, model: other}, weaker: initial}": lambda c: c.method.stronger.model,
+    "method={name: off_policy_judge, sources: [teacher, {kind: file, file: other.jsonl}]}": lambda c: c.method.sources[1].file,
+    "win_rate.against=[{name: they, file: other.jsonl}]": lambda c: c.win_rate.against[0].file,
+    "teacher={kind: local, model: other}": lambda c: c.teacher.model,
+    "validate.contamination.sets=[other.jsonl]": lambda c: c.validate_.contamination.sets[0],
+    "teacher.journal=other.db": lambda c: c.teacher.journal,
+}
+
+
+@pytest.mark.parametrize("assignment", SETS)
+def test_every_path_of_an_override_is_relative_to_the_working_directory(
+    here: Path, monkeypatch: pytest.MonkeyPatch, assignment: str
+) -> None:
+    """Also where the same name lies beside the file, and where the override gives the group that the path is in."""
+    elsewhere = here / "elsewhere"
+    for folder in (here, elsewhere):
+        (folder / "other").mkdir(parents=True)
+        (folder / "other.jsonl").touch()
+    monkeypatch.chdir(elsewhere)
+    stronger = {"kind": "checkpoint", "model": "other"}
+    config = write(here, rounds(method={"name": "delta", "stronger": stronger, "weaker": "initial"}))
+    assert load_config(config).method.stronger.model == str(here / "other")  # type: ignore[union-attr]
+    found = SETS[assignment](load_config(config, [assignment]))
+    assert Path(found).parent == elsewhere and Path(found).stem == "other"
+    kept = load_config(config, ["method.stronger.temperature=0.5"])
+    assert kept.method.stronger.model == str(here / "other")  # type: ignore[union-attr]
+
+
+SECRET = "sk-5ecre7"
+LEAKS = {
+    "userinfo": {"base_url": f"https://user:{SECRET}@host/v1"},
+    "user alone": {"base_url": f"https://{SECRET}@host/v1"},
+    "query": {"base_url": f"https://host/v1?key={SECRET}"},
+    "fragment": {"base_url": f"https://host/v1#{SECRET}"},
+    "no scheme": {"base_url": f"{SECRET}.host/v1"},
+    "unfinished": {"base_url": f"https:/{SECRET}"},
+    "the key in place of its variable": {"api_key_env": SECRET},
+}
+
+
+@pytest.mark.parametrize("name", LEAKS)
+def test_what_may_be_a_secret_is_refused_and_not_repeated(here: Path, name: str) -> None:
+    with pytest.raises(PlumblineError, match=r"teacher\.(base_url|api_key_env) ") as told:
+        load_config(write(here, rounds(teacher=OPENAI | LEAKS[name])))
+    assert SECRET not in str(told.value) and len(str(told.value).splitlines()) == 1
+    load_config(write(here, rounds(teacher=OPENAI | {"base_url": "https://[::1]:8000/some/v1", "api_key_env": "A_KEY"})))
+
+
 def test_the_saved_config_loads_as_itself(here: Path) -> None:
     config = load_config(write(here, rounds(validate={"min_rows": 5})), ["seed=4"])
     assert load_config(write(here, dump_config(config))) == config

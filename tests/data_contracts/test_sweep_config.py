@@ -50,6 +50,9 @@ def test_paths_are_relative_to_the_sweeps_file(tmp_path: Path) -> None:
     (tmp_path / "mine.jsonl").write_text('{"prompt": "hello"}\n' * 3000)
     sweep = load_sweep(write(tmp_path, set={"prompts.file": "mine.jsonl"}))
     assert sweep.cells[0].config.prompts.file == str(tmp_path / "mine.jsonl")  # type: ignore[union-attr]
+    theirs = {"name": "off_policy_judge", "sources": ["teacher", {"kind": "file", "file": "mine.jsonl"}]}
+    sweep = load_sweep(write(tmp_path, grid={"method": {"theirs": {"method": theirs}}}))
+    assert sweep.cells[0].config.method.sources[1].file == str(tmp_path / "mine.jsonl")  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(

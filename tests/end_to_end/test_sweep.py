@@ -2,12 +2,13 @@
 
 import json
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.end_to_end.command import ROOT, left_running, plumbline
+from tests.end_to_end.command import PLUMBLINE, ROOT, environment, left_running, plumbline
 
 
 @pytest.fixture(scope="module")
@@ -16,8 +17,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def done(home: Path) -> subprocess.CompletedProcess[str]:
-    """Two objectives on one preference file, and a third cell whose training cannot work."""
+def stopped(home: Path) -> dict[str, str]:
+    """The sweep's runs in MLflow by status, after a SIGTERM in the middle of its first training.
+
+    Two objectives on one preference file, and a third cell whose training cannot work.
+    """
     pairs = (ROOT / "configs" / "example_pairs.jsonl").read_text().splitlines()[:48]
     (home / "pairs.jsonl").write_text("\n".join(pairs))
     cells = {name: {"align.objective": {"name": name}} for name in ("apo_zero", "dpo")}
@@ -25,7 +29,38 @@ def done(home: Path) -> subprocess.CompletedProcess[str]:
     keys = {"pairs.file": "pairs.jsonl", "validate.min_rows": 8, "align.batch_size": 16}
     sweep = {"name": "small", "base": str(ROOT / "configs" / "human_pairs.yaml"), "set": keys}
     (home / "sweep.yaml").write_text(yaml.safe_dump(sweep | {"grid": {"objective": cells | {"broken": broken}, "seed": [0]}}))
-    return plumbline(home, "sweep", str(home / "sweep.yaml"), "--run-dir", str(home / "run"))
+    with (home / "out").open("wb") as out:
+        process = subprocess.Popen([str(PLUMBLINE), *command(home)], cwd=ROOT, env=environment(home), stdout=out, stderr=out)
+        begin = time.monotonic()
+        while not list(home.glob("run/cells/*/.align.partial")):
+            assert process.poll() is None and time.monotonic() - begin < 400, (home / "out").read_text()
+            time.sleep(0.05)
+        process.terminate()
+        process.wait(120)
+    return status(home)
+
+
+@pytest.fixture(scope="module")
+def done(home: Path, stopped: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """The same command again."""
+    return plumbline(home, *command(home))
+
+
+def command(home: Path) -> list[str]:
+    return ["sweep", str(home / "sweep.yaml"), "--run-dir", str(home / "run")]
+
+
+def status(home: Path) -> dict[str, str]:
+    """Of every run that MLflow knows, by name."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{home}/run/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("small").experiment_id])
+    return {run.info.run_name: run.info.status for run in runs}
+
+
+def test_a_sweep_that_was_terminated_says_so(home: Path, stopped: dict[str, str]) -> None:
+    assert stopped == {"small": "KILLED", "apo_zero-0": "KILLED"}, (home / "run" / "logs" / "run.log").read_text()[-4000:]
 
 
 def test_a_failed_cell_is_told_and_the_others_are_there(home: Path, done: subprocess.CompletedProcess[str]) -> None:
@@ -52,10 +87,5 @@ def test_what_cells_share_is_made_once(home: Path, done: subprocess.CompletedPro
 
 
 def test_mlflow_has_a_run_a_cell(home: Path, done: subprocess.CompletedProcess[str]) -> None:
-    from mlflow import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{home}/run/mlflow.db")
-    runs = client.search_runs([client.get_experiment_by_name("small").experiment_id])
-    status = {run.info.run_name: run.info.status for run in runs}
-    assert status == {"small": "FAILED", "apo_zero-0": "FINISHED", "dpo-0": "FINISHED", "broken-0": "FAILED"}
+    assert status(home) == {"small": "FAILED", "apo_zero-0": "FINISHED", "dpo-0": "FINISHED", "broken-0": "FAILED"}
     assert not list((home / "run" / "cells").glob("*/mlflow.db"))

@@ -1,5 +1,6 @@
 """A run killed with SIGKILL loses nothing that was finished and leaves no process; resuming ends as if nothing had happened."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,8 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from data_contracts.store import open_dataset
+from flows.cli import app
 from tests.end_to_end.command import PLUMBLINE, ROOT, SMALL, environment, left_running, plumbline
 
 pytestmark = pytest.mark.engine
@@ -20,6 +23,14 @@ def wait_for(path: Path, process: subprocess.Popen[bytes], seconds: float) -> No
         assert process.poll() is None, "the run ended early"
         assert time.monotonic() - begin < seconds, f"{path} did not appear"
         time.sleep(0.1)
+
+
+def tracked(run: Path) -> str:
+    """The status of the run in MLflow."""
+    from mlflow import MlflowClient
+
+    known = json.loads((run / "tracking.json").read_text())["run_id"]
+    return str(MlflowClient(f"sqlite:///{run}/mlflow.db").get_run(known).info.status)
 
 
 def test_a_killed_run_resumes_where_it_stopped(tmp_path: Path) -> None:
@@ -41,8 +52,13 @@ def test_a_killed_run_resumes_where_it_stopped(tmp_path: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in run.rglob("data.parquet") if ".partial" not in str(p)}
     assert run / "round-1" / "validate_pairs" / "data.parquet" in before
 
+    assert tracked(run) == "RUNNING"  # it had no time to say otherwise
+    synced = CliRunner().invoke(app, ["sync", str(run)])
+    assert synced.exit_code == 0 and "plumbline resume" in synced.output
+    assert tracked(run) == "KILLED"
     resumed = plumbline(tmp_path, "resume", str(run))
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert tracked(run) == "FINISHED"
     assert {p: p.stat().st_mtime_ns for p in before} == before
     assert open_dataset(run / "round-1" / "align").rows > 0
     assert (run / "round-1" / "decision.json").exists()

@@ -9,6 +9,7 @@ from typer.testing import CliRunner, Result
 
 from data_contracts.errors import PlumblineError
 from flows.cli import app
+from flows.lock import locked
 from tasks.lineage import read_rollbacks
 from tests.tasks.run_folder import make_run
 from tests.tasks.test_tracking import trackable
@@ -52,3 +53,14 @@ def test_an_outage_does_not_undo_a_rollback(run: Path, monkeypatch: pytest.Monke
     assert isinstance(plumbline("sync", run).exception, PlumblineError)
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     assert "knows everything" in plumbline("sync", run).output
+
+
+def test_sync_says_what_stopped_a_run_and_leaves_one_alone_that_works(run: Path) -> None:
+    (run / "round-2" / "decision.json").unlink()
+    with locked(run):
+        busy = plumbline("sync", run).exception
+    assert isinstance(busy, PlumblineError) and "is working on" in str(busy) and "by itself" in str(busy)
+    assert not (run / "failed.json").exists()
+    done = plumbline("sync", run)
+    assert done.exit_code == 0 and f"plumbline resume {run} goes on" in done.output
+    assert isinstance(plumbline("sync", run.parent).exception, PlumblineError)  # no run, no sweep

@@ -1,13 +1,19 @@
 """What Prefect is given to show: hostile text stays quoted, tables hold no row's text, progress does not flood."""
 
 import json
+from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
+from prefect.exceptions import TerminationSignal
+from rich.console import Console
 
-from flows import story
+from flows import display, story
+from flows.pace import Pace
+from tasks.changes import Change
 
 
 @pytest.fixture
@@ -21,14 +27,35 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[Any, ...], d
 
 
 def test_a_failure_quotes_what_files_and_servers_wrote(shown: list[Any]) -> None:
-    sentence = story.failure(ValueError("row <img src=x onerror=alert(1)>\n\n# big"), Path("runs/a b"))
+    error = ValueError("row <img src=x onerror=alert(1)>\n\n# big")
+    story.failure(error, Path("runs/a b"))
     text = shown[0][2]["markdown"]
     assert "<img" not in text
     assert "&lt;img" in text
     assert "\n# big" not in text  # a heading of its own would be ours
-    assert "Retry" in text
-    assert "<img" in sentence  # the sentence itself is told as it is
-    assert story.failure(KeyboardInterrupt(), Path("runs/demo")) == "KeyboardInterrupt"
+    assert "plumbline resume" in text
+    assert "<img" in story.sentence(error)  # the sentence itself is told as it is
+    assert "Ctrl-C" in story.sentence(KeyboardInterrupt())
+    assert "SIGTERM" in story.sentence(TerminationSignal(15))
+
+
+def test_retry_is_offered_where_somebody_serves_it(shown: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    story.failure(ValueError("no"), Path("runs/demo"))
+    monkeypatch.setattr(story, "runtime", SimpleNamespace(deployment=SimpleNamespace(id="of a deployment")))
+    story.failure(ValueError("no"), Path("runs/demo"))
+    assert ["Retry" in given[2]["markdown"] for given in shown] == [False, True]
+
+
+def test_what_was_changed_is_a_table_and_nothing_is_none(shown: list[Any]) -> None:
+    story.changes("changed on the command line", [])
+    assert shown == []
+    story.changes("changed on the command line", [Change("align.epochs", "4", "2"), Change("seed", None, "3")])
+    given = shown[0][2]
+    assert given["key"] == "demo-changed-on-the-command-line"
+    assert given["table"] == [
+        {"key": "align.epochs", "in the file": "4", "here": "2"},
+        {"key": "seed", "in the file": "", "here": "3"},
+    ]
 
 
 def test_a_gate_is_a_table_of_contracts_without_row_ids(shown: list[Any], tmp_path: Path) -> None:
@@ -52,7 +79,7 @@ def test_a_gate_is_a_table_of_contracts_without_row_ids(shown: list[Any], tmp_pa
 def test_progress_is_told_at_first_now_and_then_and_at_the_end(shown: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     clock, bar = [100.0], list[tuple[int, int]]()
     monkeypatch.setattr(story.time, "monotonic", lambda: clock[0])
-    report = story.progress("round 1: sample", lambda done, total: bar.append((done, total)))
+    report = story.progress("round 1: sample", lambda done, total, _: bar.append((done, total)))
     for done in range(1, 101):
         clock[0] += 0.1  # ten seconds in all
         report(done, 100)
@@ -67,5 +94,39 @@ def test_progress_that_cannot_be_told_stops_no_stage(shown: list[Any], monkeypat
 
     monkeypatch.setattr(story, "create_progress_artifact", unreachable)
     bar = list[int]()
-    story.progress("sample", lambda done, total: bar.append(done))(1, 1)
+    story.progress("sample", lambda done, *_: bar.append(done))(1, 1)
     assert bar == [1]
+
+
+def test_progress_says_how_far_how_fast_and_how_long_still(shown: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, bar = [0.0], list[tuple[Any, ...]]()
+    monkeypatch.setattr(story.time, "monotonic", lambda: clock[0])
+    report = story.progress("round 1: align", lambda *at: bar.append(at))
+    for step in (41, 42, 60, 100):  # an earlier attempt did the first 40
+        clock[0] += 10 if step < 60 else 90
+        report(step, 100, 12345.6)
+    said = [given["description"].removeprefix("round 1: align: ") for _, _, given in shown]
+    assert said == [
+        "41 of 100, 12,346 tokens/s",
+        "42 of 100, 12,346 tokens/s, 9:40 left",
+        "60 of 100, 12,346 tokens/s, 3:31 left",
+        "100 of 100, 12,346 tokens/s",
+    ]
+    assert bar[1] == (42, 100, 12345.6)
+    assert Pace().words(1, 2) == "1 of 2"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_bar_shows_tokens_a_second_where_training_tells_them(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
+    out = Console(file=StringIO(), force_terminal=terminal, width=120)
+    monkeypatch.setattr(display, "_console", out)
+    clock = [0.0]
+    monkeypatch.setattr(display.time, "monotonic", lambda: clock[0])
+    with display.working("align") as report:
+        for step, rate in ((1, None), (7, 12345.6)):
+            clock[0] += 6
+            report(step, 9, rate)
+    assert isinstance(out.file, StringIO)
+    said = out.file.getvalue()  # a bar is drawn a last time before it goes
+    assert ("7/9" in said) if terminal else ("align  7 of 9, 12,346 tokens/s, 0:02 left" in said)
+    assert said.count("12,346 tokens/s") >= 1 and "None" not in said

@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from data_contracts.config_teacher import LocalTeacher, OpenAITeacher, Price
 from data_contracts.errors import PlumblineError
+from models import journal as journal_module
 from models.journal import Journal, Reply, Request, find_journal, requests_of
 from models.teachers.open import journal_path, open_journal
 
@@ -122,7 +124,8 @@ def test_an_older_file_is_brought_up_to_date_with_all_it_holds(tmp_path):
     journal = Journal(tmp_path / "journal.db", "run", Price(input=1.0, output=1.0))
     found = journal.lookup([ask(str(i)).key for i in range(3)])
     assert [r.text for r in found.values()] and {r.text for r in found.values()} == {"old 0", "old 1", "old 2"}
-    assert all(r.paid is False and r.cost is None for r in found.values())  # somebody paid, but not this run
+    assert journal.bill(list(found), tmp_path / "revise") == set()  # somebody paid, but not this run
+    assert all(r.cost is None for r in found.values())
     journal.store([(ask("new"), Reply("x", "stop", 1_000_000, 2_000_000))])
     assert journal.spent() == (3_000_000, 3.0)
     assert journal.summary() == [("m", "stop", 4, 1_000_000, 2_000_000, 3.0)]
@@ -148,6 +151,59 @@ def test_a_file_that_is_no_journal_or_a_newer_one_is_refused(tmp_path):
         Journal(tmp_path / "newer.db")
     with pytest.raises(PlumblineError, match="cannot be used"):
         Journal(tmp_path / "garbage.db" / "below.db")
+
+
+def test_what_waited_in_an_older_file_still_waits(tmp_path):
+    journal = Journal(tmp_path / "journal.db", "one")
+    journal.want([ask("a")])
+    journal.close()
+    with sqlite3.connect(tmp_path / "journal.db") as file:  # what plumbline wrote before several runs could wait for one request
+        content = file.execute("SELECT * FROM waiting").fetchall()
+        file.execute("DROP TABLE waiting")
+        file.execute("DROP TABLE claims")
+        file.execute("ALTER TABLE calls DROP COLUMN stage")
+        columns = "key TEXT PRIMARY KEY, model TEXT NOT NULL, request TEXT NOT NULL, payer TEXT NOT NULL, created TEXT NOT NULL"
+        file.execute(f"CREATE TABLE waiting ({columns}) WITHOUT ROWID")
+        file.executemany("INSERT INTO waiting VALUES (?, ?, ?, ?, ?)", content)
+        file.execute("PRAGMA user_version = 1")
+    file.close()
+    one, two = Journal(tmp_path / "journal.db", "one"), Journal(tmp_path / "journal.db", "two")
+    two.want([ask("a")])
+    assert one.wanted("one") == one.wanted("two") == {ask("a").key: ask("a")}
+
+
+def test_runs_that_wait_for_the_same_share_it(tmp_path):
+    one, two = Journal(tmp_path / "j.db", "one"), Journal(tmp_path / "j.db", "two")
+    one.want([ask("a"), ask("b")])
+    two.want([ask("b"), ask("c")])
+    assert set(one.wanted("one")) == {ask(t).key for t in "ab"} and set(one.wanted("two")) == {ask(t).key for t in "bc"}
+    assert len(one.wanted()) == 3 and ("m", "waiting", 3, None, None, None) in one.summary()
+    two.store([(ask("b"), Reply("x", "stop"))])
+    assert set(one.wanted("one")) == {ask("a").key} and set(one.wanted("two")) == {ask("c").key}
+
+
+def test_a_claim_is_one_owners_until_it_is_given_up_or_forgotten(tmp_path, monkeypatch):
+    one, two = Journal(tmp_path / "j.db", "one"), Journal(tmp_path / "j.db", "two")
+    keys = [ask(t).key for t in "abcd"]
+    one.store([(ask("d"), Reply("x", "stop"))])
+    assert one.claim(keys, "A", 2) == set(keys[:2])  # not more than it can do
+    assert two.claim(keys, "B", 9) == {keys[2]}  # what is claimed, and what is answered, is not free
+    one.release("A")
+    assert two.claim(keys, "B", 9) == set(keys[:2])
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 0.9 * journal_module.LEASE)
+    assert one.claim(keys, "A", 9) == set()
+    two.renew("B")
+    monkeypatch.setattr(time, "time", lambda: now + 1.8 * journal_module.LEASE)
+    assert one.claim(keys, "A", 9) == set()  # renewed in time
+    monkeypatch.setattr(time, "time", lambda: now + 2 * journal_module.LEASE)
+    assert one.claim(keys, "A", 9) == set(keys[:3])
+    monkeypatch.setattr(time, "time", lambda: now - 10**6)  # the clock was set back: nobody waits for a week
+    assert two.claim(keys, "B", 9) == set(keys[:3])
+    two.release()  # whoever asked for this run, such as a start of it that was killed
+    assert one.claim(keys, "A", 9) == set(keys[:3])
+    two.release()
+    assert two.claim(keys, "B", 9) == set()
 
 
 def test_what_waits_is_forgotten_when_it_is_answered(tmp_path):

@@ -107,6 +107,7 @@ def test_a_kill_between_replies_loses_none_of_them(journal):
 
     code = (
         "import sys\nfrom pathlib import Path\nfrom tests.models.test_teacher import *\n"
+        "import models.journal\nmodels.journal.LEASE = 1.0\n"
         "teacher_at(sys.argv[1], Journal(Path(sys.argv[2])), concurrency=1).complete("
         "chats(*'012345'), SAMPLING, 0, quiet)\n"
     )
@@ -231,6 +232,14 @@ def test_a_local_teacher_keeps_what_it_had_when_the_engine_breaks(journal, tiny,
     idle = ScriptedEngine(tiny)
     assert local_teacher(idle, tiny, journal).complete(asked, SAMPLING, 0, quiet) == replies
     assert idle.current is None and idle.calls == []  # nothing was missing, so no weights were swapped
+
+
+def test_an_answer_that_does_not_fit_beside_its_prompt_has_no_probability(tiny, journal):
+    engine = ScriptedEngine(tiny)
+    engine.score = lambda prompts, answers: [-float(len(a)) for a in answers]
+    given = ("Yes.", "word " * 600, "Yes.", "No.")
+    scores = local_teacher(engine, tiny, journal).score(chats("Short?", "Short?", "word " * 600, "Short?"), given)
+    assert [score == float("-inf") for score in scores] == [False, True, True, False] and scores[0] < 0
 
 
 @pytest.mark.engine

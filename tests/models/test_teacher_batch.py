@@ -59,7 +59,13 @@ def test_results_in_any_order_let_the_run_go_on(tmp_path, journal, stopped):
     asked, usage = metered(batch_teacher(CONFIG, journal, tmp_path))
     replies = asked.complete(chats("a", "b", "a"), SAMPLING, 0, quiet)
     assert [r.text for r in replies] == ["re 0", "re 1", "re 2"]
-    assert usage() == {"calls": 3, "cached": 0, "input_tokens": 90, "output_tokens": 60, "cost": pytest.approx(3 * 350e-6)}
+    assert usage(tmp_path / "revise") == {
+        "calls": 3,
+        "cached": 0,
+        "input_tokens": 90,
+        "output_tokens": 60,
+        "cost": pytest.approx(3 * 350e-6),
+    }
     assert read_results(tmp_path / "out.jsonl", journal) == {"added": 0, "known": 0, "unknown": 3}  # nobody waits any more
 
 
@@ -69,6 +75,22 @@ def test_what_is_still_missing_goes_into_the_next_file(tmp_path, journal, stoppe
     with pytest.raises(PlumblineError, match="2 requests wait"):
         batch_teacher(CONFIG, journal, tmp_path).complete(chats("a", "b", "a"), SAMPLING, 0, quiet)
     assert len(list((tmp_path / "batch").iterdir())) == 2
+
+
+def test_two_runs_that_want_the_same_are_told_and_both_go_on(tmp_path, journal, stopped):
+    other = Journal(journal.path, "other run", CONFIG.price)
+    with pytest.raises(
+        PlumblineError, match=r"2 requests wait .*\(1 of them for other runs, too: .*export-batch \S+journal\.db "
+    ):
+        batch_teacher(CONFIG, other, tmp_path / "other").complete(chats("b", "c"), SAMPLING, 0, quiet)
+    assert len(journal.wanted("run")) == 3 and len(other.wanted("other run")) == 2  # nothing was taken away from the first
+    requests = journal.wanted()
+    (file,) = write_requests(requests.values(), tmp_path / "all")
+    assert len(file.read_text().splitlines()) == 4  # one file for both: each request once
+    (tmp_path / "out.jsonl").write_text("\n".join(result(key) for key in requests))
+    assert read_results(tmp_path / "out.jsonl", journal)["added"] == 4
+    assert len(batch_teacher(CONFIG, other, tmp_path / "other").complete(chats("b", "c"), SAMPLING, 0, quiet)) == 2
+    assert (journal.spent()[0], other.spent()[0]) == (200, 0)
 
 
 def test_every_bad_line_is_counted_and_none_is_kept(tmp_path, journal, stopped):

@@ -203,25 +203,24 @@ def test_the_purse_learns_what_a_byte_takes(tmp_path):
     assert not purse.reserve(second)  # 950 + 900 + 100: at half a token a byte it would have fitted
 
 
-def test_usage_is_what_this_run_paid_for(tmp_path):
+def test_usage_is_what_this_stage_paid_for(tmp_path):
     price, path = Price(input=1.0, output=2.0), tmp_path / "j.db"
+    nothing = {"input_tokens": 0, "output_tokens": 0, "cost": 0}
     with serving(lambda _: says("x", usage=(30, 20))) as (address, _, _):
         teacher_at(address, Journal(path, "earlier", price), price=price).complete(chats("a"), SAMPLING, 0, quiet)
-        for _ in range(2):  # the second time, everything comes from the journal: it was this run that paid
+        for _ in range(2):  # the second time, everything comes from the journal: it was this stage that paid
             asked, usage = metered(teacher_at(address, Journal(path, "now", price), price=price))
             asked.complete(chats("a", "b"), SAMPLING, 0, quiet)
             asked.complete(chats("c"), SAMPLING, 0, quiet)
-            assert usage() == {
-                "calls": 3,
-                "cached": 1,
-                "input_tokens": 60,
-                "output_tokens": 40,
-                "cost": pytest.approx(2 * 70e-6),
-            }
+            asked.complete(chats("b"), SAMPLING, 0, quiet)  # once more in the same stage: one call
+            paid = {"input_tokens": 60, "output_tokens": 40, "cost": pytest.approx(2 * 70e-6)}
+            assert usage(tmp_path / "judge") == {"calls": 4, "cached": 2} | paid
+            assert usage(tmp_path / "score_pairs") == {"calls": 4, "cached": 4} | nothing
     with serving(echo) as (address, _, _):
         asked, usage = metered(teacher_at(address, Journal(path, "now")))
         asked.complete(chats("d"), SAMPLING, 0, quiet)
-        assert usage() == {"calls": 1, "cached": 0, "input_tokens": None, "output_tokens": None, "cost": None}
+        assert usage(tmp_path / "judge") == {"calls": 1, "cached": 0, "input_tokens": None, "output_tokens": None, "cost": None}
+        assert usage(tmp_path / "revise")["cost"] is None  # nobody named a price: not known to be nothing
 
 
 def test_replies_under_way_when_an_attempt_breaks_are_kept():

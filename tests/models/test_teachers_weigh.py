@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +61,6 @@ def test_a_peek_is_metered_like_any_call_and_a_teacher_without_is_told():
 
     asked, usage = metered(Teacher("server", lambda *_: [], peek=peek))
     assert weigh(asked, ASKED, ("A",), quiet) == [[pytest.approx(-0.7)]]
-    assert usage()["calls"] == 1
+    assert usage(Path("stage"))["calls"] == 1
     with pytest.raises(PlumblineError, match="gives none: use text"):
         weigh(Teacher("server", lambda *_: []), ASKED, ("A",), quiet)

@@ -13,7 +13,7 @@ from models.journal import Reply
 from models.parse_judgement import parse_principles
 from models.teacher import Teacher
 from tasks.comparison import Comparison
-from tasks.derive_rubric import cluster, derive_rubric
+from tasks.derive_rubric import cluster, derive_rubric, vote
 from tasks.judge import compare, judge_name
 
 POLITE = (
@@ -76,6 +76,19 @@ def test_the_planted_principle_is_found_and_the_others_are_not(tmp_path):
 def test_labels_without_a_reason_give_no_rubric(seed):
     made, tried = derive_rubric(labelled(seed=seed, shuffled=True), DeriveConfig(candidates=4), JudgeConfig(), scripted(), seed)
     assert made is None and tried and all(c.evidence.low <= 0.5 for c in tried)
+
+
+def test_a_prompts_pairs_are_one_observation_however_many_there_are():
+    """The polite answer is preferred to 12 of 16 prompts: asked five times of each, that is no more than asked once."""
+    pairs = [c if i < 12 else c.swap() for i, c in enumerate(labelled(16))]
+    once, often = (vote(POLITE[0], pairs * times, JudgeConfig(), scripted(), 0, 0.95) for times in (1, 5))
+    assert (once.accuracy, once.low, once.high) == pytest.approx((often.accuracy, often.low, often.high))
+    assert (once.decided, often.decided, often.pairs) == (16, 80, 80)
+    assert once.low < 0.52  # the control: 60 of 80 independent pairs would have given .645
+    uneven = vote(POLITE[0], [*pairs, *pairs[:1] * 20], JudgeConfig(), scripted(), 0, 0.95)
+    assert (
+        uneven.accuracy == pytest.approx(0.75) and uneven.decided == 36
+    )  # one prompt's many pairs count no more than another's one
 
 
 def test_no_prompt_both_proposes_and_votes_and_votes_are_asked_both_ways_round():

@@ -1,20 +1,23 @@
 """Every kind of judge speaks the same language, whatever it is asked and however its reply is read."""
 
+import json
 import math
 import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from data_contracts.config_judge import JudgeConfig, check_judge
 from data_contracts.errors import PlumblineError
 from data_contracts.store import build
 from models.journal import Reply
 from models.teacher import Teacher
-from tasks.comparison import mutual_information
+from tasks.comparison import SWAPPED, by_votes, mutual_information, scored
 from tasks.criteria import check_templates
 from tasks.judge import Comparison, agreement, compare, judge, judge_name, judge_slice
-from tasks.rate import rate
+from tasks.rate import rate, rated_rows, samples_in
 from tests.tasks.test_judge import QUESTION, sample
 
 COMPARISONS = [Comparison(QUESTION, "short", "a longer one"), Comparison(QUESTION, "the longest of all", "tiny")]
@@ -177,11 +180,59 @@ def test_the_verdict_of_most_votes_counts_and_the_probability_is_their_share():
     assert verdict.win_probability == pytest.approx(2 / 3) and 0 < verdict.uncertainty < math.log(2)
 
 
+EIGHTHS = st.one_of(st.none(), st.integers(0, 8).map(lambda n: n / 8))  # sums of these are exact
+
+
+@given(st.lists(st.tuples(EIGHTHS, EIGHTHS), min_size=1, max_size=5))
+def test_no_judge_that_is_shown_both_answers_contradicts_its_own_probability(votes):
+    forward, backward = map(list, zip(*votes, strict=True))
+    said = by_votes(forward, backward)
+    assert {"first": said.win_probability > 0.5, "second": said.win_probability < 0.5, "tie": True}[said.outcome]
+    assert said.outcome == "tie" or said.forward == said.backward == said.outcome
+    turned = by_votes(*([None if share is None else 1 - share for share in shares] for shares in (backward, forward)))
+    assert (turned.backward, turned.forward, turned.outcome) == tuple(
+        SWAPPED[verdict] for verdict in (said.forward, said.backward, said.outcome)
+    )
+    assert turned.win_probability == pytest.approx(1 - said.win_probability)
+
+
+@given(st.lists(st.tuples(*[st.one_of(st.none(), st.integers(1, 10).map(float))] * 2), min_size=1, max_size=5))
+def test_no_judge_that_scores_contradicts_its_own_scores_or_its_probability(votes):
+    said = scored(*zip(*votes, strict=True))
+    if said.outcome != "tie":
+        ahead = said.first_score > said.second_score
+        assert ahead == (said.win_probability > 0.5) == (said.outcome == "first") and said.win_probability != 0.5
+        assert said.first_score != said.second_score
+
+
+def test_a_verdict_is_that_of_the_mean_probability_not_of_the_most_votes():
+    """Two votes lean to the first answer, the third is sure of the second: the mean is .4, and so the second wins."""
+    assert by_votes([0.6, 0.6, 0.0], [0.6, 0.6, 0.0]).outcome == "second"
+    assert by_votes([1.0, 0.5, 0.5], [1.0, None, 0.5]).outcome == "first"  # a tie and an unread vote take no side
+    half = by_votes([None, None], [1.0, 1.0])
+    assert (half.forward, half.backward, half.outcome, half.win_probability) == ("unparsed", "first", "tie", 0.75)
+    # 9, 4, 4 against 1, 5, 5: the higher mean, and the fewer votes won
+    torn = scored([9.0, 4.0, 4.0], [1.0, 5.0, 5.0])
+    assert (torn.outcome, torn.first_score > torn.second_score, torn.win_probability) == ("tie", True, pytest.approx(1 / 3))
+    assert scored([9.0, 4.0, 6.0], [1.0, 5.0, 5.0]).outcome == "first"
+
+
 def test_what_a_scoring_judge_did_not_say_is_no_score():
     mute = Teacher("mute", lambda conversations, *_: [Reply("Hm.", "stop") for _ in conversations])
     (verdict,) = compare(COMPARISONS[:1], JudgeConfig(kind="pointwise"), mute, 0)
     assert (verdict.forward, verdict.outcome, verdict.first_score, verdict.win_probability) == ("unparsed", "tie", None, 0.5)
     assert agreement(COMPARISONS[:1], [verdict])["unparsed"] == 1
+
+
+@pytest.mark.parametrize("kind", ["generation", "pointwise", "checklist"])
+def test_what_a_reply_gives_no_probability_for_is_unread_and_takes_no_side(kind, two_points):
+    """As when a judge's prompt does not fit its context: it would be a tie of two fives, or a score of 5.5."""
+    blind = Teacher("blind", by_length().complete, lambda _, texts: [-math.inf] * len(texts))
+    rubric = two_points if kind == "checklist" else None
+    (verdict,) = compare(COMPARISONS[:1], JudgeConfig(kind=kind, verdict="probability", rubric=rubric), blind, 0)
+    assert (verdict.forward, verdict.outcome, verdict.first_score, verdict.win_probability) == ("unparsed", "tie", None, 0.5)
+    with pytest.raises(PlumblineError, match="2 of 2 answers leave no room"):
+        compare(COMPARISONS[:1], JudgeConfig(kind="likelihood"), blind, 0)
 
 
 def dataset(tmp_path, texts):
@@ -226,6 +277,43 @@ def test_the_win_matrix_resolves_a_circle_by_the_best_order(tmp_path):
     made = rate(tmp_path / "score", samples, JudgeConfig(verdict="probability"), teacher, 0)
     ranks = {row["sample_id"]: row["rank"] for row in made.records()}
     assert [ranks[f"p/{i}"] for i in range(3)] == [3, 1, 2]  # a > b > c agrees by .9 + .8 + .4, more than any other order
+
+
+def test_a_file_of_answers_is_rated_line_by_line(tmp_path):
+    file = tmp_path / "answers.jsonl"
+    told = [("p", "bb"), ("q", "alone"), ("p", "dddd"), ("p", "ccc")]
+    file.write_text("\n\n".join(json.dumps({"ask": {"text": q}, "said": a}) for q, a in told))
+    samples = samples_in(file, tmp_path / "answers", {"prompt": "ask.text", "answer": "said"})
+    rows = rated_rows(samples, rate(tmp_path / "scores", samples, JudgeConfig(), by_length(), 0))
+    assert [(r["prompt"][0]["content"], r["answer"], r["score"], r["rank"]) for r in rows] == [
+        *(("p", "bb", 0.0, 3), ("q", "alone", 0.5, 1), ("p", "dddd", 1.0, 1), ("p", "ccc", 0.5, 2)),
+    ]
+    assert samples_in(tmp_path / "answers", tmp_path / "unused", {}).key == samples.key  # as does a run's folder of samples
+
+
+@pytest.mark.parametrize(
+    ("line", "names", "said"),
+    [
+        *(
+            ('{"prompt": "p"}', {}, "answers.jsonl:1 has no text 'answer'"),
+            ("", {}, "is empty"),
+            ("{", {}, "answers.jsonl:1 is not"),
+        ),
+        *(
+            ('{"prompt": [], "answer": "x"}', {}, "answers.jsonl:1: prompt must be"),
+            ("{}", {"anwser": "x"}, "anwser=… names no field"),
+        ),
+    ],
+)
+def test_answers_that_cannot_be_read_are_named(tmp_path, line, names, said):
+    (tmp_path / "answers.jsonl").write_text(line)
+    with pytest.raises(PlumblineError, match=said):
+        samples_in(tmp_path / "answers.jsonl", tmp_path / "answers", names)
+    with pytest.raises(PlumblineError, match="no file"):
+        samples_in(tmp_path / "none.jsonl", tmp_path / "answers", {})
+    build(tmp_path / "prompts", "prompts", {}, lambda _: ([], {}))
+    with pytest.raises(PlumblineError, match="holds prompts and no samples"):
+        samples_in(tmp_path / "prompts", tmp_path / "answers", {})
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,20 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
     assert "49 " not in page.text.split("{{ 7 * 7 }}")[1][:5]
 
 
+def test_what_was_changed_stands_on_the_page(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    _, page = page_of(run)
+    assert "command line" not in page.text
+    changes = [{"key": "align.epochs", "was": "4", "now": HOSTILE[0]}, {"key": "seed", "was": None, "now": "3"}]
+    (run / "changes.json").write_text(json.dumps(changes))
+    (run / "round-2" / "overrides.json").write_text(json.dumps({"align.objective.beta": 0.25}))
+    source, page = page_of(run)
+    text = " ".join(page.text.split())
+    for said in ("align.epochs4", "seed–3the command line", "align.objective.beta0.50.25the form, for round 2"):
+        assert said in text
+    assert "<script>alert" not in source
+
+
 def test_nothing_is_fetched_from_anywhere(tmp_path: Path) -> None:
     source, page = page_of(make_run(tmp_path / "run"))
     assert [link for link in page.links if not link.startswith("#")] == []

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from data_contracts.errors import PlumblineError
 from tasks.summary import cells, collect, header, is_finished, is_round_finished, markdown, render, render_status, status
-from tests.tasks.run_folder import make_human_run, make_run
+from tests.tasks.run_folder import answers, make_human_run, make_run
 
 
 def test_the_table_has_a_row_for_the_start_and_each_round(tmp_path: Path) -> None:
@@ -81,3 +81,18 @@ def test_a_run_goes_through_what_its_configuration_measures_besides(tmp_path: Pa
     waiting = [state.place for state in status(run) if state.state != "finished"]
     added = ("train", "held_out", "harness", "win_rate_start", "win_rate_gpt4", "preference_metrics")
     assert waiting == ["round-0/harness", *(f"round-1/{place}" for place in added)] and not is_round_finished(run, 1)
+
+
+def test_the_models_of_earlier_epochs_are_stages_as_training_left_them(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", 2, until="pair")
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["align"] |= {"checkpoints": "epochs", "epochs": 4}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    (run / "round-1" / "align" / "epochs" / "epoch-2").mkdir(parents=True)  # of four, since it stopped early
+    waiting = [state.place for state in status(run) if "epoch" in state.place]
+    assert waiting == ["round-1/evaluate_epoch-2", *(f"round-2/evaluate_epoch-{epoch}" for epoch in (1, 2, 3))]
+    assert not is_round_finished(run, 1)
+    before = collect(run)[1].seconds
+    made = answers(run / "round-1" / "evaluate_epoch-2", 1)
+    assert is_round_finished(run, 1) and [s.state for s in status(run) if s.place == "round-1/evaluate_epoch-2"] == ["finished"]
+    assert collect(run)[1].seconds == before + made.seconds

@@ -9,12 +9,14 @@ import pytest
 import yaml
 
 from data_contracts.config_sweep import Sweep, dump_sweep, load_sweep
+from data_contracts.errors import PlumblineError
 from tasks.failure import clear_failure, write_failure
 from tasks.sweep import cell_folder, collect, groups, is_cell
 from tasks.sweep_tables import FILES, write_tables
 from tasks.tracking import is_told, track
 from tasks.tracking_client import tracking_uri
 from tasks.tracking_sweep import track_sweep
+from tasks.tracking_sync import catch_up
 from tests.tasks.run_folder import answers, make_run
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -111,6 +113,40 @@ def test_a_sweep_is_one_run_with_a_child_a_cell_told_once(tmp_path: Path, sweep:
     clear_failure(last)
     track_sweep(tmp_path, sweep, write_tables(tmp_path, sweep), True)
     assert told() == expected | {sweep.cells[3].label: "FINISHED", "small": "FINISHED"}
+
+
+def test_a_sweep_that_was_killed_is_put_right_by_sync(tmp_path: Path, sweep: Sweep, empty_store: Path) -> None:
+    from mlflow import MlflowClient
+
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    last, aside = cell_folder(tmp_path, sweep.cells[3]), tmp_path / "aside"
+    last.rename(aside)
+    track_sweep(tmp_path, sweep, collect(tmp_path, sweep), False)  # the last thing that its process did
+
+    def status() -> dict[str, str]:
+        client = MlflowClient(tracking_uri(tmp_path))
+        return {
+            run.info.run_name: run.info.status
+            for run in client.search_runs([client.get_experiment_by_name("small").experiment_id])
+        }
+
+    assert status()["small"] == "RUNNING"
+    finished = {cell.label: "FINISHED" for cell in sweep.cells[:3]}
+    for _ in range(2):
+        catch_up(tmp_path)
+        assert status() == finished | {"small": "KILLED"}
+    aside.rename(last)
+    write_failure(last, "it was stopped by Ctrl-C", killed=True)
+    catch_up(tmp_path)  # every cell has an outcome, and one may be tried again
+    assert status() == finished | {"small": "FAILED", sweep.cells[3].label: "KILLED"}
+    parent = json.loads((tmp_path / "tracking.json").read_text())["run_id"]
+    catch_up(tmp_path)
+    client = MlflowClient(tracking_uri(tmp_path))
+    assert len(client.get_metric_history(parent, "cells")) == 1
+    assert {file.path for file in client.list_artifacts(parent)} == set(FILES)
+    assert "plumbline.failure" not in client.get_run(parent).data.tags
+    with pytest.raises(PlumblineError, match=f"plumbline sync {tmp_path}"):
+        catch_up(last)
 
 
 def test_a_cell_is_told_by_its_sweep_alone(tmp_path: Path, sweep: Sweep) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tasks.failure import clear_failure, write_failure
+from tasks.failure import SILENT, clear_failure, read_failure, write_failure
 from tasks.lineage import roll_back
 from tasks.tracking import is_told, track, tracking_uri
+from tasks.tracking_sync import catch_up
 from tests.tasks.run_folder import make_run
 
 
@@ -193,3 +194,42 @@ def test_a_run_does_not_move_the_alias_of_another_run(run: Path, tmp_path: Path,
     track(run)
     assert "belongs to another run" in parent(run).data.tags["plumbline.rollback.1"]
     assert alias(run, "champion") == 2
+
+
+def test_a_run_that_was_killed_without_a_word_is_killed_until_it_goes_on(run: Path) -> None:
+    (run / "round-2" / "decision.json").rename(run / "kept.json")
+    track(run)  # the last thing that its process did
+    for _ in range(2):
+        catch_up(run)
+        assert (parent(run).info.status, parent(run).data.tags["plumbline.failure"]) == ("KILLED", SILENT)
+    assert read_failure(run) == SILENT
+    write_failure(run, "a gate stopped it")  # it went on, and has another reason now
+    catch_up(run)
+    assert (parent(run).info.status, parent(run).data.tags["plumbline.failure"]) == ("FAILED", "a gate stopped it")
+    clear_failure(run)
+    (run / "kept.json").rename(run / "round-2" / "decision.json")
+    (run / "report.html").touch()
+    write_failure(run, SILENT, killed=True)  # when everything but the last word was said
+    catch_up(run)
+    assert parent(run).info.status == "FINISHED" and read_failure(run) is None
+
+
+def test_what_was_changed_on_the_command_line_or_in_a_form_is_tags_and_parameters(run: Path) -> None:
+    from mlflow import MlflowClient
+
+    changes = [{"key": "align.epochs", "was": "4", "now": "2"}, {"key": "seed", "was": None, "now": "3"}]
+    (run / "round-2" / "overrides.json").write_text(json.dumps({"align.learning_rate": 1e-4, "align.objective.beta": 0.1}))
+    for told_now in (changes[:1], changes):
+        (run / "changes.json").write_text(json.dumps(told_now))
+        assert not is_told(run)
+        track(run)
+        assert is_told(run)
+    changed = {k: v for k, v in parent(run).data.tags.items() if k.startswith("plumbline.changed.")}
+    assert changed == {"plumbline.changed.align.epochs": "4 → 2", "plumbline.changed.seed": "3"}
+    client = MlflowClient(tracking_uri(run))
+    experiment = client.get_experiment_by_name("demo").experiment_id
+    first, second = (client.search_runs([experiment], f"tags.`plumbline.round` = '{k}'")[0].data for k in (1, 2))
+    assert (first.params["align.objective.beta"], second.params["align.objective.beta"]) == ("0.5", "0.1")
+    assert second.params["align.learning_rate"] == "0.0001"
+    assert second.tags["plumbline.changed.align.objective.beta"] == "0.5 → 0.1"
+    assert not any(tag.startswith("plumbline.changed.") for tag in first.tags)

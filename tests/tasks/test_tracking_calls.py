@@ -2,13 +2,13 @@
 
 import json
 import shutil
-import time
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from data_contracts.store import Dataset, build
-from models.journal import Journal, Reply, requests_of
+from models.journal import Journal, Reply, requests_of, sample_calls
 from tasks.tracking_calls import CALLS, forget_calls, log_calls, log_prompts
 from tasks.tracking_client import create_run, open_client, tracking_uri
 
@@ -19,16 +19,16 @@ def run(tmp_path: Path, empty_store: Path) -> Path:
     return tmp_path
 
 
-def asked(run: Path, stage: str, calls: int, template: str = "brief-1", fact: str = "teacher") -> Dataset:
-    """A stage for which the teacher was asked `calls` times, which it says in its `fact`."""
+def asked(run: Path, stage: str, calls: int, template: str = "brief-1", place: str = "") -> Dataset:
+    """A stage that paid for `calls` calls, those of one teacher of several with its `place` on the bill."""
     journal = Journal(run / "journal.db")
     requests = requests_of(
         "teacher", [[{"role": "user", "content": f"{stage} {i}"}] for i in range(calls)], {"temperature": 0}, 0
     )
     journal.store([(request, Reply(f"reply {i}", "stop")) for i, request in enumerate(requests)])
+    assert len(journal.bill([request.key for request in requests], run / stage / place)) == calls
     journal.close()
-    used = {"calls": calls, "cached": 0, "input_tokens": None, "output_tokens": None, "cost": None}
-    return build(run / stage, "revisions", {"template": template}, lambda _: ([], {fact: used}), models={"policy": "p"})
+    return build(run / stage, "revisions", {"template": template}, lambda _: ([], {}), models={"policy": "p"})
 
 
 def test_a_handful_of_calls_become_traces_of_the_round(run: Path) -> None:
@@ -36,7 +36,7 @@ def test_a_handful_of_calls_become_traces_of_the_round(run: Path) -> None:
     child = create_run(client, run, "demo", "round 1")
     stages = {"revise": asked(run, "revise", 40)}
     for _ in range(2):  # told again after an outage
-        log_calls(client, tracking_uri(run), run, child, stages, "")
+        log_calls(client, tracking_uri(run), run, child, stages)
         experiment = client.get_run(child).info.experiment_id
         traces = client.search_traces([experiment])
         assert len(traces) == CALLS
@@ -48,29 +48,27 @@ def test_a_handful_of_calls_become_traces_of_the_round(run: Path) -> None:
         assert len(client.search_traces([experiment])) == 0
 
 
-@pytest.mark.parametrize("fact", ["teacher", "teacher_0"])  # of a stage that asks a teacher beside others
-def test_a_call_belongs_to_the_stage_that_made_it_whatever_it_is_made_from(run: Path, fact: str) -> None:
+@pytest.mark.parametrize("place", ["", "0"])  # of a stage that asks a teacher beside others
+def test_a_call_belongs_to_the_stage_that_paid_for_it(run: Path, place: str) -> None:
     client = open_client(tracking_uri(run))
     child = create_run(client, run, "demo", "round 1")
-    first = asked(run, "sample_others", 2, fact=fact)
-    time.sleep(1.1)  # the journal counts in seconds
     stages = {
-        "sample_others": first,
+        "sample_others": asked(run, "sample_others", 2, place=place),
         "align": build(run / "align", "prompts", {}, lambda _: ([], {})),
         "judge": asked(run, "judge", 3),
+        "judge_2": build(run / "judge_2", "prompts", {"k": 2}, lambda _: ([], {})),
     }
-    log_calls(client, tracking_uri(run), run, child, stages, "")
+    log_calls(client, tracking_uri(run), run, child, stages)
     traces = client.search_traces([client.get_run(child).info.experiment_id])
     told = [(t.info.tags["mlflow.traceName"], t.data.spans[0].inputs["messages"][0]["content"].split()[0]) for t in traces]
     assert sorted(told) == [("judge", "judge")] * 3 + [("sample_others", "sample_others")] * 2
 
 
-def test_calls_of_earlier_stages_are_not_told_again(run: Path) -> None:
-    client = open_client(tracking_uri(run))
-    child = create_run(client, run, "demo", "round 2")
+def test_a_journal_from_before_stages_were_known_tells_nothing(run: Path) -> None:
     stage = asked(run, "revise", 3)
-    log_calls(client, tracking_uri(run), run, child, {"revise": stage}, stage.manifest["created"])
-    assert len(client.search_traces([client.get_run(child).info.experiment_id])) == 0
+    with sqlite3.connect(run / "journal.db") as file:
+        file.execute("ALTER TABLE calls DROP COLUMN stage")
+    assert sample_calls(run, stage.folder, 5) == []
 
 
 def test_a_template_that_did_not_change_gets_no_new_version(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

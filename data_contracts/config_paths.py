@@ -1,0 +1,54 @@
+"""Which keys of a configuration are paths, and what they are relative to."""
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+_KEYS = (
+    *("policy", "teacher.model", "prompts.file", "evaluate.benchmark", "evaluate.shots", "evaluate.harness.folder", "pairs.file"),
+    *("judge.rubric", "judge.model", "align.second_reference", "validate.contamination.sets"),
+    *("pairs.second_view.rubric", "pairs.second_view.model", "teacher.journal"),
+)
+_SOURCES = ("method.stronger", "method.weaker", "method.sources", "win_rate.against")  # each may name a checkpoint or a file
+_REMOTE = ("openai", "batch")  # teachers whose model is a server's name for it
+
+
+def resolve_paths(tree: dict[str, Any], beside: Path, told: Collection[str], where: Path) -> None:
+    """Make every path in `tree` absolute: those that one of the keys `told` gave are relative to `where`, others to `beside`.
+
+    A path that does not exist (a hub id such as `org/name`) stays as it is, but for the journal, which need not be there yet.
+    """
+    for key, group, name in _places(tree):
+        base = where if any(f"{key}.".startswith(f"{given}.") for given in told) else beside
+        value = group[name]
+        if isinstance(value, str):
+            group[name] = _absolute(value, base, key == "teacher.journal")
+        elif isinstance(value, list):
+            group[name] = [_absolute(path, base) if isinstance(path, str) else path for path in value]
+
+
+def _places(tree: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """(key, the group it is in, its name there) of everything that may be a path."""
+    for key in _KEYS:
+        above, _, name = key.rpartition(".")
+        group = _look_up(tree, above)
+        if isinstance(group, dict) and name in group and not (key == "teacher.model" and group.get("kind") in _REMOTE):
+            yield key, group, name
+    for key in _SOURCES:
+        found = _look_up(tree, key)
+        sources = enumerate(found) if isinstance(found, list) else [("", found)]
+        for place, source in sources:
+            for name in ("model", "file"):
+                if isinstance(source, dict) and name in source:
+                    yield f"{key}.{place}.{name}" if place != "" else f"{key}.{name}", source, name
+
+
+def _look_up(tree: Any, key: str) -> Any:
+    for name in key.split(".") if key else ():
+        tree = tree.get(name) if isinstance(tree, dict) else None
+    return tree
+
+
+def _absolute(reference: str, base: Path, always: bool = False) -> str:
+    path = base / Path(reference).expanduser()  # an absolute one stays what it is
+    return str(path.resolve()) if always or path.exists() else reference

@@ -1,0 +1,26 @@
+"""One process at a time works on a run's folder. A lock of the file system, so it ends with its process, however that ends."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from data_contracts.errors import BusyError
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Raises BusyError if another process has the lock."""
+    with (folder / ".lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            raise BusyError(
+                f"another process ({lock.read().strip() or 'unknown'}) is working on {folder}: wait for it or stop it"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"pid {os.getpid()}")
+        lock.flush()
+        yield
