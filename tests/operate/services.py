@@ -149,7 +149,7 @@ def _fail_and_retry(it: Operated) -> None:
 def _retry(it: Operated, flow_run: str) -> None:
     """As a person does; without a browser, what the button sends."""
     if CHROMIUM is None:
-        again = {"state": {"type": "SCHEDULED", "name": "AwaitingRetry"}, "force": True}
+        again = {"state": {"type": "SCHEDULED", "name": "AwaitingRetry"}, "force": False}
         it.api(f"/flow_runs/{flow_run}/set_state", again)
         return
     with chromium() as browser:
@@ -157,7 +157,7 @@ def _retry(it: Operated, flow_run: str) -> None:
         page.set_default_timeout(120_000)
         page.goto(f"{it.prefect}/runs/flow-run/{flow_run}")
         page.get_by_role("button", name="Retry").click()
-        page.get_by_role("dialog").get_by_role("button", name="Retry").click()
+        page.locator(".p-modal").get_by_role("button", name="Retry").click()
         it.wait("a second attempt", lambda: it.api(f"/flow_runs/{flow_run}", method="GET")["state_type"] != "FAILED")
 
 
