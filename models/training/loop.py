@@ -91,25 +91,26 @@ def train(
             check_start(ratio, [given.examples[i] for i in indices], TOLERANCE[config.dtype])
         optimizer.step()
         optimizer.zero_grad()
-        there = lengths([given.examples[i] for i in indices]) > 0
-        rejected = partial(_others, there=there, pairs=Need.PAIR in objective.needs)
-        margin = ratio[:, 0] - rejected(ratio)
-        chosen_ratio, rejected_ratio = ratio[:, 0].mean().item(), rejected(ratio).mean().item()
         batch = [given.examples[i] for i in indices]
+        there = lengths(batch) > 0
+        chosen, rejected = there[:, 0], there[:, 1:].any(-1)
+        others = partial(_others, there=there, pairs=Need.PAIR in objective.needs)
+        margin = (ratio[:, 0] - others(ratio))[chosen & rejected]
+        chosen_ratio, rejected_ratio = _mean(ratio[chosen, 0]), _mean(others(ratio)[rejected])
         seconds = time.monotonic() - started
         rows.append(
             {
                 "step": step + 1,
                 "epoch": (step + 1) * config.epochs / len(batches),
                 "loss": losses.mean().item(),
-                "chosen_logp": logp[:, 0].mean().item(),
-                "rejected_logp": rejected(logp).mean().item(),
+                "chosen_logp": _mean(logp[chosen, 0]),
+                "rejected_logp": _mean(others(logp)[rejected]),
                 "chosen_logratio": chosen_ratio,
                 "rejected_logratio": rejected_ratio,
-                "chosen_reward": None if beta is None else beta * chosen_ratio,
-                "rejected_reward": None if beta is None else beta * rejected_ratio,
-                "margin": margin.mean().item(),
-                "accuracy": ((margin > 0) + 0.5 * (margin == 0)).mean().item(),
+                "chosen_reward": None if beta is None or chosen_ratio is None else beta * chosen_ratio,
+                "rejected_reward": None if beta is None or rejected_ratio is None else beta * rejected_ratio,
+                "margin": _mean(margin),
+                "accuracy": _mean((margin > 0) + 0.5 * (margin == 0)),
                 "gradient_norm": norm,
                 "learning_rate": rate,
                 "reference_kl": figures.get("reference_kl"),
@@ -154,6 +155,10 @@ def within_memory(accumulate: Callable[..., Found], model: "PreTrainedModel", bu
         budget //= 2
         torch.cuda.empty_cache()  # does nothing where CUDA was never used
         log.warning("out of memory: the step is repeated, and training goes on, with micro batches of %d tokens", budget)
+
+
+def _mean(values: Tensor) -> float | None:
+    return values.mean().item() if len(values) else None
 
 
 def _others(values: Tensor, there: Tensor, pairs: bool) -> Tensor:
