@@ -50,7 +50,8 @@ class RoundsConfig(Strict):
 
 
 class PairsFileConfig(Strict):
-    """JSON lines, plain or gzip, with `chosen`/`rejected` transcripts or `prompt`/`chosen`/`rejected` texts or messages."""
+    """JSON lines, plain or gzip, with `chosen`/`rejected` transcripts or `prompt`/`chosen`/`rejected` texts or messages, or with
+    `prompt`/`completion`/`label`, true or false (for objectives on single answers, such as kto)."""
 
     file: str
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1

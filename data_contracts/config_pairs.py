@@ -175,6 +175,7 @@ class Recorded(MethodBase):
     """Pairs that are there already: `prompts.file` holds them, `prompts.per_round` lines a round; a key's dot goes one deeper.
 
     `probability` names the key of P(chosen beats rejected): below one half the pair is turned round, at one half there is none.
+    A line with a `completion` and a `label` (true or false) in place of the two answers is one side of a pair alone.
     """
 
     name: Literal["recorded"]

@@ -14,7 +14,9 @@ NEAR_IDENTICAL = 0.98  # character similarity
 
 
 def contrast(frame: "pd.DataFrame") -> "pd.DataFrame":
-    """One row a pair of `frame`, which has the columns chosen/rejected, their `_ids` and `_stopped`; nulls count as empty.
+    """One row a pair of `frame`, which has the columns chosen/rejected, their `_ids` and `_stopped`.
+
+    Where a side is missing (neither text nor ids) all is null but the other side's length; a null of its parts counts as empty.
 
     - `token_jaccard`: distinct tokens that both have, over those that either has; 1 for two empty answers
     - `character_edits`: Levenshtein distance in characters, and `character_similarity`: 1 - edits / characters of the longer one
@@ -37,36 +39,54 @@ def contrast(frame: "pd.DataFrame") -> "pd.DataFrame":
         jaccard[i] = len(one & other) / either if either else 1.0
         total = len(chosen) + len(rejected)
         shared[i] = 2 * _common(chosen, rejected) / total if total else 1.0
-    return pd.DataFrame(
+    found = pd.DataFrame(
         {
             "token_jaccard": jaccard,
             "character_edits": edits,
             "character_similarity": 1 - edits / longer,
             "shared_prefix": shared,
-            "chosen_tokens": [0 if row is None else len(row) for row in frame["chosen_ids"]],
-            "rejected_tokens": [0 if row is None else len(row) for row in frame["rejected_ids"]],
         },
         index=frame.index,
     )
+    sides = {side: there(frame, side) for side in ("chosen", "rejected")}
+    whole = sides["chosen"] & sides["rejected"]
+    found = found if whole.all() else found.where(whole, axis=0)
+    for side, here in sides.items():
+        tokens = pd.Series([0 if row is None else len(row) for row in frame[f"{side}_ids"]], index=frame.index, dtype=np.int64)
+        found[f"{side}_tokens"] = tokens if here.all() else tokens.where(here)
+    return found
+
+
+def there(frame: "pd.DataFrame", side: str) -> "pd.Series[bool]":
+    """Whether each row has that side of the pair: a text, or token ids."""
+    return frame[side].notna() | frame[f"{side}_ids"].notna()
 
 
 def summarise(rows: "pd.DataFrame") -> dict[str, float]:
-    """Means over the rows of `contrast`; `length_ratio` is the geometric mean of chosen over rejected tokens.
+    """Means over the rows of `contrast` with both sides; `length_ratio` is the geometric mean of chosen over rejected tokens.
 
     `chosen_longer` is the share of pairs whose chosen answer is the longer one, equal lengths counting one half;
-    `near_identical` the share with a character similarity of at least 0.98. Nothing for no rows.
+    `near_identical` the share with a character similarity of at least 0.98. Nothing for no such rows. `one_sided` counts the
+    others, where there are any.
     """
     import numpy as np
 
-    if rows.empty:
-        return {}
+    alone = rows["token_jaccard"].isna()
+    counted = {"one_sided": float(alone.sum())} if alone.any() else {}
+    if alone.all():
+        return counted
+    rows = rows[~alone]
     lengths = [np.maximum(rows[f"{side}_tokens"].to_numpy(), 1) for side in ("chosen", "rejected")]
     means = ("token_jaccard", "character_edits", "character_similarity", "shared_prefix")
-    return {name: float(rows[name].mean()) for name in means} | {
-        "length_ratio": float(np.exp(np.log(lengths[0] / lengths[1]).mean())),
-        "chosen_longer": float(((np.sign(lengths[0] - lengths[1]) + 1) / 2).mean()),
-        "near_identical": float((rows["character_similarity"] >= NEAR_IDENTICAL).mean()),
-    }
+    return (
+        counted
+        | {name: float(rows[name].mean()) for name in means}
+        | {
+            "length_ratio": float(np.exp(np.log(lengths[0] / lengths[1]).mean())),
+            "chosen_longer": float(((np.sign(lengths[0] - lengths[1]) + 1) / 2).mean()),
+            "near_identical": float((rows["character_similarity"] >= NEAR_IDENTICAL).mean()),
+        }
+    )
 
 
 def _tokens(ids: "pd.Series[Any]", stopped: "pd.Series[bool]") -> list[list[int]]:

@@ -6,7 +6,7 @@ a run, also those of other processes and earlier days, share one index.
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,18 +46,24 @@ class GateResult:
 
 
 def gate(
-    checks: pd.DataFrame, ids: Sequence[str], contracts: Sequence[Contract], docs: Path, label: str, name: str
+    checks: pd.DataFrame,
+    ids: Sequence[str],
+    contracts: Sequence[Contract],
+    docs: Path,
+    label: str,
+    name: str,
+    nullable: Collection[str] = (),
 ) -> GateResult:
     """Validate `checks` (one row of numbers per dataset row, named by `ids`), and add the result to the Data Docs.
 
-    There it stands as suite `name` under `label`.
+    There it stands as suite `name` under `label`. A null in a `nullable` column says that the contract is not about that row.
 
-    Raises RuntimeError, which is a bug, for a null in `checks` (Great Expectations would let it pass) and for an expectation
-    that could not be evaluated.
+    Raises RuntimeError, which is a bug, for a null elsewhere (Great Expectations would let it pass) and for an expectation that
+    could not be evaluated.
     """
     from great_expectations import ExpectationSuite
 
-    nulls = [name for name in checks.columns if checks[name].isna().any()]
+    nulls = [column for column in checks.columns if column not in nullable and checks[column].isna().any()]
     if nulls:
         raise RuntimeError(f"the columns {nulls} hold nulls, which every contract would let pass")
     # Data Docs print index values unescaped (found by test), and ids come from users' files

@@ -54,7 +54,7 @@ class MinorDpo(_Beta):
     name: Literal["minor_dpo"]
 
 
-class Dove(_Beta):
+class Dove(_Beta):  # 0.1 is the authors' too
     name: Literal["dove"]
 
 
@@ -96,9 +96,9 @@ class Smpo(_Beta):
     name: Literal["smpo"]
 
 
-class UpoUncertainty(_Beta):
+class UpoUncertainty(_Beta):  # 0.1 is the authors' too
     name: Literal["upo_uncertainty"]
-    nll_weight: NonNegativeFloat = 0.1  # assumed
+    nll_weight: NonNegativeFloat = 1.0  # iterative RPO's, for the same term; the paper leaves its own open
 
 
 class IpoSum(_Objective):

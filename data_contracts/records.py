@@ -90,7 +90,8 @@ SCORES = pa.schema(  # one row per answer, from any judge: one that scores answe
     ]
 )
 
-PAIRS = pa.schema(  # one row per (chosen, rejected)
+# One row per (chosen, rejected), or of one side alone: the other's text, ids, `stopped` and policy are then null.
+PAIRS = pa.schema(
     [
         ("pair_id", pa.string()),
         ("prompt_id", pa.string()),
@@ -108,7 +109,7 @@ PAIRS = pa.schema(  # one row per (chosen, rejected)
         ("policy", pa.string()),  # hash of the checkpoint that wrote the rejected answer; "" for human data
         # What only some methods know; null elsewhere. The gate of the objectives reads these columns.
         ("chosen_policy", pa.string()),  # hash of the checkpoint that wrote the chosen answer
-        ("on_policy", pa.bool_()),  # both answers were sampled from the checkpoint that is aligned on them
+        ("on_policy", pa.bool_()),  # its answers were sampled from the checkpoint that is aligned on them
         ("chosen_score", pa.float64()),  # a judge's score of each answer, on the judge's own scale
         ("rejected_score", pa.float64()),
         ("win_probability", pa.float64()),  # P(chosen beats rejected) according to the judge
@@ -192,7 +193,7 @@ HARNESS = pa.schema(  # one row per question and metric of a task of lm-evaluati
 )
 
 # One row per optimiser step: means over its batch, in nats summed over an answer, before that step's update. Of a list, "chosen"
-# is the best answer and "rejected" the mean over the others.
+# is the best answer and "rejected" the mean over the others. A mean is over what is there, and null where nothing is.
 STEPS = pa.schema(
     [
         ("step", pa.int32()),

@@ -138,7 +138,7 @@ def build(
     if work.exists():
         shutil.rmtree(work)
     if _shared and (_shared[-1] / key).exists():
-        return _link(_shared[-1] / key, work, folder)
+        return _link(_shared[-1] / key, work, folder, {"linked": True})  # so that nobody counts twice what it cost
     work.mkdir(parents=True)
     begin = time.monotonic()
     rows, facts = make(work)
@@ -168,10 +168,13 @@ def build(
     return open_dataset(folder)
 
 
-def _link(source: Path, work: Path, folder: Path) -> Dataset:
-    """The files of a finished dataset under a second name: whole or not at all."""
+def _link(source: Path, work: Path, folder: Path, noted: Mapping[str, Any] | None = None) -> Dataset:
+    """The files of a finished dataset under a second name, whole or not at all; the manifest also says what is `noted`."""
     shutil.rmtree(work, ignore_errors=True)
     shutil.rmtree(folder, ignore_errors=True)  # only ever an unfinished leftover
     shutil.copytree(source, work, copy_function=os.link)
+    if noted:
+        manifest = json.loads((source / "manifest.json").read_text())
+        write_text(work / "manifest.json", json.dumps({**manifest, **noted}, indent=2, ensure_ascii=False))
     work.rename(folder)
     return open_dataset(folder)

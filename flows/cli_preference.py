@@ -44,17 +44,15 @@ def train(
         first = error.errors()[0]
         option = str(first["loc"][0]).replace("_", "-")
         raise PlumblineError(f"--{option} is {first['input']!r}: {first['msg'].removeprefix('Input ')}") from None
-    from flows.display import console
+    from flows.display import working
     from models.checkpoint import open_checkpoint
     from models.training.process import Trainer
     from tasks.preference import train_preference
 
     trainer = Trainer(out.with_name(f"{out.name}.log"))
     try:
-        with console().status("training") as status:
-            card = train_preference(
-                out, pairs, open_checkpoint(base), config, trainer, lambda done, all_: status.update(f"step {done} of {all_}")
-            )
+        with working("train") as progress:
+            card = train_preference(out, pairs, open_checkpoint(base), config, trainer, progress)
     finally:
         trainer.close()
     found, longer = card["accuracy"], card["longer"]

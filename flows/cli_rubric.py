@@ -51,7 +51,7 @@ def derive(
     from tasks.derive_rubric import derive_rubric
     from tasks.import_pairs import read_preferences
 
-    labelled = [Comparison(p.prompt, p.chosen, p.rejected) for p in read_preferences(pairs)[:limit]]
+    labelled = [Comparison(*preference) for preference in read_preferences(pairs)[:limit]]
     settings = DeriveConfig(candidates=candidates, per_pair=per_pair, keep=keep)
     folder = out.with_name(f"{out.stem}.work")
     with open_asked(run, folder, watched=True) as teacher, watch("deriving", watched=True) as progress:

@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import TimeRemainingColumn as Remaining
 
-from models.engine import Progress as Report
+from flows.pace import Pace, speed
+from models.training.progress import Progress as Report
 
 _WIDE = 120  # columns where nobody's terminal says: in a log a table should not wrap
 
@@ -61,7 +62,7 @@ def quiet_libraries(log: Path) -> Iterator[None]:
 
 @contextmanager
 def working(label: str) -> Iterator[Report]:
-    """Show that `label` is being worked on. Yields the function that takes (done, total)."""
+    """Show that `label` is being worked on. Yields the function that takes what is done, all there is, and training's speed."""
     out = _console
     begin = time.monotonic()
     if not out.is_terminal:
@@ -73,22 +74,28 @@ def working(label: str) -> Iterator[Report]:
         TextColumn("{task.description}"),
         BarColumn(24),
         MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]}"),
         TimeElapsedColumn(),
         Remaining(),
     )
     with Progress(*columns, console=out, transient=True) as bars:
-        bar: TaskID = bars.add_task(label, total=None)
-        yield lambda done, total: bars.update(bar, completed=done, total=total)
+        bar: TaskID = bars.add_task(label, total=None, speed="")
+
+        def report(done: int, total: int, tokens_per_second: float | None = None, /) -> None:
+            bars.update(bar, completed=done, total=total, speed="".join(speed(tokens_per_second)))
+
+        yield report
     out.print(f"[green]✓[/] {label}  [dim]{time.monotonic() - begin:.1f} s[/]")
 
 
 def _lines(out: Console, label: str) -> Report:
-    last = time.monotonic()
+    last, pace = time.monotonic(), Pace()
 
-    def report(done: int, total: int) -> None:
+    def report(done: int, total: int, tokens_per_second: float | None = None, /) -> None:
         nonlocal last
+        words = pace.words(done, total, tokens_per_second)
         if time.monotonic() - last > 5:
             last = time.monotonic()
-            out.print(f"{label}  {done} of {total}")
+            out.print(f"{label}  {words}")
 
     return report

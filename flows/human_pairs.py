@@ -12,6 +12,7 @@ from flows.rounds import finish, tell, telling_failure
 from flows.session import current
 from flows.step import step
 from models.checkpoint import Checkpoint, load_tokenizer, open_checkpoint
+from models.objectives.one_sided import refuse_one_sided
 from tasks.align import align
 from tasks.changes import TITLE, read_changes
 from tasks.contamination import evaluation_texts
@@ -36,6 +37,7 @@ def human_pairs_flow(name: str) -> None:
     with telling_failure(folder):
         story.changes(TITLE, read_changes(folder))
         read = step("import", import_pairs, folder / "import", c.pairs, s.policy)
+        refuse_one_sided(read.folder, c.align)
         limits = limits_for(c, s.policy)
         clean = step("validate pairs", validate, folder / "validate_pairs", read, c.validate_, limits, folder / "data_docs")
         train = step("train split", split_held_out, folder / "train", clean, c.pairs.held_out, c.seed, "train")

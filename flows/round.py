@@ -17,6 +17,7 @@ from flows.session import Session, current
 from flows.step import step
 from flows.story import changes, markdown
 from models.checkpoint import load_tokenizer, open_checkpoint
+from models.objectives.one_sided import alone, refuse_one_sided
 from tasks.align import align
 from tasks.changes import round_changes
 from tasks.contamination import evaluation_texts
@@ -103,12 +104,16 @@ def make_pairs(s: Session, folder: Path, name: str, champion: Standing, number: 
     asked = plan(c.align, c.method.own, "prompts" in method.stages)
     if asked.from_samples:
         return lists_from_samples(s, asked, run, gate, made, model.hash, number)
-    pairs = run("pair", pair, c.method, [made[place] for place in method.reads], model.hash, s.policy.hash, number, seed)
+    pairs = run(
+        "pair", pair, c.method, [made[place] for place in method.reads], model.hash, s.policy.hash, number, seed, alone(c.align)
+    )
+    refuse_one_sided(pairs.folder, c.align)
     if c.pairs.second_view:
         pairs = run("second_view", second_view, pairs, c.pairs.second_view, teacher, seed, retries=retries)
     if c.pairs.replay:
         earlier = range(number - 1, max(0, number - 1 - len(c.pairs.replay)), -1)
         clean = {k: open_dataset(s.folder / f"round-{k}" / "validate_pairs") for k in earlier}
         pairs = run("replay", replay, pairs, clean, c.pairs.replay, model.hash, seed)
+        refuse_one_sided(pairs.folder, c.align)
     gate(pairs, "validate_pairs", fresh="import" in method.stages)
-    return serve(s, asked, run, gate, made, made["validate_pairs"], champion, number, seed)
+    return serve(s, asked, run, gate, made["validate_pairs"], champion, number, seed)

@@ -31,7 +31,6 @@ def serve(
     plan: Plan,
     run: Run,
     gate: Callable[..., Dataset],
-    made: Mapping[str, Dataset],
     pairs: Dataset,
     champion: Standing,
     number: int,
@@ -47,8 +46,8 @@ def serve(
             sources = {Need.GOLD: "teacher", Need.BASE: "initial"}
             named = [NamedSource(kind=sources[need]) for need in writers]  # type: ignore[arg-type]
             who = [s.writer(source, champion, number, seed) for source in named]
-            prompts = made.get("validate_prompts", pairs)  # recorded pairs bring their own
-            further = run("further", sample_others, prompts, s.rounds.sample, who, champion.model, seed, **retries)
+            # the pairs' own prompts and not the round's: replayed pairs have others, and some prompts got no pair
+            further = run("further", sample_others, pairs, s.rounds.sample, who, champion.model, seed, **retries)
         pairs = run("complete", complete, pairs, plan.needs, further, writers, champion.model, seed)
     if "lists" in plan.stages:
         return gate(run("lists", lists_of_pairs, pairs, champion.model.hash, number), "validate_lists", policy=None)

@@ -20,8 +20,9 @@ from prefect.artifacts import (
 from prefect.exceptions import TerminationSignal
 
 from data_contracts.flatten import flatten
+from flows.pace import Pace
 from flows.session import current
-from models.engine import Progress
+from models.training.progress import Progress
 from tasks.changes import Change
 
 _EVERY = 3.0  # seconds between two updates of a progress bar: each is a request
@@ -90,21 +91,22 @@ def failure(error: BaseException, folder: Path) -> None:
 
 
 def progress(label: str, shown: Progress) -> Progress:
-    """`shown` (the terminal's bar), and beside it a progress artifact that lives as long as the stage."""
-    artifact, last = None, 0.0
+    """`shown` (the terminal's bar), and beside it a progress artifact that lives as long as the stage, its description saying how
+    far, how fast and how long still."""
+    artifact, last, pace = None, 0.0, Pace()
 
-    def report(done: int, total: int) -> None:
+    def report(done: int, total: int, tokens_per_second: float | None = None, /) -> None:
         nonlocal artifact, last
-        shown(done, total)
-        now = time.monotonic()
+        shown(done, total, tokens_per_second)
+        now, words = time.monotonic(), f"{label}: {pace.words(done, total, tokens_per_second)}"
         if total <= 0 or (now - last < _EVERY and done < total):
             return
         last, percent = now, min(100.0, 100.0 * done / total)
         with suppress(httpx.HTTPError):  # a page that cannot be reached for a moment stops no stage
             if artifact is None:
-                artifact = create_progress_artifact(percent, key=_key(f"{label} progress"), description=f"{label}: {total} to do")
+                artifact = create_progress_artifact(percent, key=_key(f"{label} progress"), description=words)
             else:
-                update_progress_artifact(artifact, percent)
+                update_progress_artifact(artifact, percent, description=words)
 
     return report
 

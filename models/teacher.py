@@ -4,6 +4,7 @@ Who can be one: a checkpoint in the run's own engine (here), an OpenAI-compatibl
 provider's batch (models/teachers/).
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,7 +21,7 @@ Conversation = Sequence[Message]
 Complete = Callable[[Sequence[Conversation], Sampling, int, Progress], list[Reply]]
 Keep = Callable[[Iterable[tuple[Request, Reply]]], None]
 _AT_ONCE = 512  # local requests between two writes to the journal: more than a batch, little enough to do again
-_EVERY = 0.2  # seconds between two looks at what somebody else is asking
+_EVERY = 0.5  # seconds between two looks at what somebody else is asking
 
 
 def _nothing() -> None:
@@ -36,11 +37,12 @@ def _nobody(_keys: Sequence[str], _stage: Path) -> set[str]:
 class Teacher:
     """`complete(conversations, sampling, seed, progress)` gives one reply each, in order.
 
-    `score(conversations, answers)` gives each answer's log-probability in nats, its end-of-sequence token included; servers
-    cannot, so theirs is None. `choose(conversations, choices, sampling, seed, progress)` is `complete` with every reply one of
-    `choices`, where the engine can constrain it. `peek` is the `complete` of servers for replies of one token, whose text is then
-    the JSON of that token's likeliest candidates and their log-probabilities (models/teachers/weigh.py). `close` ends what the
-    teacher started; it can be asked again afterwards. `bill` is its journal's: which calls a stage answers for.
+    `score(conversations, answers)` gives each answer's log-probability in nats, its end-of-sequence token included, and minus
+    infinity where it does not fit beside its prompt; servers cannot, so theirs is None. `choose(conversations, choices, sampling,
+    seed, progress)` is `complete` with every reply one of `choices`, where the engine can constrain it. `peek` is the `complete`
+    of servers for replies of one token, whose text is then the JSON of that token's likeliest candidates and their
+    log-probabilities (models/teachers/weigh.py). `close` ends what the teacher started; it can be asked again afterwards. `bill`
+    is its journal's: which calls a stage answers for.
     """
 
     name: str  # the server's model id, or the checkpoint's hash
@@ -145,7 +147,10 @@ def local_teacher(engine: Engine, checkpoint: Checkpoint, journal: Journal) -> T
     def score(conversations: Sequence[Conversation], answers: Sequence[str]) -> list[float]:
         engine.use(checkpoint)
         prompts = [encode_prompt(engine.tokenizer, c) for c in conversations]
-        return engine.score(prompts, [encode_answer(engine.tokenizer, a) for a in answers])
+        ids = [encode_answer(engine.tokenizer, a) for a in answers]
+        fits = [i for i, prompt in enumerate(prompts) if len(prompt) + len(ids[i]) < engine.max_model_len]
+        found = dict(zip(fits, engine.score([prompts[i] for i in fits], [ids[i] for i in fits]), strict=True))
+        return [found.get(i, -math.inf) for i in range(len(ids))]
 
     def choose(
         conversations: Sequence[Conversation], choices: Sequence[str], sampling: Sampling, seed: int, progress: Progress

@@ -1,8 +1,9 @@
-"""Human preferences as people store them, read into one shape: a shared conversation and two answers to its last turn.
+"""Human preferences as people store them, read into one shape: a shared conversation and two answers to its last turn, or one.
 
 Understood are `chosen`/`rejected` without a prompt (two whole conversations that differ in the last answer only) and with one
-(`chosen` and `rejected` are the answers, or whole conversations again). A conversation is a list of role/content messages, or a
-transcript as in Anthropic's HH data: "\\n\\nHuman: …\\n\\nAssistant: …".
+(`chosen` and `rejected` are the answers, or whole conversations again), and in their place one `completion` with a `label`, true
+or false (TRL's unpaired preference format, for KTO). A conversation is a list of role/content messages, or a transcript as in
+Anthropic's HH data: "\\n\\nHuman: …\\n\\nAssistant: …".
 """
 
 import gzip
@@ -34,9 +35,11 @@ SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class Preference:
+    """Without one of its answers it is a label: the other one is good, or bad."""
+
     prompt: list[Message]
-    chosen: str
-    rejected: str
+    chosen: str | None
+    rejected: str | None
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,8 @@ REASONS = {
     "not_utf8": "the line is not UTF-8 text",
     "not_json": "the line is not JSON",
     "not_an_object": "the line is JSON, but no object with keys",
-    "missing_field": "chosen or rejected is missing",
+    "missing_field": "chosen or rejected is missing, or a completion's label",
+    "no_label": "the label of a completion is neither true nor false (nor 1 or 0)",
     "not_text": "a field is neither text nor a list of role/content messages, or holds half a surrogate pair",
     "not_a_number": "a score, weight, probability or uncertainty is no number, or lies where none can",
     "unknown_role": "a message has a role other than system, user and assistant",
@@ -79,13 +83,21 @@ def first_object(path: Path) -> dict[str, Any]:
     return {}
 
 
+def is_labelled(row: dict[str, Any]) -> bool:
+    """Whether a line holds a completion with its label, and no two answers."""
+    both = row.get("chosen") is not None or row.get("rejected") is not None
+    return not both and row.get("completion") is not None and row.get("label") is not None
+
+
 def read_preference(row: Any) -> Preference | Unreadable:
     """The preference in a parsed JSON line, or why there is none."""
     if not isinstance(row, dict):
         return Unreadable("not_an_object")
+    given = _prompt(row["prompt"]) if row.get("prompt") is not None else None
+    if is_labelled(row):
+        return given if isinstance(given, Unreadable) else _labelled(row, given)
     if row.get("chosen") is None or row.get("rejected") is None:
         return Unreadable("missing_field")
-    given = _prompt(row["prompt"]) if row.get("prompt") is not None else None
     if isinstance(given, Unreadable):
         return given
     chosen, rejected = _side(row["chosen"], given), _side(row["rejected"], given)
@@ -98,6 +110,18 @@ def read_preference(row: Any) -> Preference | Unreadable:
     if len(chosen) == 1:
         return Unreadable("empty_conversation")
     return Preference(chosen[:-1], chosen[-1]["content"], rejected[-1]["content"])
+
+
+def _labelled(row: dict[str, Any], given: list[Message] | None) -> Preference | Unreadable:
+    answered = _side(row["completion"], given)
+    if isinstance(answered, Unreadable):
+        return answered
+    if row["label"] not in (True, False):
+        return Unreadable("no_label")
+    if len(answered) == 1:
+        return Unreadable("empty_conversation")
+    text = answered[-1]["content"]
+    return Preference(answered[:-1], text if row["label"] else None, None if row["label"] else text)
 
 
 def read_extras(row: dict[str, Any]) -> dict[str, Any] | Unreadable:

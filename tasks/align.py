@@ -3,7 +3,7 @@
 import json
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,14 @@ from data_contracts.store import Dataset, Rows, build, shared
 from models.checkpoint import Checkpoint, open_checkpoint
 from models.extrapolation import write_extrapolation
 from models.objectives.curriculum import stages
+from models.objectives.one_sided import refuse_one_sided
 from models.objectives.serving import refuse_data
 from models.objectives.wrappers import configured
 from models.training.data import check_fit
 from models.training.inputs import read_inputs
 from models.training.launched import Launched
 from models.training.process import Trainer
+from models.training.progress import Progress, silent
 from models.training.reference import cache_of
 
 STUCK = 20  # steps
@@ -32,7 +34,7 @@ def align(
     reference: Checkpoint,
     seed: int,
     trainer: Trainer | Launched,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = silent,
     second: Checkpoint | None = None,
     before: Checkpoint | None = None,
     cache: Path | None = None,
@@ -102,6 +104,8 @@ def refuse(pairs: Dataset, config: AlignConfig, policy: Checkpoint, second: Chec
     and sequences longer than the model takes.
     """
     objective = configured(config.objective, config.wrappers)
+    if pairs.kind == "pairs":
+        refuse_one_sided(pairs.folder, config)
     refuse_data(pairs.folder, pairs.kind, policy.hash, objective, second is not None)
     inputs = read_inputs(pairs.folder, objective.needs)
     model = json.loads((policy.path / "config.json").read_text())
@@ -125,30 +129,36 @@ def anchor(steps: Rows, policy_score: float | None) -> dict[str, Any]:
     return {"apo_auto_zero_share": share, "apo_auto": words}
 
 
-def final_means(steps: Rows) -> dict[str, float]:
-    """Means over the last tenth of the steps, at least one."""
+def final_means(steps: Rows) -> dict[str, float | None]:
+    """Means over the last tenth of the steps, at least one; None where none of them has a number."""
     last = steps[-max(1, len(steps) // 10) :]
     names = ("loss", "chosen_logratio", "rejected_logratio", "margin", "accuracy", "gradient_norm")
-    return {name: sum(row[name] for row in last) / len(last) for name in names}
+    known = {name: [row[name] for row in last if row[name] is not None] for name in names}
+    return {name: sum(values) / len(values) if values else None for name, values in known.items()}
 
 
-def verdict(final: dict[str, float], objective: str, losses: Sequence[float] = ()) -> str:
+def verdict(final: Mapping[str, float | None], objective: str, losses: Sequence[float] = ()) -> str:
     """What training did to the answers' likelihoods, in words.
 
     The rule: `losses` within 1e-4 of ln 2 over the last twenty steps mean that nothing was learnt. Else it goes by the mean
     log-ratios of chosen (c) and rejected (r) answers to the reference over the last tenth of the steps. Within +-0.1 nats an
     answer has not moved. c down is the case to look into, unless the objective is apo_down, which means it; both up is told
-    apart by which rose more.
+    apart by which rose more. Where the data has answers of one side only, the verdict is about that side.
     """
     if len(losses) >= STUCK and all(abs(loss - math.log(2)) < 1e-4 for loss in losses[-STUCK:]):
         return "the loss sat at ln 2, so nothing was learnt: raise align.learning_rate, or look at the data"
-    c, r = final["chosen_logratio"], final["rejected_logratio"]
-    if abs(c) < NOTICEABLE and abs(r) < NOTICEABLE:
+    found = (final["chosen_logratio"], final["rejected_logratio"])
+    c, r = (math.nan if value is None else value for value in found)
+    if not (abs(c) >= NOTICEABLE or abs(r) >= NOTICEABLE):
         return "hardly anything moved: raise align.learning_rate or align.epochs"
+    if math.isnan(c):
+        return "rejected answers became less likely" if r < 0 else "rejected answers became more likely: look at the data"
     if c <= -NOTICEABLE:
         fell = "chosen answers became less likely" + (", rejected ones even more so" if r < c else "")
         return f"{fell}, as apo_down intends" if objective == "apo_down" and r < c else f"{fell}: consider apo_zero or sft"
     chosen = "chosen answers became more likely" if c >= NOTICEABLE else "chosen answers stayed as likely"
+    if math.isnan(r):
+        return chosen
     if r <= -NOTICEABLE:
         return f"{chosen}, rejected less likely"
     if r < NOTICEABLE:

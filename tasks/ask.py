@@ -34,8 +34,10 @@ def ask_bare(
 
 def weigh_bare(
     prompts: Sequence[str], choices: Sequence[str], config: JudgeConfig, teacher: Teacher, seed: int, progress: Progress
-) -> list[list[float]]:
-    """Of each prompt, the probability of every one of `choices` among them (they add up to 1; equal if none was in sight).
+) -> list[list[float] | None]:
+    """Of each prompt, the probability of every one of `choices` among them; they add up to 1.
+
+    None where the reply says nothing of any: no choice was among a server's candidates, or the prompt was too long.
 
     Raises PlumblineError for a teacher that gives no log-probabilities.
     """
@@ -43,10 +45,10 @@ def weigh_bare(
     return [softmax(row) for row in weigh(teacher, conversations, choices, progress)]
 
 
-def softmax(logps: Sequence[float]) -> list[float]:
+def softmax(logps: Sequence[float]) -> list[float] | None:
     top = max(logps)
     if top == -math.inf:
-        return [1 / len(logps)] * len(logps)
+        return None
     weights = [math.exp(v - top) for v in logps]
     return [w / sum(weights) for w in weights]
 

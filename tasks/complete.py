@@ -9,6 +9,7 @@ from data_contracts.store import Dataset, Rows, build
 from models.chat import Message, encode_prompt
 from models.checkpoint import Checkpoint, load_tokenizer
 from models.objectives.batch import Need
+from tasks.pair.rows import is_on_policy
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -58,7 +59,7 @@ def complete(
             for row in rows:
                 row["reprompt_ids"] = row["reprompt_ids"] or _changed(row, tokenizer, seed)
         if Need.TWO_PROMPTS in needs:
-            rows = _across(rows)
+            rows = [row | {"on_policy": is_on_policy(row, policy.hash)} for row in _across(rows)]
             keep("rejected_prompt_ids")
         return rows, {"pairs": len(rows), "left_out": left_out}
 

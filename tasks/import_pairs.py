@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 _GZIP = b"\x1f\x8b"
-_SHAPES = "JSON lines with chosen/rejected transcripts, or with prompt, chosen and rejected as texts or messages"
+_SHAPES = (
+    "JSON lines with chosen/rejected transcripts, or with prompt, chosen and rejected (or prompt, completion and label) as texts "
+    "or messages"
+)
 
 
 def import_pairs(
@@ -66,17 +69,18 @@ def import_pairs(
     return build(folder, "pairs", {"file": file_digest(path)}, make, models={"policy": policy.hash})
 
 
-def read_preferences(path: Path) -> list[Preference]:
-    """What can be read of a preference file, without a tokenizer. Raises PlumblineError if that is nothing."""
+def read_preferences(path: Path) -> list[tuple[list[Message], str, str]]:
+    """(prompt, chosen, rejected) of the whole pairs that can be read of a preference file. Raises PlumblineError without any."""
     if not path.is_file():
         raise PlumblineError(f"there is no file {path}: give {_SHAPES}")
     found = []
     for number, line in lines_of(path, lambda done, total: None):
         with contextlib.suppress(ValueError, RecursionError):
             preference = read_preference(json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8")))
-            found += [] if isinstance(preference, Unreadable) else [preference]
+            if isinstance(preference, Preference) and preference.chosen is not None and preference.rejected is not None:
+                found.append((preference.prompt, preference.chosen, preference.rejected))
     if not found:
-        raise PlumblineError(f"{path} is no preference file: none of its lines could be read; give {_SHAPES}")
+        raise PlumblineError(f"{path} is no preference file: none of its lines is a pair; give {_SHAPES}")
     return found
 
 
@@ -116,7 +120,10 @@ def _read(line: bytes, number: int, tokenizer: "PreTrainedTokenizerFast") -> dic
 def row_of(
     preference: Preference, number: int, tokenizer: "PreTrainedTokenizerFast", told: dict[str, Any]
 ) -> dict[str, Any] | Unreadable:
-    """A row of the pairs from the line `told`, with what it says beside the preference (models.transcripts.EXTRAS)."""
+    """A row of the pairs from the line `told`, with what it says beside the preference (models.transcripts.EXTRAS).
+
+    A probability that the chosen answer beats the rejected one says nothing of an answer alone.
+    """
     extras = read_extras(told)
     if isinstance(extras, Unreadable):
         return extras
@@ -124,21 +131,21 @@ def row_of(
     encode |= {"changed_prompt": encode_prompt, "rejected_prompt": encode_prompt}
     known = {EXTRAS[key]: encode[key](tokenizer, value) if key in encode else value for key, value in extras.items()}
     scores = (known.get("chosen_score"), known.get("rejected_score"))
+    for side in ("chosen", "rejected"):
+        text = getattr(preference, side)
+        known |= {side: text, f"{side}_ids": text if text is None else encode_answer(tokenizer, text)}
+        known |= {f"{side}_stopped": None if text is None else True}
+    if preference.chosen is None or preference.rejected is None:
+        known["win_probability"] = None
     return {
         "pair_id": str(number),
         "prompt_id": str(number),
         "prompt": preference.prompt,
         "prompt_ids": encode_prompt(tokenizer, preference.prompt),
-        "chosen": preference.chosen,
-        "rejected": preference.rejected,
-        "chosen_ids": encode_answer(tokenizer, preference.chosen),
-        "rejected_ids": encode_answer(tokenizer, preference.rejected),
-        "chosen_stopped": True,
-        "rejected_stopped": True,
         "method": "human",
         "margin": None if None in scores else scores[0] - scores[1],  # type: ignore[operator]
         "reasoning": "",
-        "policy": "",
+        "policy": "" if preference.rejected is not None else None,
     } | known
 
 

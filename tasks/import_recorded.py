@@ -88,7 +88,8 @@ def _read(line: bytes, number: int, method: Recorded, tokenizer: "PreTrainedToke
 
     try:
         told = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-        preference = read_preference({side: look_up(told, getattr(method, side)) for side in ("prompt", "chosen", "rejected")})
+        sides = {side: look_up(told, getattr(method, side)) for side in ("prompt", "chosen", "rejected")}
+        preference = read_preference(sides | {key: look_up(told, key) for key in ("completion", "label")})
         if isinstance(preference, Unreadable):
             return preference
         row = row_of(preference, number, tokenizer, told)
@@ -104,14 +105,20 @@ def _read(line: bytes, number: int, method: Recorded, tokenizer: "PreTrainedToke
         return Unreadable("not_json")
     except TemplateError:
         return Unreadable("refused_by_template")
-    chance = look_up(told, method.probability) if method.probability else None
-    if method.probability and not (isinstance(chance, (int, float)) and not isinstance(chance, bool) and 0 <= chance <= 1):
+    is_whole = preference.chosen is not None and preference.rejected is not None
+    asked = method.probability is not None and is_whole  # one answer alone beats nothing
+    chance = look_up(told, str(method.probability)) if asked else None
+    if asked and not (isinstance(chance, (int, float)) and not isinstance(chance, bool) and 0 <= chance <= 1):
         return Unreadable("no_probability")
     return row | {
         "method": method.name,
-        "win_probability": chance if method.probability else row.get("win_probability"),
-        "chosen_policy": "" if method.chosen == "chosen" else method.chosen,
-        "policy": "" if method.rejected == "rejected" else method.rejected,
+        "win_probability": chance if asked else row.get("win_probability"),
+        "chosen_policy": _writer(preference.chosen, method.chosen, "chosen"),
+        "policy": _writer(preference.rejected, method.rejected, "rejected"),
         "on_policy": False,
         "gold_ids": gold_ids,
     }
+
+
+def _writer(answer: str | None, key: str, usual: str) -> str | None:
+    return None if answer is None else "" if key == usual else key

@@ -48,11 +48,9 @@ def write_page(path: Path, parts: Sequence[Part]) -> None:
 
 
 def _rows(part: Part, places: Sequence[int]) -> list[dict[str, Any]]:
-    some = part.frame[CARD_COLUMNS].iloc[list(places)]
-    return [
-        {str(name): value for name, value in row.items()} | {"margin": None if np.isnan(margin) else margin}
-        for row, margin in zip(some.to_dict("records"), some["margin"].astype(float), strict=True)
-    ]
+    some = part.frame[CARD_COLUMNS].iloc[list(places)].astype(object)
+    some = some.where(some.notna(), None)
+    return [{str(name): value for name, value in row.items()} for row in some.to_dict("records")]
 
 
 def _charts(parts: Sequence[Part]) -> list[tuple[str, Markup]]:

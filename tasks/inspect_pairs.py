@@ -14,13 +14,14 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from data_contracts.contrast import contrast, summarise
+from data_contracts.contrast import contrast, summarise, there
 from data_contracts.errors import PlumblineError
 from data_contracts.store import Dataset, open_dataset
 from tasks.compare_text import safe
 
 COLUMNS = {  # name of the figure: heading
     "rows": "pairs",
+    "one_sided": "of these\none-sided",
     "token_jaccard": "token\nJaccard",
     "character_edits": "character\nLevenshtein",
     "shared_prefix": "shared\nprefix",
@@ -53,8 +54,9 @@ def parts(datasets: Sequence[tuple[str, Dataset]], gaps: Sequence[Dataset | None
         frame = data.frame()
         frame = pd.concat([frame, contrast(frame)], axis=1)
         if ranking is not None:
-            rows = ranking.frame()
-            frame["reference_gap"] = (rows["chosen_logp"] - rows["rejected_logp"]).to_numpy()
+            rows, whole = ranking.frame(), there(frame, "chosen") & there(frame, "rejected")
+            frame["reference_gap"] = np.nan
+            frame.loc[whole, "reference_gap"] = (rows["chosen_logp"] - rows["rejected_logp"]).to_numpy()
         for method, rows in frame.groupby("method", sort=False):
             label = f"{name}: {method}" if frame["method"].nunique() > 1 else name
             found.append(Part(label, rows, _figures(rows)))
@@ -83,7 +85,7 @@ def render(found: Sequence[Part]) -> Table:
 def cell(name: str, value: float | None) -> str:
     if value is None:
         return "–"
-    return f"{value:.0f}" if name in ("rows", "character_edits") else f"{value:.3f}"
+    return f"{value:.0f}" if name in ("rows", "one_sided", "character_edits") else f"{value:.3f}"
 
 
 def read(source: str, model: str | None, scratch: Path) -> tuple[str, Dataset]:

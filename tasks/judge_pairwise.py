@@ -26,7 +26,8 @@ def by_generation(
     ]
     shares: list[float | None]  # of each vote, P(what is shown first is better)
     if config.verdict == "probability":
-        shares = [a for a, _ in weigh_bare(prompts, ("A", "B"), config, teacher, seed, progress)]
+        weights = weigh_bare(prompts, ("A", "B"), config, teacher, seed, progress)
+        shares = [None if row is None else row[0] for row in weights]
     elif config.verdict == "choice":
         shares = [_LETTERS.get(reply) for reply in ask_bare(prompts, tuple(_LETTERS), config, teacher, seed, progress)]
     else:

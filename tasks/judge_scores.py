@@ -1,5 +1,6 @@
 """Judges that score each answer by itself: from 1 to 10, the share of a checklist that it meets, or its likelihood."""
 
+import math
 from collections.abc import Sequence
 
 from data_contracts.config_judge import JudgeConfig
@@ -30,7 +31,8 @@ def by_score(
     scores: Votes
     if config.verdict == "probability":
         weights = weigh_bare(prompts, _SCALE, config, teacher, seed, progress)
-        scores = [sum(p * n for p, n in zip(row, range(LOWEST, HIGHEST + 1), strict=True)) for row in weights]
+        numbers = range(LOWEST, HIGHEST + 1)
+        scores = [None if row is None else sum(p * n for p, n in zip(row, numbers, strict=True)) for row in weights]
     elif config.verdict == "choice":
         scores = [float(reply) if reply else None for reply in ask_bare(prompts, _SCALE, config, teacher, seed, progress)]
     else:
@@ -61,7 +63,8 @@ def by_checklist(
         ]
         each: Votes
         if config.verdict == "probability":
-            each = [yes for yes, _ in weigh_bare(prompts, _YES_NO, config, teacher, seed, progress)]
+            told = weigh_bare(prompts, _YES_NO, config, teacher, seed, progress)
+            each = [None if row is None else row[0] for row in told]
         else:
             each = [
                 float(said == "yes") if said else None for said in ask_bare(prompts, _YES_NO, config, teacher, seed, progress)
@@ -73,10 +76,18 @@ def by_checklist(
 
 
 def by_likelihood(answers: Sequence[Answer], teacher: Teacher, progress: Progress) -> list[Votes]:
-    """How likely the teacher would have been to write each answer: its summed log-probability in nats."""
+    """How likely the teacher would have been to write each answer: its summed log-probability in nats.
+
+    Raises PlumblineError for a teacher that only writes, and for answers that do not fit its context.
+    """
     if teacher.score is None:
         raise PlumblineError(f"judge.kind likelihood needs a teacher that scores, and {teacher.name} only writes: use generation")
     values = teacher.score([prompt for prompt, _ in answers], [text for _, text in answers])
+    if long := values.count(-math.inf):
+        raise PlumblineError(
+            f"{long} of {len(values)} answers leave no room for their prompt in the teacher's engine.max_model_len: raise it, or "
+            "give judge.kind generation, which counts what it cannot read"
+        )
     progress(len(answers), len(answers))
     return [[value] for value in values]
 

@@ -29,22 +29,26 @@ def draw_pairs(
 
 
 def card(row: dict[str, Any], group: str) -> dict[str, Any]:
-    """What the page shows of a row with COLUMNS: its texts, cut where they are endless, and what parts chosen from rejected."""
-    chosen, rejected = cut(row["chosen"] or ""), cut(row["rejected"] or "")
-    alike = similarity(rejected, chosen)
-    length = len(chosen) - len(rejected)
+    """What the page shows of a row with COLUMNS: its texts, cut where they are endless, and what parts chosen from rejected.
+
+    A missing side is None, and so is what would compare it.
+    """
+    chosen, rejected = (None if row[side] is None else cut(row[side]) for side in ("chosen", "rejected"))
+    alike, length = None, 0
+    if chosen is not None and rejected is not None:
+        alike, length = similarity(rejected, chosen), len(chosen) - len(rejected)
     return {
         "group": group,
         "id": row["pair_id"],
         "margin": row["margin"],
-        "alike": round(alike, 3),
-        "length": length,
+        "alike": None if alike is None else round(alike, 3),
+        "length": None if alike is None else length,
         "longer": "chosen" if length > 0 else "rejected" if length < 0 else "",
         "prompt": [message | {"content": cut(message["content"] or "")} for message in row["prompt"]],
         "chosen": chosen,
         "rejected": rejected,
         "reasoning": cut(row["reasoning"] or ""),
-        "pieces": word_diff(rejected, chosen) if alike >= ALIKE else None,
+        "pieces": word_diff(rejected or "", chosen or "") if alike is not None and alike >= ALIKE else None,
     }
 
 

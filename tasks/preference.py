@@ -3,7 +3,6 @@
 import json
 import math
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,9 @@ from data_contracts.store import Dataset, open_dataset
 from models.checkpoint import Checkpoint
 from models.preference.store import CARD, open_preference
 from models.training.process import Trainer
+from models.training.progress import Progress
 from tasks.import_pairs import import_pairs, split_held_out
 from tasks.rank import share
-
-Progress = Callable[[int, int], None]
 
 
 def train_preference(
@@ -64,12 +62,15 @@ def train_preference(
 
 
 def _pairs(folder: Path, pairs: Path, base: Checkpoint) -> Dataset:
-    if pairs.is_dir():
-        found = open_dataset(pairs)
-        if found.kind != "pairs":
-            raise PlumblineError(f"{pairs} is a dataset of {found.kind}, not of pairs")
-        return found
-    return import_pairs(folder, PairsFileConfig(file=str(pairs)), base)
+    found = open_dataset(pairs) if pairs.is_dir() else import_pairs(folder, PairsFileConfig(file=str(pairs)), base)
+    if found.kind != "pairs":
+        raise PlumblineError(f"{pairs} is a dataset of {found.kind}, not of pairs")
+    one_sided = sum(found.table()[f"{side}_ids"].null_count for side in ("chosen", "rejected"))
+    if one_sided:
+        raise PlumblineError(
+            f"{one_sided} of {found.rows} rows in {pairs} are one-sided, and a preference model compares answers: leave them out"
+        )
+    return found
 
 
 def _log_loss(chances: list[float]) -> float:

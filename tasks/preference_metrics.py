@@ -98,7 +98,7 @@ def _order(name: str) -> str:
 
 
 def _pairs(data: Dataset, count: int, room: int) -> Rows:
-    """Some of the pairs, always the same; those that the engine cannot take are left out."""
+    """Some of the whole pairs, always the same; those that the engine cannot take are left out."""
     rows = data.records()
     if data.kind == "lists":
         rows = [
@@ -107,6 +107,7 @@ def _pairs(data: Dataset, count: int, room: int) -> Rows:
             | {"win_probability": row["wins"][0][-1] if row["wins"] else None}
             for row in rows
         ]
+    rows = [r for r in rows if r["chosen_ids"] is not None and r["rejected_ids"] is not None]
     fits = [r for r in rows if len(r["prompt_ids"]) + max(len(r["chosen_ids"]), len(r["rejected_ids"])) < room]
     return sorted(fits, key=lambda row: _order(row["pair_id"]))[:count]
 

@@ -1,6 +1,6 @@
 """Does a policy give the chosen answer of a held-out pair the higher probability? Before and after training, with intervals."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from data_contracts.store import Dataset, Rows, build
 from models.checkpoint import Checkpoint
 from models.statistics import Interval, mean_interval
 from models.training.process import Trainer
+from models.training.progress import Progress, silent
 
 
 def rank(
@@ -16,14 +17,16 @@ def rank(
     pairs: Dataset,
     policy: Checkpoint,
     trainer: Trainer,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = silent,
 ) -> Dataset:
-    """Dataset "rankings" of `pairs` under `policy`, its facts the ranking accuracies."""
+    """Dataset "rankings" of the whole pairs in `pairs` under `policy`, its facts the ranking accuracies."""
 
     def make(work: Path) -> tuple[Rows, dict[str, Any]]:
         policy_ = {"path": str(policy.path), "hash": policy.hash}
-        rows = trainer.run({"kind": "rank", "pairs": str(pairs.folder), "policy": policy_}, progress)["rows"]
-        openings = [next((m["content"] for m in row["prompt"] if m["role"] == "user"), "") for row in pairs.records()]
+        whole = [row for row in pairs.records() if row["chosen_ids"] is not None and row["rejected_ids"] is not None]
+        job = {"kind": "rank", "pairs": str(pairs.folder), "policy": policy_}
+        rows = trainer.run(job, progress)["rows"] if whole else []
+        openings = [next((m["content"] for m in row["prompt"] if m["role"] == "user"), "") for row in whole]
         return rows, ranking_accuracy(rows, openings)
 
     return build(folder, "rankings", {}, make, [pairs], {"policy": policy.hash})
@@ -33,8 +36,11 @@ def ranking_accuracy(rows: Rows, clusters: Sequence[str] | None = None) -> dict[
     """Shares of pairs ranked rightly (arXiv 2405.19534), each with its interval; pairs of one cluster hang together.
 
     `accuracy` goes by the summed log-probability, which favours short answers, `accuracy_per_token` by its mean, which does not.
-    `shorter` is what always choosing the shorter answer would score: compare before believing the first.
+    `shorter` is what always choosing the shorter answer would score: compare before believing the first. Without pairs all three
+    are None.
     """
+    if not rows:
+        return {"pairs": 0, "accuracy": None, "accuracy_per_token": None, "shorter": None}
     return {
         "pairs": len(rows),
         "accuracy": share([r["chosen_logp"] > r["rejected_logp"] for r in rows], clusters),

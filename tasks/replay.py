@@ -26,7 +26,7 @@ def replay(
             own = [row for row in dataset.records() if row["round"] == number]
             draw = random.Random(f"{seed}/{number}")
             drawn = sorted(draw.sample(range(len(own)), round(share * len(own))))
-            rows += [own[i] | {"on_policy": is_on_policy(own[i]["chosen_policy"], own[i]["policy"], policy)} for i in drawn]
+            rows += [own[i] | {"on_policy": is_on_policy(own[i], policy)} for i in drawn]
             facts[f"round_{number}"] = len(drawn)
         return rows, facts
 

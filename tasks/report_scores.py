@@ -49,6 +49,8 @@ def ranked(run: Path) -> dict[str, Any] | None:
     if not (summary.manifest(run / "rank_before") and summary.manifest(run / "rank_after")):
         return None
     before, after = open_dataset(run / "rank_before"), open_dataset(run / "rank_after")
+    if not before.rows:
+        return None
     new, old = ([_right(row) for row in data.records()] for data in (after, before))
     return {
         "n": before.rows,

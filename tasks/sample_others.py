@@ -49,12 +49,14 @@ def sample_others(
 ) -> Dataset:
     """The "samples" of `writers`, one a prompt and writer; `index` is the writer's place. `prompt_ids` are the policy's.
 
+    `prompts` may be any dataset whose rows have prompts; one that occurs again is asked once.
+
     Facts: `samples`, `missing` answers by writer's place and reason, and what a teacher among them cost (`teacher_<place>`).
     """
 
     def make(_work: Path) -> tuple[Rows, dict[str, Any]]:
         tokenizer, rows, missing = load_tokenizer(policy.path), list[Row](), Counter[str]()
-        asked = prompts.records()
+        asked = list({row["prompt_id"]: row for row in prompts.records()}.values())
         for row in asked:
             row["prompt_ids"] = encode_prompt(tokenizer, row["prompt"])
         for place, writer in enumerate(writers):

@@ -23,12 +23,14 @@ def second_view(
 ) -> Dataset:
     """The pairs whose chosen answer the judge of `config` prefers as well; the others are kept in `disagreed.parquet`.
 
-    Facts: `agreed`, `disagreed`, `undecided`. What the first view did not say of all pairs (scores, a probability) is taken from
-    the second, for all of them.
+    Rows of one side, which cannot be compared, go on. Facts: `agreed`, `disagreed`, `undecided`, and how many were `one_sided`.
+    What the first view did not say of all pairs (scores, a probability) is taken from the second, for all of them.
     """
 
     def make(work: Path) -> tuple[Rows, dict[str, Any]]:
-        rows = pairs.records()
+        found = pairs.records()
+        rows = [row for row in found if row["chosen"] is not None and row["rejected"] is not None]
+        alone = [row for row in found if row["chosen"] is None or row["rejected"] is None]
         asked, usage = metered(teacher)
         verdicts = compare([Comparison(r["prompt"], r["chosen"], r["rejected"]) for r in rows], config, asked, seed, progress)
         outcomes = [_MEANING[v.outcome] for v in verdicts]
@@ -37,7 +39,8 @@ def second_view(
         others = [row for row, outcome in zip(judged, outcomes, strict=True) if outcome != "agreed"]
         pq.write_table(pa.Table.from_pylist(others, schema=PAIRS), work / "disagreed.parquet")
         agreed = [row for row, outcome in zip(judged, outcomes, strict=True) if outcome == "agreed"]
-        return agreed, {"agreed": 0, "disagreed": 0, "undecided": 0} | Counter(outcomes) | {"teacher": usage(folder)}
+        facts = {"agreed": 0, "disagreed": 0, "undecided": 0} | Counter(outcomes) | ({"one_sided": len(alone)} if alone else {})
+        return agreed + alone, facts | {"teacher": usage(folder)}
 
     return build(folder, "pairs", judge_slice(config, seed), make, [pairs], {"teacher": teacher.name})
 

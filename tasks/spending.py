@@ -10,9 +10,19 @@ Usage = dict[str, Any]  # calls, cached, input_tokens, output_tokens, cost; the 
 _TOKENS = ("input_tokens", "output_tokens")
 
 
+def own_facts(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """A stage's facts, in which a call that another run of the sweep paid for, whose dataset this one is, has cost nothing."""
+    facts = dict(manifest["facts"])
+    for name, used in facts.items() if manifest.get("linked") else ():
+        if _is_usage(name, used):
+            cost = None if used["cost"] is None else 0.0
+            facts[name] = {**used, "cached": used["calls"], "input_tokens": 0, "output_tokens": 0, "cost": cost}
+    return facts
+
+
 def usage_of(facts: Mapping[str, Any]) -> Usage | None:
     """What one stage used, from its `teacher`, `teacher_0`, …; None if it asked nobody."""
-    found = [value for name, value in facts.items() if name.split("_")[0] == "teacher" and isinstance(value, Mapping)]
+    found = [value for name, value in facts.items() if _is_usage(name, value)]
     used = total(found)
     return used if used["calls"] else None
 
@@ -46,11 +56,15 @@ def spending(run: Path) -> dict[str, Any]:
             "stage": stage,
             "seconds": seconds,
             "share": 100 * seconds / longest,
-            "usage": usage_of(found["facts"] if found else {}),
+            "usage": usage_of(own_facts(found) if found else {}),
         }
         groups.setdefault(group.replace("-", " ").replace("round 0", "start"), []).append(entry)
     sums = [{"label": label, "stages": stages, **_sum(stages)} for label, stages in groups.items()]
     return {"groups": sums, **_sum(sums)}
+
+
+def _is_usage(name: str, value: Any) -> bool:
+    return name.split("_")[0] == "teacher" and isinstance(value, Mapping)
 
 
 def _sum(parts: list[dict[str, Any]]) -> dict[str, Any]:

@@ -181,7 +181,7 @@ def _human_rows(run: Path) -> list[Row]:
     rows = []
     for label, stage in (("before", "rank_before"), ("after", "rank_after")):
         found = manifest(run / stage)
-        scores = {column: found["facts"][name] for column, name in RANKINGS.items()} if found else {}
+        scores = {column: found["facts"][name] for column, name in RANKINGS.items()} if found and found["rows"] else {}
         counts = (kept, quarantined, None, _seconds(run, HUMAN_STAGES)) if label == "after" else (None, None, None, None)
         rows.append(Row(label, scores, None, *counts))
     return rows

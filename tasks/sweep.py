@@ -99,7 +99,7 @@ def _rounds(run: Path, rounds: int) -> dict[str, Any] | None:
 def _human(run: Path) -> dict[str, Any] | None:
     """How often the chosen answer of a held-out pair is the likelier one, before and after."""
     before, after, pairs, trained = (manifest(run / name) for name in ("rank_before", "rank_after", "validate_pairs", "align"))
-    if before is None or after is None or pairs is None or trained is None:
+    if before is None or after is None or pairs is None or trained is None or not after["rows"]:
         return None
     score, metrics = after["facts"]["accuracy"], pairs["facts"].get("metrics", {})
     return {

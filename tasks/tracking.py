@@ -20,7 +20,7 @@ from tasks.figures import scores_figure, training_figure
 from tasks.lineage import champions, read_rollbacks
 from tasks.promote import read_decision
 from tasks.score import metric_name
-from tasks.spending import total, usage_of
+from tasks.spending import own_facts, total, usage_of
 from tasks.sweep import is_cell
 from tasks.tracking_calls import forget_calls, log_calls, log_prompts
 from tasks.tracking_client import (
@@ -160,7 +160,7 @@ def round_metrics(stages: Mapping[str, Dataset]) -> dict[str, float]:
     """
     metrics: dict[str, float] = {}
     for stage, data in stages.items():
-        facts = data.facts
+        facts = own_facts(data.manifest)
         if stage == "evaluate":
             metrics |= _scores(facts) | {"answer_tokens": facts["mean_tokens"], "stop_rate": facts["stop_rate"]}
         elif stage == "validate_pairs":
@@ -170,7 +170,7 @@ def round_metrics(stages: Mapping[str, Dataset]) -> dict[str, float]:
         elif data.kind not in ("answers", "prompts"):
             metrics |= numbers(facts, f"{stage}/")
         metrics[f"seconds/{stage}"] = data.seconds
-    if used := [usage for data in stages.values() if (usage := usage_of(data.facts))]:
+    if used := [usage for data in stages.values() if (usage := usage_of(own_facts(data.manifest)))]:
         metrics |= numbers(total(used), "teacher/")
     if "win_rate" in stages:
         metrics["win_rate"] = stages["win_rate"].facts["win_rate"]

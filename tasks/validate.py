@@ -67,13 +67,14 @@ def validate(folder: Path, data: Dataset, config: ValidateConfig, limits: Limits
         table, frame, suite = data.table(), data.frame(), SUITES[data.kind]
         label, ids = f"{folder.parent.name}-{folder.name}", frame[suite.ID].tolist()
         checks = suite.derive(frame, limits)
-        rows = gate(checks, ids, row_contracts(data.kind, limits, config), docs, label, data.kind)
+        nullable = suite.nullable(checks) if hasattr(suite, "nullable") else ()
+        rows = gate(checks, ids, row_contracts(data.kind, limits, config), docs, label, data.kind, nullable)
         clean = rows.clean
         measured = suite.measure(frame[clean]) if hasattr(suite, "measure") and clean.any() else {}
         left = checks[clean].reset_index(drop=True).assign(**measured)
-        columns = {*checks.columns, *measured} if clean.any() else set()  # without a clean row nothing has a mean
+        columns = set(left.columns[left.notna().any()])  # without a clean row, or one with both sides, nothing has a mean
         contracts = whole_contracts(data.kind, limits, config, data.rows, columns)
-        whole = gate(left, frame[suite.ID][clean].tolist(), contracts, docs, label, f"{data.kind}-whole")
+        whole = gate(left, frame[suite.ID][clean].tolist(), contracts, docs, label, f"{data.kind}-whole", nullable)
         _write_evidence(work, table, rows, whole, ids)
         if hasattr(suite, "evidence") and limits.evaluation:
             found = json.dumps(suite.evidence(frame, limits), indent=2, ensure_ascii=False)

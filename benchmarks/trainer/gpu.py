@@ -67,6 +67,7 @@ def plumbline(layers: int, method: str) -> dict[str, Any]:
     from models.training.logps import all_logps
     from models.training.loop import train
     from models.training.methods import set_up
+    from models.training.progress import silent
 
     settings: dict[str, Any] = {"objective": {"name": "dpo", "beta": 0.1}, "learning_rate": RATE, "schedule": "constant"}
     settings |= {"warmup": 0.0, "batch_size": BATCH, "dtype": "bfloat16", "gradient_checkpointing": True}
@@ -77,7 +78,7 @@ def plumbline(layers: int, method: str) -> dict[str, Any]:
     set_up(model, config)
     started = time.monotonic()
     batches = plan(PAIRS, BATCH, 1, 0)
-    rows, _ = train(model, given, build_objective(config.objective), config, batches, accelerator, False, lambda d, t: None)
+    rows, _ = train(model, given, build_objective(config.objective), config, batches, accelerator, False, silent)
     # the first step compiles
     speed = [row["tokens_per_second"] for row in rows[1:]]
     per_pair = sum(e.tokens for e in data) / PAIRS

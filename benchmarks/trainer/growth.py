@@ -41,6 +41,7 @@ def point(curve: str, value: int) -> dict[str, float]:
     from models.training.jobs import fresh_accelerator
     from models.training.logps import all_logps
     from models.training.loop import train
+    from models.training.progress import silent
 
     torch.set_flush_denormal(True)
     torch.manual_seed(0)
@@ -61,7 +62,7 @@ def point(curve: str, value: int) -> dict[str, float]:
     before, started, busy = resident(), time.monotonic(), time.process_time()
     given = Given(examples, all_logps(model, examples, config.micro_batch_tokens)[None])
     batches = plan(len(examples), config.batch_size, 1, 0)
-    train(model, given, build_objective(config.objective), config, batches, accelerator, True, lambda done, total: None)
+    train(model, given, build_objective(config.objective), config, batches, accelerator, True, silent)
     spent = {"seconds": time.monotonic() - started, "cpu_seconds": time.process_time() - busy}
     return spent | {"peak_mb": resident("VmHWM"), "before_mb": before}
 

@@ -28,6 +28,7 @@ def plumbline(folder: Path, examples: list[Example], batches: list[list[int]]) -
     from models.training.jobs import fresh_accelerator
     from models.training.logps import all_logps
     from models.training.loop import train
+    from models.training.progress import silent
 
     settings = {"objective": {"name": "dpo", "beta": BETA}, "learning_rate": RATE, "schedule": "constant", "warmup": 0.0}
     config = AlignConfig.model_validate(settings | {"batch_size": BATCH})
@@ -37,7 +38,7 @@ def plumbline(folder: Path, examples: list[Example], batches: list[list[int]]) -
     before, started, busy = resident(), time.monotonic(), time.process_time()
     given = Given(examples, all_logps(model, examples, config.micro_batch_tokens)[None])
     reference = time.monotonic() - started
-    rows, _ = train(model, given, build_objective(config.objective), config, batches, accelerator, True, lambda d, t: None)
+    rows, _ = train(model, given, build_objective(config.objective), config, batches, accelerator, True, silent)
     seconds, cpu_seconds = time.monotonic() - started, time.process_time() - busy
     return {
         "losses": [row["loss"] for row in rows],

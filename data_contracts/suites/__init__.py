@@ -16,7 +16,7 @@ from data_contracts.suites.contract import Codec, Contract, Limits, check_names,
 
 os.environ["GX_ANALYTICS_ENABLED"] = "false"  # before anything here imports great_expectations
 
-VERSION = 2  # part of every gate's dataset key: raise it when a contract lets something else through
+VERSION = 3  # part of every gate's dataset key: raise it when a contract lets something else through
 
 SUITES: dict[str, ModuleType] = {"prompts": prompts, "samples": samples, "revisions": revisions}
 SUITES |= {"verdicts": verdicts, "pairs": pairs, "lists": lists}

@@ -54,7 +54,8 @@ def other_language(frame: pd.DataFrame) -> float | None:
     from py3langid.langid import classify
 
     asked = ["" if p is None or not len(p) else (p[-1]["content"] or "") for p in frame["prompt"]]
-    long = np.array([_letters(a) and _letters(c or "") for a, c in zip(asked, frame["chosen"], strict=True)], dtype=bool)
+    answered = frame["chosen"].fillna("")
+    long = np.array([_letters(a) and _letters(c) for a, c in zip(asked, answered, strict=True)], dtype=bool)
     some = _spread(frame.assign(asked=asked)[long], _TEXTS)
     if len(some) < 20:
         return None

@@ -1,4 +1,7 @@
-"""Pairs: one row per (chosen, rejected), whoever preferred it."""
+"""Pairs: one row per (chosen, rejected), whoever preferred it, or of one side alone.
+
+What is said of a side that is missing, or of both where one is, is null, and a contract on a null is not looked at.
+"""
 
 from collections import Counter
 from typing import Any
@@ -6,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from data_contracts.contrast import NEAR_IDENTICAL, contrast, summarise
+from data_contracts.contrast import NEAR_IDENTICAL, contrast, summarise, there
 from data_contracts.suites.columns import (
     Counts,
     control_token_counts,
@@ -33,9 +36,10 @@ def derive(frame: pd.DataFrame, limits: Limits) -> pd.DataFrame:
     """The numbers that the contracts below look at, one row per pair."""
     prompt = prompt_columns(frame, limits)
     columns: dict[str, Any] = dict(prompt)
-    for side in ("chosen", "rejected"):
+    sides = {side: there(frame, side) for side in ("chosen", "rejected")}
+    for side, here in sides.items():
         text, ids = frame[side], frame[f"{side}_ids"]
-        columns |= {
+        found = {
             f"{side}_size": text_sizes(text, ids),
             f"{side}_total_tokens": prompt["prompt_tokens"] + token_counts(ids),
             f"{side}_garbled": garbled_counts(text),
@@ -45,38 +49,56 @@ def derive(frame: pd.DataFrame, limits: Limits) -> pd.DataFrame:
                 text, ids, limits.control_tokens, limits.control_ids, limits.eos_token_id
             ),
         }
-    found = [int(hit_of(p, limits) is not None) for p in conversations(frame["prompt"])]
-    return pd.DataFrame(columns | {"in_evaluation": found} | _repetitions(frame) | _contrast(frame), index=frame.index)
+        columns |= {name: _where(values, here) for name, values in found.items()}
+    columns["in_evaluation"] = [int(hit_of(p, limits) is not None) for p in conversations(frame["prompt"])]
+    columns["answers"] = sum(here.astype(int) for here in sides.values())
+    both = sides["chosen"] & sides["rejected"]
+    return pd.DataFrame(columns | _repetitions(frame, both) | _contrast(frame, both), index=frame.index)
 
 
-def _repetitions(frame: pd.DataFrame) -> dict[str, Any]:
-    chosen, rejected = frame["chosen"].fillna("").tolist(), frame["rejected"].fillna("").tolist()
+def _where(values: Any, here: "pd.Series[bool]") -> Any:
+    return values if here.all() else np.where(here, values, np.nan)
+
+
+def _repetitions(frame: pd.DataFrame, both: "pd.Series[bool]") -> dict[str, Any]:
+    chosen, rejected = (frame[side].astype(object).where(frame[side].notna(), None).tolist() for side in ("chosen", "rejected"))
     keys = list(zip(conversations(frame["prompt"]), chosen, rejected, strict=True))
     seen: Counter[Any] = Counter()
     earlier: Counts = np.zeros(len(keys), dtype=np.int64)
     for i, key in enumerate(keys):
         earlier[i] = seen[key]
         seen[key] += 1
-    same = [" ".join(c.casefold().split()) == " ".join(r.casefold().split()) for c, r in zip(chosen, rejected, strict=True)]
+    same = [_plain(c) == _plain(r) for c, r in zip(chosen, rejected, strict=True)]
     return {
-        "same_answers": np.array(same, dtype=np.int64),
+        "same_answers": _where(np.array(same, dtype=np.int64), both),
         "earlier_copies": earlier,
-        # a pair of equal answers is its own reverse, and is already told by same_answers
+        # a pair of equal answers is its own reverse, and is already told by same_answers; of a side alone the reverse is the same
+        # answer as the other side
         "contradictions": np.array([seen[(p, r, c)] if c != r else 0 for p, c, r in keys], dtype=np.int64),
-        "nearly_repeated": nearly_repeats([f"{p[-1][1] if p else ''} {c} {r}" for p, c, r in keys]),
+        "nearly_repeated": nearly_repeats([f"{p[-1][1] if p else ''} {c or ''} {r or ''}" for p, c, r in keys]),
         "rows_with_this_id": copies(frame[ID].tolist()),
     }
 
 
-def _contrast(frame: pd.DataFrame) -> dict[str, Any]:
+def _plain(text: str | None) -> str:
+    return " ".join((text or "").casefold().split())
+
+
+def _contrast(frame: pd.DataFrame, both: "pd.Series[bool]") -> dict[str, Any]:
     rows = contrast(frame)
     chosen, rejected = (np.maximum(rows[f"{side}_tokens"].to_numpy(), 1) for side in ("chosen", "rejected"))
     return {name: rows[name] for name in rows} | {
-        "near_identical": (rows["character_similarity"] >= NEAR_IDENTICAL).astype(int),
+        "near_identical": _where((rows["character_similarity"] >= NEAR_IDENTICAL).astype(int), both),
         "log_length_ratio": np.log(chosen / rejected),
         "length_ratio_of_sides": chosen / rejected,
         "chosen_longer": (np.sign(chosen - rejected) + 1) / 2,
     }
+
+
+def nullable(checks: pd.DataFrame) -> list[str]:
+    """The columns that say something of a side or of both: null where that is missing."""
+    always = ("prompt_", "in_evaluation", "answers", "earlier_copies", "contradictions", "nearly_repeated", "rows_with_this_id")
+    return [name for name in map(str, checks) if not name.startswith(always)]
 
 
 def contracts(limits: Limits) -> list[Contract]:
@@ -114,6 +136,7 @@ def _side(limits: Limits, side: str) -> list[Contract]:
 
 
 _PAIR = [
+    per_row("pair_has_an_answer", "A row without a chosen and a rejected answer teaches nothing.", "answers", low=1),
     per_row("answers_differ", "Answers that differ at most in case and white space prefer nothing.", "same_answers", high=0),
     per_row("pair_not_repeated", "A pair that occurs again would count twice; the first stays.", "earlier_copies", high=0),
     per_row(
@@ -125,7 +148,7 @@ _PAIR = [
     ),
     per_row(
         "pair_not_contradicted",
-        "The same two answers are preferred both ways round, so neither row can be trusted.",
+        "The same two answers are preferred both ways round, or one is called good and bad, so neither row can be trusted.",
         "contradictions",
         high=0,
     ),
@@ -189,10 +212,11 @@ _TOGETHER = [
 
 def measure(frame: pd.DataFrame) -> dict[str, float]:
     """Figures of the clean pairs together; what the data cannot tell is left out."""
+    whole = frame.dropna(subset=["chosen", "rejected"])
     scored = frame.dropna(subset=["chosen_score", "rejected_score"]) if "chosen_score" in frame else frame.iloc[:0]
     found = {
         "share_judged_better": float((scored["chosen_score"] > scored["rejected_score"]).mean()) if len(scored) else None,
-        "surface_accuracy": surface_accuracy(frame),
+        "surface_accuracy": surface_accuracy(whole),
         "other_language": other_language(frame),
     }
     return {name: value for name, value in found.items() if value is not None}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from models.objectives.batch import Batch, Need, Result, Spec, State
-from models.objectives.pieces import required
+from models.objectives.pieces import required, there
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,7 +79,8 @@ class ApoZeroUnpaired:
     spec: ClassVar[Spec] = Spec("2408.06266; TRL kto_trainer.py")
 
     def __call__(self, batch: Batch, state: State) -> Result:
-        return (-self.beta * required(batch.label) * batch.log_ratio).sigmoid().sum(-1), {}, state
+        losses = (-self.beta * required(batch.label) * batch.log_ratio).sigmoid()
+        return (losses * there(batch)).sum(-1), {}, state
 
 
 @dataclass(frozen=True)

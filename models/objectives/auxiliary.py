@@ -55,7 +55,7 @@ class Mpo:
 
     def __call__(self, batch: Batch, state: State) -> Result:
         reward = self.beta * batch.log_ratio
-        quality = bco_losses(reward, reward.new_tensor([1.0, -1.0]), 0.0)
+        quality = bco_losses(reward, reward.new_tensor([1.0, -1.0]), 0.0).sum(-1)
         losses = self.preference * logistic(difference(reward)) + self.quality * quality + self.generation * nll(batch)
         return losses, {}, state
 

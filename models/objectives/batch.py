@@ -21,7 +21,7 @@ class Need(Flag):
     LIST = auto()  # K >= 2 answers, ranked; score where there is one, mask in lists of unequal length
     REFERENCE = auto()  # ref_logp
     REFERENCES = auto()  # ref_logp of two or more reference models
-    LABELS = auto()  # label
+    LABELS = auto()  # label, and mask where a pair lacks a side: each answer counts by itself
     SCORES = auto()  # score
     WIN_PROBABILITIES = auto()  # win_prob
     CONFIDENCE = auto()  # confidence
@@ -94,7 +94,7 @@ class Batch:
     step_id: "Tensor | None" = None  # [B, K, T] reasoning step of each token, from 0
     step_weight: "Tensor | None" = None  # [B, K, T] weight of each token's step, 1 where None
     shared: "Tensor | None" = None  # [B] tokens at the beginning that all answers share
-    mask: "Tensor | None" = None  # [B, K] true where there is an answer, in lists of unequal length; None: everywhere
+    mask: "Tensor | None" = None  # [B, K] true where there is an answer: lists differ in length, pairs may lack a side; None: all
     aux: Mapping[str, Answers] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

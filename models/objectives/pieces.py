@@ -20,6 +20,11 @@ def required(value: "Tensor | None") -> "Tensor":
     return value
 
 
+def there(batch: Batch) -> "Tensor":
+    """[B, K] true where there is an answer."""
+    return batch.logp.new_ones(batch.logp.shape).bool() if batch.mask is None else batch.mask.bool()
+
+
 def difference(score: "Tensor") -> "Tensor":
     """The chosen answer's score minus the rejected one's."""
     return score[:, 0] - score[:, 1]

@@ -141,7 +141,8 @@ class UpoUncertainty:
 
     Reconstructed and repaired. As printed (eq. 12) eps = 1 / (P + 1) with P a sampling probability, near 1 for all, which turns
     nearly every label round; the likelihood has the wrong sign; and the temperature of P cancels. Assumed: eps from 0 (sure) to
-    1/2 (no idea), and nll_weight. The matching sampling weights are proportional to (1 - B)^mu.
+    1/2 (no idea), and nll_weight as in iterative RPO (arXiv 2404.19733). The matching sampling weights are proportional to
+    (1 - B)^mu.
 
     Use it in rounds with reference `previous` and a judge whose doubt is measured.
     """

@@ -15,6 +15,7 @@ from data_contracts.config_pairs import Method, MethodBase
 from data_contracts.errors import PlumblineError
 from models.objectives import check
 from models.objectives.batch import Need, Objective
+from models.objectives.one_sided import refuse_labels
 from models.objectives.wrappers import configured
 
 # what the trainer computes from token ids alone
@@ -115,6 +116,7 @@ def data_serves(folder: Path, kind: str, policy: str) -> tuple[Need, dict[Need, 
 def refuse_config(config: RoundsConfig | HumanPairsConfig) -> None:
     """Raises PlumblineError for an objective, or what is put round it, that the run cannot serve or that makes no sense."""
     objective = configured(config.align.objective, config.align.wrappers)
+    refuse_labels(config)
     lists = takes_lists(objective.needs)
     if lists and isinstance(config, HumanPairsConfig):
         raise PlumblineError(

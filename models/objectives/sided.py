@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from models.objectives.batch import Batch, Need, Result, Spec, State, softplus
-from models.objectives.pieces import logistic, required
+from models.objectives.pieces import logistic, required, there
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 def bco_losses(reward: "Tensor", label: "Tensor", delta: float) -> "Tensor":
-    """[B] -log s(label (reward - delta)), summed over a prompt's answers."""
-    return logistic(label * (reward - delta)).sum(-1)
+    """-log s(label (reward - delta)) of each answer, shaped as they are."""
+    return logistic(label * (reward - delta))
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,12 @@ class Bco:
     spec: ClassVar[Spec] = Spec("2404.04656")
 
     def __call__(self, batch: Batch, state: State) -> Result:
-        reward = self.beta * batch.log_ratio
-        count = state.count + reward.numel()
-        delta = state.mean + (reward.detach().mean().item() - state.mean) * reward.numel() / count
-        losses = bco_losses(reward, required(batch.label), delta)
-        return losses, {"delta": delta}, State(count, delta, state.variance)
+        reward, here = self.beta * batch.log_ratio, there(batch)
+        new = int(here.sum())
+        count = state.count + new
+        delta = state.mean + (reward.detach()[here].mean().item() - state.mean) * new / count
+        losses = bco_losses(reward, required(batch.label), delta) * here
+        return losses.sum(-1), {"delta": delta}, State(count, delta, state.variance)
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ Ids = list[int]
 
 @dataclass(frozen=True)
 class Example:
-    """One prompt and its K answers, the best first, as the sampler's own token ids. In lists of unequal length an empty answer is
-    one that is not there."""
+    """One prompt and its K answers, the best first, as the sampler's own token ids. In lists of unequal length and in one-sided
+    pairs an empty answer is one that is not there."""
 
     id: str
     prompt: Ids
@@ -38,7 +38,12 @@ class Example:
 
     @property
     def tokens(self) -> int:
-        return sum(len(self.prompt) + len(a) for a in self.answers)
+        return sum(len(self.prompt) + len(a) for a in self.answers if a)
+
+    @property
+    def compares(self) -> bool:
+        """Whether there are two answers or more."""
+        return sum(map(bool, self.answers)) > 1
 
     @cached_property
     def tree_tokens(self) -> int:
@@ -67,14 +72,16 @@ def shared_beginning(a: Ids, b: Ids) -> int:
 
 
 def read_pairs(folder: Path) -> list[Example]:
-    """The pairs dataset in `folder`.
+    """The pairs dataset in `folder`, without its one-sided rows, which compare nothing.
 
     Raises PlumblineError for an empty prompt or answer: there would be nothing to predict from, or nothing to train on.
     """
     columns = ["pair_id", "prompt_ids", "chosen_ids", "rejected_ids"]
-    rows = pq.read_table(folder / "data.parquet", columns=columns).to_pylist()
+    found = pq.read_table(folder / "data.parquet", columns=columns).to_pylist()
+    rows = [row for row in found if row["chosen_ids"] is not None and row["rejected_ids"] is not None]
     if not rows:
-        raise PlumblineError(f"{folder} holds no pairs, so there is nothing to train on or to rank")
+        alone = f" but {len(found)} one-sided rows" if found else ""
+        raise PlumblineError(f"{folder} holds no pairs{alone}, so there is nothing to train on or to rank")
     for row in rows:
         for side in columns[1:]:
             if not row[side]:
@@ -98,17 +105,36 @@ def check_fit(examples: Sequence[Example], vocabulary: int, positions: int | Non
 
 
 def mismatched(examples: Sequence[Example]) -> list[Example]:
-    """Each prompt with the answers of the next example that has another prompt, round the end (for KTO's divergence estimate).
+    """Each prompt with as many answers to other prompts as it has itself (for KTO's divergence estimate): for each answer that of
+    the next example which has one on that side, round the end; of the other side where no other prompt has one on this.
 
-    Over the whole data set and not within a batch, so that any batch size will do and the reference is asked once.
+    Over the whole data set and not within a batch, so that any batch size will do and the reference is asked once; side by side,
+    so that the two halves of a pair get what the whole pair would.
     Raises PlumblineError if all prompts are the same.
     """
-    result, other = [], 0
+    others = []
+    for k in range(len(examples[0].answers)):
+        own = [i for i, example in enumerate(examples) if example.answers[k]]
+        several = len({tuple(examples[i].prompt) for i in own}) > 1
+        others.append(_next_prompts(examples, own if several else range(len(examples))))
+    result = []
     for i, example in enumerate(examples):
-        other = next((j for j in _round(max(i + 1, other), len(examples)) if examples[j].prompt != example.prompt), -1)
+        found = [examples[others[k][i]] if answer else None for k, answer in enumerate(example.answers)]
+        answers = tuple((e.answers[k] or next(filter(None, e.answers))) if e else [] for k, e in enumerate(found))
+        names = " and ".join(dict.fromkeys(e.id for e in found if e))
+        result.append(Example(f"{example.id} with {names}", example.prompt, answers))
+    return result
+
+
+def _next_prompts(examples: Sequence[Example], pool: Sequence[int]) -> dict[int, int]:
+    """Of each index in `pool` the next one in it whose prompt is another, round the end."""
+    result, other = {}, 0
+    for place, i in enumerate(pool):
+        ahead = _round(max(place + 1, other), len(pool))
+        other = next((j for j in ahead if examples[pool[j]].prompt != examples[i].prompt), -1)
         if other < 0:
             raise PlumblineError("objective kto needs at least two different prompts: add data or choose apo_zero_unpaired")
-        result.append(Example(f"{example.id} with {examples[other].id}", example.prompt, examples[other].answers))
+        result[i] = pool[other]
     return result
 
 
@@ -133,17 +159,19 @@ def plan(count: int, batch_size: int, epochs: int, seed: int) -> list[list[int]]
 
 
 def hold_out(examples: Sequence[Example], share: float, seed: int) -> tuple[list[int], list[int]]:
-    """Indices to train on and indices to hold out: about `share` of the prompts, with all their answers, drawn by `seed`.
+    """Indices to train on and indices to rank: about `share` of the prompts with two answers, drawn by `seed`, is held out.
 
+    A held-out prompt's one-sided rows are neither trained on nor ranked.
     Raises PlumblineError if either would be empty.
     """
-    prompts = sorted({tuple(e.prompt) for e in examples})
+    prompts = sorted({tuple(e.prompt) for e in examples if e.compares})
     held = set(random.Random(f"{seed}/held out").sample(prompts, round(share * len(prompts))))
-    parts = ([i for i, e in enumerate(examples) if (tuple(e.prompt) in held) == out] for out in (False, True))
-    kept, away = parts
+    kept = [i for i, e in enumerate(examples) if tuple(e.prompt) not in held]
+    away = [i for i, e in enumerate(examples) if tuple(e.prompt) in held and e.compares]
     if not kept or not away:
         raise PlumblineError(
-            f"align.early_stop.held_out {share} of {len(prompts)} prompts leaves nothing to train on or to hold out: change it"
+            f"align.early_stop.held_out {share} of {len(prompts)} prompts with two answers leaves nothing to train on or to hold "
+            "out: change it"
         )
     return kept, away
 

@@ -149,8 +149,14 @@ def _forward(model: "PreTrainedModel", examples: list[Example], needs: Need) -> 
     rest = [Example(e.id, e.prompt, e.answers[1:]) for e in examples]
     # in this order: autocast keeps the weights it has cast, and those cast under no_grad would block the gradient
     trained = tree_logps(model, first, overlap=Need.OVERLAP in needs)
-    if not rest[0].answers:
-        return trained
+    if not any(answer for e in rest for answer in e.answers):
+        more = len(rest[0].answers)
+        total, token, mask = (
+            pad(trained.total, (0, more)),
+            pad(trained.token, (0, 0, 0, more)),
+            pad(trained.mask, (0, 0, 0, more)),
+        )
+        return Logps(total, token, mask, None if trained.overlap is None else pad(trained.overlap, (0, more)))
     with torch.no_grad():
         watched = tree_logps(model, rest, overlap=Need.OVERLAP in needs)
     return _widest([trained, watched], 1)

@@ -46,6 +46,7 @@ def kind_of(folder: Path) -> str:
 def read_inputs(folder: Path, needs: Need, tokenizer: "PreTrainedTokenizerFast | None" = None) -> Inputs:
     """The dataset in `folder`. `tokenizer` encodes what has no ids yet; who only wants to check the data may leave it out.
 
+    A side that a pair lacks is an answer that is not there.
     Raises PlumblineError for an empty dataset, an empty prompt or answer, and answers that leave too few to compare.
     """
     rows: Rows = pq.read_table(folder / "data.parquet").to_pylist()
@@ -55,8 +56,10 @@ def read_inputs(folder: Path, needs: Need, tokenizer: "PreTrainedTokenizerFast |
 
 
 def _pairs(folder: Path, rows: Rows, needs: Need, tokenizer: "PreTrainedTokenizerFast | None") -> Inputs:
-    _refuse_empty(folder, rows, "pair", "pair_id", ("prompt_ids", "chosen_ids", "rejected_ids"))
-    examples = [Example(r["pair_id"], r["prompt_ids"], (r["chosen_ids"], r["rejected_ids"])) for r in rows]
+    for row in rows:
+        sides = [side for side in ("chosen_ids", "rejected_ids") if row[side] is not None] or ["chosen_ids"]
+        _refuse_empty(folder, [row], "pair", "pair_id", ("prompt_ids", *sides))
+    examples = [Example(r["pair_id"], r["prompt_ids"], (r["chosen_ids"] or ABSENT, r["rejected_ids"] or ABSENT)) for r in rows]
     if Need.TWO_PROMPTS in needs:
         examples = [_across(e, r["rejected_prompt_ids"]) for e, r in zip(examples, rows, strict=True)]
     numbers: dict[str, list[Any]] = {}

@@ -11,7 +11,6 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from data_contracts.config_align import SHARING, AlignConfig
-from data_contracts.errors import PlumblineError
 from data_contracts.store import digest
 from models.checkpoint import Checkpoint, load_model, load_tokenizer
 from models.objectives.batch import Need
@@ -23,9 +22,10 @@ from models.training.data import Example, check_fit, content_digest, hold_out, r
 from models.training.given import prepare
 from models.training.inputs import read_inputs
 from models.training.logps import all_logps, verify_head
-from models.training.loop import TOLERANCE, Progress, train
+from models.training.loop import TOLERANCE, train
 from models.training.methods import merge, set_up, trainable
 from models.training.moving import MovingReference
+from models.training.progress import Progress
 from models.training.schedule import schedule
 from models.training.snapshots import Snapshots
 from models.training.watch import HeldOut
@@ -67,7 +67,7 @@ def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     def load_reference(checkpoint: Checkpoint) -> "PreTrainedModel":
         model = load(checkpoint)
         if sharded:
-            team.shard(model, accelerator.device)
+            team.shard(model, accelerator.device, reference=True)
         return model
 
     cache = Path(job["cache"])
@@ -85,9 +85,7 @@ def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     batches = [[trained_on[i] for i in batch] for batch in dealt]
     moving = None
     if moves and Need.REFERENCE in objective.needs:
-        if sharded:
-            raise PlumblineError("align.sharded cannot follow a moving reference: use another align.reference, or no shards")
-        moving = MovingReference(model, moves, config.micro_batch_tokens, accelerator)
+        moving = MovingReference(load_reference(reference), moves, config.micro_batch_tokens, accelerator)
     set_up(model, config)
     if sharded:
         team.shard(model, accelerator.device)

@@ -4,10 +4,10 @@ Process 0 makes the dataset and asks for the job; the others `serve` it until th
 """
 
 import os
-from collections.abc import Callable
 from typing import Any
 
 from data_contracts.errors import PlumblineError
+from models.training.progress import Progress, silent
 
 
 def is_launched() -> bool:
@@ -30,7 +30,7 @@ class Launched:
         team.join()
         self.first = team.rank() == 0
 
-    def run(self, job: dict[str, Any], progress: Callable[[int, int], None] = lambda done, total: None) -> dict[str, Any]:
+    def run(self, job: dict[str, Any], progress: Progress = silent) -> dict[str, Any]:
         from models.training import team
         from models.training.jobs import JOBS
 
@@ -45,7 +45,7 @@ class Launched:
         job: dict[str, Any] | None
         while (job := team.first(None)) is not None:
             try:
-                JOBS[job["kind"]](job, lambda done, total: None)
+                JOBS[job["kind"]](job, silent)
             except PlumblineError:  # process 0 says the same
                 raise SystemExit(2) from None
 

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from data_contracts.errors import PlumblineError
 from models.training import team
 from models.training.attention import BLOCK, TWIG, Layout, install
-from models.training.data import Example, Ids, micro_batches
+from models.training.data import Example, Ids
+from models.training.picked import Picked
 from models.training.tree import Row, lay, plant
 
 if TYPE_CHECKING:
@@ -89,15 +90,23 @@ def _hidden(model: "PreTrainedModel", row: Row, used: Ids | None = None) -> tupl
 
 @torch.no_grad()
 def prompt_embeddings(model: "PreTrainedModel", examples: Sequence[Example], tokens: int) -> Tensor:
-    """Mean of the last hidden states over each prompt's tokens, [N, width] in float32 on the CPU."""
-    prompts = [Example(e.id, e.prompt, ()) for e in examples]
-    means: list[Tensor] = [torch.empty(0)] * len(prompts)
-    for part in micro_batches(prompts, range(len(prompts)), tokens):
-        row = lay([plant(prompts[i]) for i in part], BLOCK, TWIG)
-        _, hidden = _hidden(model, row)
-        for i, states in zip(part, hidden.float().split([len(t.ids) for t in row.trees]), strict=True):
-            means[i] = states.mean(0).cpu()
-    return torch.stack(means)
+    """Mean of the last hidden states over each prompt's tokens, [N, width] in float32 on the CPU. A team shares the work."""
+    prompts, door = [Example(e.id, e.prompt, ()) for e in examples], team.door(model)
+    means = torch.zeros(len(prompts), model.config.get_text_config().hidden_size)
+    parts, own = team.share(prompts, range(len(prompts)), tokens)
+    for number, part in enumerate(parts):
+        some = [prompts[i] for i in part]
+        found = mean_states(model, some) if door is None else door(some, prompts=True)[0]
+        if number < own:
+            means[part] = found.cpu()
+    return team.total(means)
+
+
+def mean_states(model: "PreTrainedModel", prompts: Sequence[Example]) -> Tensor:
+    """`prompt_embeddings` behind the door, of one micro batch: [B, width]."""
+    row = lay([plant(e) for e in prompts], BLOCK, TWIG)
+    _, hidden = _hidden(model, row)
+    return torch.stack([states.mean(0) for states in hidden.float().split([len(t.ids) for t in row.trees])])
 
 
 def _token_logps(model: "PreTrainedModel", hidden: Tensor, targets: Tensor, overlap: bool) -> Tensor:
@@ -105,12 +114,19 @@ def _token_logps(model: "PreTrainedModel", hidden: Tensor, targets: Tensor, over
     head = model.get_output_embeddings()
     cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
 
+    plain = type(head) is nn.Linear and head.bias is None and cap is None and head.weight.dtype == hidden.dtype == torch.float32
+
     def part(hidden: Tensor, targets: Tensor) -> Tensor:
-        logits = head(hidden).float()
-        if cap is not None:
-            logits = torch.tanh(logits / cap) * cap
-        total = logits.logsumexp(-1)
-        logp = logits.gather(-1, targets[:, None]).squeeze(-1) - total
+        if plain and not torch.is_autocast_enabled(hidden.device.type):
+            with torch.no_grad():
+                logits = head(hidden)
+            logp, total = Picked.apply(hidden, head.weight, logits, targets)
+        else:
+            logits = head(hidden).float()
+            if cap is not None:
+                logits = torch.tanh(logits / cap) * cap
+            total = logits.logsumexp(-1)
+            logp = logits.gather(-1, targets[:, None]).squeeze(-1) - total
         if not overlap:
             return logp[:, None]
         with torch.no_grad():

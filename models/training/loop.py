@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from statistics import fmean as mean
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,6 +21,7 @@ from models.training.data import Example
 from models.training.gradient import Given, accumulate, lengths
 from models.training.methods import build_optimizer, trainable
 from models.training.moving import MovingReference
+from models.training.progress import Progress
 from models.training.snapshots import Snapshots, Standing
 from models.training.watch import HeldOut, alarm, operations, peak_memory, utilisation
 
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Rows = list[dict[str, Any]]
-Progress = Callable[[int, int], None]
 Found = tuple[Tensor, Tensor, dict[str, float], State]
+RECENT = 10  # steps whose mean speed is shown
 SMALLEST = 64  # tokens a micro batch: less than any training example that runs out of memory
 TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}  # nats a token between two layouts of the same computation
 log = logging.getLogger(__name__)
@@ -89,25 +91,26 @@ def train(
             check_start(ratio, [given.examples[i] for i in indices], TOLERANCE[config.dtype])
         optimizer.step()
         optimizer.zero_grad()
-        there = lengths([given.examples[i] for i in indices]) > 0
-        rejected = partial(_others, there=there, pairs=Need.PAIR in objective.needs)
-        margin = ratio[:, 0] - rejected(ratio)
-        chosen_ratio, rejected_ratio = ratio[:, 0].mean().item(), rejected(ratio).mean().item()
         batch = [given.examples[i] for i in indices]
+        there = lengths(batch) > 0
+        chosen, rejected = there[:, 0], there[:, 1:].any(-1)
+        others = partial(_others, there=there, pairs=Need.PAIR in objective.needs)
+        margin = (ratio[:, 0] - others(ratio))[chosen & rejected]
+        chosen_ratio, rejected_ratio = _mean(ratio[chosen, 0]), _mean(others(ratio)[rejected])
         seconds = time.monotonic() - started
         rows.append(
             {
                 "step": step + 1,
                 "epoch": (step + 1) * config.epochs / len(batches),
                 "loss": losses.mean().item(),
-                "chosen_logp": logp[:, 0].mean().item(),
-                "rejected_logp": rejected(logp).mean().item(),
+                "chosen_logp": _mean(logp[chosen, 0]),
+                "rejected_logp": _mean(others(logp)[rejected]),
                 "chosen_logratio": chosen_ratio,
                 "rejected_logratio": rejected_ratio,
-                "chosen_reward": None if beta is None else beta * chosen_ratio,
-                "rejected_reward": None if beta is None else beta * rejected_ratio,
-                "margin": margin.mean().item(),
-                "accuracy": ((margin > 0) + 0.5 * (margin == 0)).mean().item(),
+                "chosen_reward": None if beta is None or chosen_ratio is None else beta * chosen_ratio,
+                "rejected_reward": None if beta is None or rejected_ratio is None else beta * rejected_ratio,
+                "margin": _mean(margin),
+                "accuracy": _mean((margin > 0) + 0.5 * (margin == 0)),
                 "gradient_norm": norm,
                 "learning_rate": rate,
                 "reference_kl": figures.get("reference_kl"),
@@ -121,7 +124,7 @@ def train(
         log.info("step %d of %d: loss %.4f, gradient norm %.3f", step + 1, len(batches), rows[-1]["loss"], norm)
         if (said := alarm(rows)) and not alarm(rows[:-1]):
             log.warning("%s", said)
-        progress(step + 1, len(batches))
+        progress(step + 1, len(batches), mean(row["tokens_per_second"] for row in rows[-RECENT:]))
         epoch, into = divmod((step + 1) * config.epochs, len(batches))
         if into == 0 and epoch < config.epochs:
             at_epoch(epoch)
@@ -152,6 +155,10 @@ def within_memory(accumulate: Callable[..., Found], model: "PreTrainedModel", bu
         budget //= 2
         torch.cuda.empty_cache()  # does nothing where CUDA was never used
         log.warning("out of memory: the step is repeated, and training goes on, with micro batches of %d tokens", budget)
+
+
+def _mean(values: Tensor) -> float | None:
+    return values.mean().item() if len(values) else None
 
 
 def _others(values: Tensor, there: Tensor, pairs: bool) -> Tensor:

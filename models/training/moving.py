@@ -5,7 +5,6 @@ anew: numbers from before the move would belong to another model.
 """
 
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from models.training import team
 from models.training.gradient import Given
 from models.training.logps import all_tree_logps
 
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
 
 class MovingReference:
-    """Starts as a copy of `model`. Before step s (from 0) it becomes `moves[s]` policy + (1 - `moves[s]`) itself."""
+    """Starts as `model`, which is its own from then on. Before step s (from 0) it becomes `moves[s]` policy + (1 - `moves[s]`)
+    itself. Where the policy is split over a team, `model` is split alike, and each process moves its own part."""
 
     def __init__(self, model: "PreTrainedModel", moves: Mapping[int, float], tokens: int, accelerator: Accelerator) -> None:
-        self._model = deepcopy(model).requires_grad_(False)
+        self._model = model.requires_grad_(False)
         self._moves, self._tokens, self._accelerator = moves, tokens, accelerator
 
     def before(self, step: int, policy: torch.nn.Module, given: Given, indices: list[int]) -> Given:
@@ -47,12 +48,12 @@ class MovingReference:
         return replace(given, refs=refs, by_token=by_token, aux=aux)
 
     def weights(self) -> dict[str, Tensor]:
-        """By name, tied weights once."""
-        return {name: p.detach() for name, p in self._model.named_parameters()}
+        """Whole, by name, tied weights once. All processes must ask at once."""
+        return {name: team.whole(p.detach()).contiguous() for name, p in self._model.named_parameters()}
 
     def restore(self, weights: Mapping[str, Tensor]) -> None:
         for name, p in self._model.named_parameters():
-            p.copy_(weights[name])
+            p.copy_(team.split_like(weights[name], p))
 
     def _logps(self, examples: list) -> tuple[Tensor, list[Tensor]]:  # type: ignore[type-arg]
         with self._accelerator.autocast():
@@ -62,4 +63,5 @@ class MovingReference:
     def _follow(self, policy: torch.nn.Module, rate: float) -> None:
         trained = dict(self._accelerator.unwrap_model(policy).named_parameters())
         for name, p in self._model.named_parameters():
-            p.lerp_(trained[name].to(p), rate)
+            own = team.part(p)
+            own.lerp_(team.part(trained[name]).to(own), rate)

@@ -8,11 +8,11 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from data_contracts.errors import PlumblineError
+from models.training.progress import Progress, silent
 
 # glibc gives large blocks back to the kernel at once and then takes page faults for every tensor: training is 5-10 times slower.
 _ALLOCATOR = {
@@ -64,7 +64,7 @@ class Trainer:
         for other in self._others:
             threading.Thread(target=_end_with, args=(other, self._process), daemon=True).start()
 
-    def run(self, job: dict[str, Any], progress: Callable[[int, int], None] = lambda done, total: None) -> dict[str, Any]:
+    def run(self, job: dict[str, Any], progress: Progress = silent) -> dict[str, Any]:
         """Do one job of models.training.jobs and return its result.
 
         Raises PlumblineError with the worker's own sentence, or with where to look if it died.
@@ -79,7 +79,7 @@ class Trainer:
             raise PlumblineError(reply["error"])
         return reply["done"]
 
-    def _ask(self, job: dict[str, Any], progress: Callable[[int, int], None]) -> dict[str, Any]:
+    def _ask(self, job: dict[str, Any], progress: Progress) -> dict[str, Any]:
         process = self._process
         assert process is not None and process.stdout is not None
         for member in (process, *self._others):

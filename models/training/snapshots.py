@@ -61,14 +61,15 @@ class Snapshots:
         parameters = {name: team.whole(p.detach()).contiguous() for name, p in trainable(model).items()}
         moments = optimizer.state_dict()["state"]
         flat = {f"{i}.{name}": team.whole(value).contiguous() for i, of in moments.items() for name, value in of.items()}
+        reference = self._moving.weights() if self._moving is not None else {}
         if team.rank():
             return
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         save_file(parameters, work / "parameters.safetensors")
         save_file(flat, work / "optimizer.safetensors")
-        if self._moving is not None:
-            save_file(self._moving.weights(), work / "reference.safetensors")
+        if reference:
+            save_file(reference, work / "reference.safetensors")
         (work / "standing.json").write_text(json.dumps({"key": self._key} | asdict(standing)))
         for path in work.iterdir():
             with path.open("rb") as file:

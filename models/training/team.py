@@ -97,15 +97,17 @@ def share(examples: Sequence[Example], indices: Sequence[int], tokens: int) -> t
 
 
 class Door(nn.Module):
-    """`tree_logps` as a module's forward: what DDP and FSDP2 can wrap."""
+    """`tree_logps`, or `mean_states` of the prompts, as a module's forward: what DDP and FSDP2 can wrap."""
 
     def __init__(self, model: "PreTrainedModel") -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, examples: Sequence[Example], overlap: bool) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        from models.training.logps import run
+    def forward(self, examples: Sequence[Example], overlap: bool = False, prompts: bool = False) -> tuple[Tensor | None, ...]:
+        from models.training.logps import mean_states, run
 
+        if prompts:
+            return (mean_states(self.model, examples),)
         found = run(self.model, examples, overlap)
         # a tuple: FSDP2 looks into no dataclass; and no views, whose later change would escape it
         return found.total.clone(), found.token.clone(), found.mask, found.overlap
@@ -115,15 +117,18 @@ def door(model: "PreTrainedModel") -> nn.Module | None:
     return model.__dict__.get("door")
 
 
-def shard(model: "PreTrainedModel", device: torch.device) -> None:
-    """FSDP2: every process keeps its part of weights, gradients and moments, and layers are whole only while they run."""
+def shard(model: "PreTrainedModel", device: torch.device, reference: bool = False) -> None:
+    """FSDP2: every process keeps its part of weights, gradients and moments, and layers are whole only while they run.
+
+    The outermost weights, once gathered, stay whole until a backward pass; a `reference` has none, and may move.
+    """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
     mesh = init_device_mesh(device.type, (size(),))
     for layer in model.base_model.layers:
         fully_shard(layer, mesh=mesh)
-    model.__dict__["door"] = fully_shard(Door(model), mesh=mesh)
+    model.__dict__["door"] = fully_shard(Door(model), mesh=mesh, reshard_after_forward=True if reference else None)
 
 
 def replicate(model: "PreTrainedModel") -> None:
@@ -152,6 +157,12 @@ def whole(values: Tensor) -> Tensor:
     """A parameter or moment that may be split over the team, as one tensor. All processes must ask at once."""
     full = getattr(values, "full_tensor", None)
     return values if full is None else full()
+
+
+def part(values: Tensor) -> Tensor:
+    """This process's part of a parameter that may be split over the team: a view, to be changed in place."""
+    local = getattr(values, "to_local", None)
+    return values if local is None else local()
 
 
 def split_like(values: Tensor, kept: Tensor) -> Tensor:

@@ -1,23 +1,24 @@
 """The training process: `python -m models.training.worker PARENT_PID CORE,CORE,… [STORE]`.
 
 It imports everything heavy at once, then reads one JSON job a line from stdin and answers on stdout with lines of JSON:
-{"progress": [done, total]}, then {"done": result} or {"error": sentence}. Several of them are a team (RANK and WORLD_SIZE in the
-environment, STORE the file through which they find each other): all read the same jobs, and the first one answers. On a GPU it
-leaves after one job, the only sure way to free the memory. It never outlives its parent.
+{"progress": [done, total, tokens a second or null]}, then {"done": result} or {"error": sentence}. Several of them are a team
+(RANK and WORLD_SIZE in the environment, STORE the file through which they find each other): all read the same jobs, and the first
+one answers. On a GPU it leaves after one job, the only sure way to free the memory. It never outlives its parent.
 """
 
 import json
 import logging
 import os
 import sys
-import threading
 import time
 from typing import Any
+
+from models.parent import leave_with
 
 
 def main(parent: int, cores: set[int], store: str | None) -> None:
     os.sched_setaffinity(0, cores)  # the parent's engine may have pinned the thread that started this process
-    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+    leave_with(parent)
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints goes to the log and not between the lines of JSON
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
@@ -33,6 +34,7 @@ def main(parent: int, cores: set[int], store: str | None) -> None:
     from data_contracts.errors import PlumblineError
     from models.training import team
     from models.training.jobs import JOBS, TEAMWORK
+    from models.training.progress import silent
 
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     for line in sys.stdin:
@@ -42,7 +44,7 @@ def main(parent: int, cores: set[int], store: str | None) -> None:
         if rank and job["kind"] not in TEAMWORK:
             continue
         try:
-            done = JOBS[job["kind"]](job, _Progress(say) if rank == 0 else _silent)
+            done = JOBS[job["kind"]](job, _Progress(say) if rank == 0 else silent)
             if rank == 0:
                 say(done=done)
         except PlumblineError as error:
@@ -68,23 +70,11 @@ class _Progress:
     def __init__(self, say: Any) -> None:
         self.say, self.last = say, 0.0
 
-    def __call__(self, done: int, total: int) -> None:
+    def __call__(self, done: int, total: int, tokens_per_second: float | None = None, /) -> None:
         now = time.monotonic()
         if now - self.last > 0.2 or done == total:
             self.last = now
-            self.say(progress=[done, total])
-
-
-def _silent(done: int, total: int) -> None:
-    pass
-
-
-def _leave_with(parent: int) -> None:
-    # End of file on stdin is not enough: it is not read during a job, and a forked sibling may hold the pipe open. And the
-    # kernel's "signal on parent death" is about the parent's *thread*, which may end while the run goes on.
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
+            self.say(progress=[done, total, tokens_per_second])
 
 
 if __name__ == "__main__":

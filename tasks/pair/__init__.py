@@ -29,6 +29,7 @@ class Method:
     make: Callable[[Given], Made]
     template: str = "minimal-1"  # of the revision, where the config names none
     draws: bool = False  # by lot, so that the run's seed decides with
+    alone: bool = False  # knows of a prompt's only answer which side it is: kept where the objective takes it
 
 
 _REVISED = partial(Method, (*_SAMPLE, "revise", "validate_revisions"), ("validate_revisions",))
@@ -39,13 +40,13 @@ METHODS: dict[str, Method] = {
     "self_revision": _REVISED(clair, template="self-1"),
     "worst_revision": _REVISED(worst_revision, template="worsen-1"),
     "on_policy_judge": _JUDGED(judged),
-    "best_of_n": _JUDGED(best_of_n, draws=True),
+    "best_of_n": _JUDGED(best_of_n, draws=True, alone=True),
     "rso": _JUDGED(rso, draws=True),
     "off_policy_judge": Method(
         (*_PROMPTS, *_OTHERS, "judge", "validate_verdicts"), ("validate_others", "validate_verdicts"), judged
     ),
-    "stronger_preferred": Method((*_SAMPLE, *_OTHERS), ("validate_samples", "validate_others"), stronger_preferred),
-    "delta": Method((*_PROMPTS, *_OTHERS), ("validate_others",), delta),
+    "stronger_preferred": Method((*_SAMPLE, *_OTHERS), ("validate_samples", "validate_others"), stronger_preferred, alone=True),
+    "delta": Method((*_PROMPTS, *_OTHERS), ("validate_others",), delta, alone=True),
     "recorded": Method(("import",), ("import",), recorded),
 }
 

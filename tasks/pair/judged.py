@@ -43,27 +43,30 @@ def judged(given: Given) -> Made:
 def best_of_n(given: Given) -> Made:
     """Of N answers one good and one bad by the judge's scores: best and worst, best and any other, or apart by a threshold.
 
-    Facts: prompts whose answers all score alike (`undecided`); for the threshold, prompts with only good or only bad answers.
+    Facts: prompts whose answers all score alike (`undecided`); for the threshold, prompts with only good or only bad answers, and
+    of how many the best or the worst one makes a row alone (`one_sided`).
     """
     assert isinstance(given.method, BestOfN)
     choice, threshold = given.method.choice, given.method.threshold
     facts = {"pairs": 0, "undecided": 0, "single": 0}
     if threshold is not None:
         facts |= {"only_good": 0, "only_bad": 0}
-    pairs = []
+    pairs, alone = [], list[Row]()
     for group in _scored(given, facts):
         best = max(group.answers, key=group.score)  # of equals the first
         bar = group.score(best) if threshold is None else threshold
         lesser = [a for a in group.answers if group.score(a) < bar]
         if threshold is not None and (not lesser or group.score(best) < threshold):
             facts["only_bad" if lesser else "only_good"] += 1
+            if ("rejected" if lesser else "chosen") in given.alone:
+                alone.append(_alone(given, group, best=not lesser))
         elif not lesser:
             facts["undecided"] += 1
         else:
             draw = random.Random(f"{given.seed}/{group.prompt_id}")
             other = draw.choice(lesser) if choice == "max_random" else min(lesser, key=group.score)
             pairs.append(_of_scores(given, group.prompt_id, group, best, other))
-    return pairs, facts | {"pairs": len(pairs)}
+    return pairs + alone, facts | {"pairs": len(pairs)} | ({"one_sided": len(alone)} if alone else {})
 
 
 def rso(given: Given) -> Made:
@@ -141,6 +144,15 @@ def _of_scores(given: Given, name: str, group: _Group, chosen: Row, rejected: Ro
     told = next((_chances(compared[pair], pair == ids) for pair in (ids, ids[::-1]) if pair in compared), {})
     known = told | {"chosen_score": group.score(chosen), "rejected_score": group.score(rejected)}
     return pair_row(given, name, chosen, rejected, **known, base_ids=_base(given, group.answers, chosen, rejected))
+
+
+def _alone(given: Given, group: _Group, best: bool) -> Row:
+    """The best of answers that are all good, or the worst of answers that are all bad."""
+    answer = (max if best else min)(group.answers, key=group.score)
+    score = group.score(answer)
+    if best:
+        return pair_row(given, group.prompt_id, answer, None, chosen_score=score)
+    return pair_row(given, group.prompt_id, None, answer, rejected_score=score)
 
 
 def _chances(verdict: Row, is_chosen_first: bool) -> Row:

@@ -26,7 +26,9 @@ def recorded(given: Given) -> Made:
     decided = [row for row in rows if row["win_probability"] != 0.5]
     wrong = [row["win_probability"] is not None and row["win_probability"] < 0.5 for row in decided]
     pairs = [(_turned(row) if is_wrong else row) | {"round": given.round} for row, is_wrong in zip(decided, wrong, strict=True)]
-    return pairs, {"pairs": len(pairs), "turned": sum(wrong), "undecided": len(rows) - len(decided)}
+    one_sided = sum(row["chosen_ids"] is None or row["rejected_ids"] is None for row in pairs)
+    facts = {"pairs": len(pairs) - one_sided, "turned": sum(wrong), "undecided": len(rows) - len(decided)}
+    return pairs, facts | ({"one_sided": one_sided} if one_sided else {})
 
 
 def _turned(pair: Row) -> Row:
@@ -38,13 +40,19 @@ def _turned(pair: Row) -> Row:
 
 
 def _pairs(given: Given, better: Sequence[Row], worse: Sequence[Row]) -> Made:
-    """One pair a prompt. Facts: prompts whose two answers are the same (`unchanged`), and that only one model answered."""
+    """One pair a prompt.
+
+    Facts: prompts whose two answers are the same (`unchanged`), and that only one model answered (`single`), of how many that one
+    makes a row alone (`one_sided`).
+    """
     chosen, rejected = ({row["prompt_id"]: row for row in rows} for rows in (better, worse))
     both = [id_ for id_ in rejected if id_ in chosen]
     kept = [id_ for id_ in both if not is_same(chosen[id_], rejected[id_])]
-    facts = {
-        "pairs": len(kept),
-        "unchanged": len(both) - len(kept),
-        "single": len(chosen.keys() ^ rejected.keys()),
-    }
-    return [pair_row(given, id_, chosen[id_], rejected[id_]) for id_ in kept], facts
+    pairs = [pair_row(given, id_, chosen[id_], rejected[id_]) for id_ in kept]
+    single = [
+        *(("chosen", id_) for id_ in chosen if id_ not in rejected),
+        *(("rejected", id_) for id_ in rejected if id_ not in chosen),
+    ]
+    alone = [pair_row(given, id_, chosen.get(id_), rejected.get(id_)) for side, id_ in single if side in given.alone]
+    facts = {"pairs": len(pairs), "unchanged": len(both) - len(kept), "single": len(single)}
+    return pairs + alone, facts | ({"one_sided": len(alone)} if alone else {})

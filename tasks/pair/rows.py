@@ -13,7 +13,10 @@ Made = tuple[list[Row], Row]  # pairs and facts
 
 @dataclass(frozen=True)
 class Given:
-    """`rows` of the datasets that the method reads, in the order it names them."""
+    """`rows` of the datasets that the method reads, in the order it names them.
+
+    Sides in `alone` are kept by themselves where a prompt has good answers only, or bad ones only (models.objectives.one_sided).
+    """
 
     method: Method
     rows: Sequence[list[Row]]
@@ -21,37 +24,35 @@ class Given:
     initial: str  # and of the one that the run began with
     round: int
     seed: int
+    alone: tuple[str, ...] = ()
 
 
-def pair_row(given: Given, name: str, chosen: Row, rejected: Row, **known: Any) -> Row:
-    """One pair of two answers, rows like those of the "samples" dataset. `known` adds or replaces columns.
+def pair_row(given: Given, name: str, chosen: Row | None, rejected: Row | None, **known: Any) -> Row:
+    """One pair of two answers, rows like those of the "samples" dataset, or a good or a bad answer alone.
+
+    `known` adds or replaces columns.
 
     Raises KeyError for an answer without text, ids, stopped or policy.
     """
     scores = (known.get("chosen_score"), known.get("rejected_score"))
-    return {
-        "pair_id": f"{name}/{given.method.name}",
-        "prompt_id": rejected["prompt_id"],
-        "prompt": rejected["prompt"],
-        "prompt_ids": rejected["prompt_ids"],
-        "chosen": chosen["text"],
-        "rejected": rejected["text"],
-        "chosen_ids": chosen["token_ids"],
-        "rejected_ids": rejected["token_ids"],
-        "chosen_stopped": chosen["stopped"],
-        "rejected_stopped": rejected["stopped"],
+    one = rejected or chosen or {}
+    row = {"pair_id": f"{name}/{given.method.name}"} | {part: one[part] for part in ("prompt_id", "prompt", "prompt_ids")}
+    for side, answer, policy in (("chosen", chosen, "chosen_policy"), ("rejected", rejected, "policy")):
+        parts = {side: "text", f"{side}_ids": "token_ids", f"{side}_stopped": "stopped", policy: "policy"}
+        row |= {column: None if answer is None else answer[part] for column, part in parts.items()}
+    row |= {
         "method": given.method.name,
         "margin": None if None in scores else float(scores[0] - scores[1]),  # type: ignore[operator]
         "reasoning": "",
-        "policy": rejected["policy"],
-        "chosen_policy": chosen["policy"],
-        "on_policy": is_on_policy(chosen["policy"], rejected["policy"], given.policy),
         "round": given.round,
-    } | known
+    }
+    return row | {"on_policy": is_on_policy(row, given.policy)} | known
 
 
-def is_on_policy(chosen: str, rejected: str, policy: str) -> bool:
-    return chosen == rejected == policy
+def is_on_policy(pair: Row, policy: str) -> bool:
+    """Whether the checkpoint with the hash `policy` wrote every answer of the pair."""
+    sides = (("chosen_ids", "chosen_policy"), ("rejected_ids", "policy"))
+    return all(pair[writer] == policy for ids, writer in sides if pair[ids] is not None)
 
 
 def is_same(one: Row, other: Row) -> bool:

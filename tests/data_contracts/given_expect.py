@@ -25,7 +25,9 @@ PROMPT = [{"role": "user", "content": "What is the capital?"}]
 def broken_contracts(suite: ModuleType, rows: list[dict[str, Any]], docs: Path, limits: Limits = LIMITS) -> dict[str, list[str]]:
     """Row id → names of the contracts it broke."""
     frame = pd.DataFrame(rows)
-    result = gate(suite.derive(frame, limits), frame[suite.ID].tolist(), row_contracts(suite, limits), docs, "test", "given")
+    checks = suite.derive(frame, limits)
+    nullable = suite.nullable(checks) if hasattr(suite, "nullable") else ()
+    result = gate(checks, frame[suite.ID].tolist(), row_contracts(suite, limits), docs, "test", "given", nullable)
     return dict(zip(frame[suite.ID], result.broken, strict=True))
 
 

@@ -1,5 +1,6 @@
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -33,6 +34,8 @@ for _side, _ids in (("chosen", [WORD, WORD]), ("rejected", [WORD, WORD, EOS])):
         f"wrong eos {_side}": ({f"{_side}_ids": _ids}, f"{_side}_eos_iff_stopped"),
         f"control token {_side}": ({_side: "Oslo<|user|>"}, f"{_side}_has_no_control_tokens"),
     }
+ALONE = {side: dict.fromkeys((side, f"{side}_ids", f"{side}_stopped")) for side in ("chosen", "rejected")}
+WRONG["no answer"] = (ALONE["chosen"] | ALONE["rejected"], "pair_has_an_answer")
 COPY = {"chosen": "It is Lima.", "rejected": "It is Cusco."}
 CLASH = {"chosen": "It is Rome.", "rejected": "It is Milan."}
 SWAPPED = {"chosen": "It is Milan.", "rejected": "It is Rome."}
@@ -51,6 +54,45 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     rows += [GOOD | SWAPPED | {"pair_id": "swapped elsewhere", "prompt": elsewhere}]
     rows += [GOOD | {"pair_id": "twice", "chosen": "one"}, GOOD | {"pair_id": "twice", "chosen": "two"}]
     return broken_contracts(pairs, rows, tmp_path_factory.mktemp("docs"))
+
+
+@pytest.fixture(scope="module")
+def lone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """Each row that is wrong in one side, with that side alone and with the other one alone; and some right rows."""
+    rows = []
+    for name, (wrong, _) in WRONG.items():
+        for side, other in (("chosen", "rejected"), ("rejected", "chosen")):
+            texts = {"chosen": f"{name} yes", "rejected": f"{name} no"}
+            texts["prompt"] = [{"role": "user", "content": f"{name} {side}?"}]
+            rows.append(GOOD | texts | wrong | ALONE[other] | {"pair_id": f"{name} / {side}"})
+    rows += [GOOD | ALONE["rejected"] | {"pair_id": name, "chosen": text} for name, text in (("good", "A."), ("again", "A."))]
+    rows += [GOOD | ALONE["chosen"] | {"pair_id": "bad", "rejected": "B."}]
+    clash = {"chosen": "C.", "rejected": "C."}
+    rows += [GOOD | clash | ALONE[side] | {"pair_id": f"clash {side}"} for side in ("chosen", "rejected")]
+    return broken_contracts(pairs, rows, tmp_path_factory.mktemp("docs"))
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_side_alone_keeps_its_own_contracts_and_breaks_none_that_needs_both(lone: dict[str, list[str]], name: str) -> None:
+    contract = WRONG[name][1]
+    also = ["prompt_bos_as_template"] if name == "no prompt ids" else []
+    for side, other in (("chosen", "rejected"), ("rejected", "chosen")):
+        is_elsewhere = contract.startswith(other) or contract == "answers_differ"
+        assert lone[f"{name} / {side}"] == ([] if is_elsewhere else [contract, *also])
+
+
+def test_sides_alone_are_repeated_and_contradicted_as_pairs_are(lone: dict[str, list[str]]) -> None:
+    assert lone["good"] == lone["bad"] == [] and lone["again"] == ["pair_not_repeated"]
+    assert lone["clash chosen"] == lone["clash rejected"] == ["pair_not_contradicted"]
+
+
+def test_what_is_said_of_both_sides_together_is_said_of_whole_pairs() -> None:
+    whole = [GOOD | {"pair_id": str(i), "chosen_ids": [5, 5], "rejected_ids": [5]} for i in range(2)]
+    lone = [GOOD | ALONE["chosen"] | {"pair_id": "alone", "rejected_ids": [5] * 9}]
+    found = pairs.derive(pd.DataFrame(whole + lone), LIMITS)
+    assert found["log_length_ratio"].mean() == pytest.approx(np.log(2)) and found["chosen_longer"].mean() == 1
+    assert set(found.columns[found.isna().any()]) <= set(pairs.nullable(found))
+    assert not set(pairs.nullable(found)) & {"prompt_tokens", "in_evaluation", "rows_with_this_id"}
 
 
 @pytest.mark.parametrize("name", WRONG)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from data_contracts.config import RoundsConfig
+from data_contracts.errors import PlumblineError
 from data_contracts.load_config import load_config
 from data_contracts.store import Dataset
 from flows import round as flow
@@ -19,6 +20,7 @@ from models.checkpoint import Checkpoint, open_checkpoint
 from models.engine import Engine
 from models.journal import Reply
 from models.teacher import Teacher
+from tasks.align import align
 from tasks.lineage import Standing
 from tasks.pair import stages
 
@@ -89,6 +91,31 @@ def test_a_worsened_copy_goes_through_the_gates_as_the_rejected_side(make: Any, 
     pairs, _ = make(["method=worst_revision", "revise.template=null"], asked=Teacher("stub", worsen))
     rows = pairs.records()
     assert rows and {(row["rejected"], row["policy"], row["chosen_policy"]) for row in rows} == {("no", "stub", student.hash)}
+
+
+def test_a_file_of_labelled_answers_trains_an_objective_on_single_answers_and_no_other(
+    make: Any, tmp_path: Path, student: Checkpoint, trainer: Any
+) -> None:
+    sums = [(f"What is {a} plus {b}?", a + b) for a in range(11, 17) for b in (20, 32)]
+    lines = [{"prompt": ask, "completion": f"{n if i % 2 else n + 1}", "label": bool(i % 2)} for i, (ask, n) in enumerate(sums)]
+    file = tmp_path / "labels.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    kto = ["align.objective={name: kto}", "align.batch_size=6", "align.learning_rate=1e-3", "align.epochs=4"]
+    data, config = make([f"prompts.file={file}", "prompts.per_round=12", "method=recorded", *kto])
+    rows = data.records()
+    assert [(row["chosen"] is None, row["rejected"] is None) for row in rows] == [(True, False), (False, True)] * 6
+    trained = align(tmp_path / "align", data, config.align, student, student, 0, trainer)
+    assert trained.facts["final_rejected_logratio"] < 0 and trained.facts["final_accuracy"] is None
+    with pytest.raises(PlumblineError, match=r"12 of 12 rows .* are one-sided .* objective dpo compares both sides"):
+        make([f"prompts.file={file}", "prompts.per_round=12", "method=recorded", "align.objective={name: dpo}"], number=1)
+
+
+def test_a_threshold_leaves_sides_alone_to_an_objective_on_single_answers(make: Any) -> None:
+    sets = ["method={name: best_of_n, choice: threshold, threshold: -8}", "sample.n=3", "align.objective={name: bco}"]
+    rows = make(sets)[0].records()
+    lone = [row for row in rows if row["chosen"] is None or row["rejected"] is None]
+    assert lone and all(row["on_policy"] for row in rows)
+    assert all((row["chosen_score"] or 0) >= -8 and (row["rejected_score"] or -9) < -8 for row in rows)
 
 
 def test_recorded_pairs_are_taken_a_round_at_a_time_judged_again_and_replayed(make: Any, tmp_path: Path) -> None:

@@ -3,16 +3,14 @@
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
-
 from flows.serve import serve
 from models.objectives.batch import Need
 from tasks.lineage import Standing
 from tasks.serving import Plan
 
 
-@pytest.mark.parametrize("made", [{"validate_prompts": "prompts"}, {}])
-def test_further_answers_are_to_the_rounds_prompts_or_to_those_of_recorded_pairs(made: Any) -> None:
+def test_further_answers_are_to_the_prompts_of_the_pairs_themselves() -> None:
+    """Whether this round made the pairs, a file holds them, or an earlier round's are replayed."""
     asked: dict[str, Any] = {}
 
     def run(place: str, _stage: Any, given: Any, *_: Any, **__: Any) -> Any:
@@ -24,5 +22,5 @@ def test_further_answers_are_to_the_rounds_prompts_or_to_those_of_recorded_pairs
     champion: Any = Standing(0, SimpleNamespace(hash="policy"), None)  # type: ignore[arg-type]
     pairs: Any = "pairs"
     plan = Plan(Need.GOLD, ("further", "complete"))
-    assert serve(session, plan, run, lambda data, *_, **__: data, made, pairs, champion, 1, 0) == "complete"
-    assert asked == {"further": made.get("validate_prompts", "pairs"), "complete": "pairs"}
+    assert serve(session, plan, run, lambda data, *_, **__: data, pairs, champion, 1, 0) == "complete"
+    assert asked == {"further": "pairs", "complete": "pairs"}

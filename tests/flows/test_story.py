@@ -1,6 +1,7 @@
 """What Prefect is given to show: hostile text stays quoted, tables hold no row's text, progress does not flood."""
 
 import json
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,8 +9,10 @@ from typing import Any
 import httpx
 import pytest
 from prefect.exceptions import TerminationSignal
+from rich.console import Console
 
-from flows import story
+from flows import display, story
+from flows.pace import Pace
 from tasks.changes import Change
 
 
@@ -76,7 +79,7 @@ def test_a_gate_is_a_table_of_contracts_without_row_ids(shown: list[Any], tmp_pa
 def test_progress_is_told_at_first_now_and_then_and_at_the_end(shown: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     clock, bar = [100.0], list[tuple[int, int]]()
     monkeypatch.setattr(story.time, "monotonic", lambda: clock[0])
-    report = story.progress("round 1: sample", lambda done, total: bar.append((done, total)))
+    report = story.progress("round 1: sample", lambda done, total, _: bar.append((done, total)))
     for done in range(1, 101):
         clock[0] += 0.1  # ten seconds in all
         report(done, 100)
@@ -91,5 +94,39 @@ def test_progress_that_cannot_be_told_stops_no_stage(shown: list[Any], monkeypat
 
     monkeypatch.setattr(story, "create_progress_artifact", unreachable)
     bar = list[int]()
-    story.progress("sample", lambda done, total: bar.append(done))(1, 1)
+    story.progress("sample", lambda done, *_: bar.append(done))(1, 1)
     assert bar == [1]
+
+
+def test_progress_says_how_far_how_fast_and_how_long_still(shown: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, bar = [0.0], list[tuple[Any, ...]]()
+    monkeypatch.setattr(story.time, "monotonic", lambda: clock[0])
+    report = story.progress("round 1: align", lambda *at: bar.append(at))
+    for step in (41, 42, 60, 100):  # an earlier attempt did the first 40
+        clock[0] += 10 if step < 60 else 90
+        report(step, 100, 12345.6)
+    said = [given["description"].removeprefix("round 1: align: ") for _, _, given in shown]
+    assert said == [
+        "41 of 100, 12,346 tokens/s",
+        "42 of 100, 12,346 tokens/s, 9:40 left",
+        "60 of 100, 12,346 tokens/s, 3:31 left",
+        "100 of 100, 12,346 tokens/s",
+    ]
+    assert bar[1] == (42, 100, 12345.6)
+    assert Pace().words(1, 2) == "1 of 2"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_bar_shows_tokens_a_second_where_training_tells_them(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
+    out = Console(file=StringIO(), force_terminal=terminal, width=120)
+    monkeypatch.setattr(display, "_console", out)
+    clock = [0.0]
+    monkeypatch.setattr(display.time, "monotonic", lambda: clock[0])
+    with display.working("align") as report:
+        for step, rate in ((1, None), (7, 12345.6)):
+            clock[0] += 6
+            report(step, 9, rate)
+    assert isinstance(out.file, StringIO)
+    said = out.file.getvalue()  # a bar is drawn a last time before it goes
+    assert ("7/9" in said) if terminal else ("align  7 of 9, 12,346 tokens/s, 0:02 left" in said)
+    assert said.count("12,346 tokens/s") >= 1 and "None" not in said

@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 
 from data_contracts.config_pairs import CheckpointSource, FileSource, NamedSource
+from data_contracts.config_teacher import LocalTeacher
 from data_contracts.store import file_digest
 from flows import session
 from flows.session import Session
 from models.checkpoint import Checkpoint
+from models.journal import Journal
 from models.teacher import Teacher
+from models.teachers.open import open_journal
 from tasks.lineage import Standing
 
 
@@ -26,6 +29,16 @@ def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
     made._engine = SimpleNamespace()  # type: ignore[assignment]
     made._teacher = Teacher("teacher", lambda *_: [])
     return made
+
+
+def test_a_run_that_was_killed_does_not_wait_for_its_own_claims(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its folder is locked, so whoever claimed something in its name is gone; other runs' claims stand."""
+    teacher = LocalTeacher(kind="local", model="m")
+    monkeypatch.setattr(Session, "rounds", property(lambda _self: SimpleNamespace(teacher=teacher)))
+    open_journal(teacher, tmp_path).claim(["a"], "killed", 1)
+    journal = Session(tmp_path, None, None, Checkpoint(tmp_path, "start")).journal()  # type: ignore[arg-type]
+    Journal(journal.path, "another run").claim(["b"], "alive", 1)
+    assert journal.claim(["a", "b"], "resumed", 2) == {"a"}
 
 
 def policy(number: int) -> Checkpoint:

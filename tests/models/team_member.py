@@ -16,6 +16,7 @@ from models.training import snapshots, team
 from models.training.gradient import accumulate
 from models.training.jobs import align, fresh_accelerator
 from models.training.methods import trainable
+from models.training.progress import silent
 
 
 def gradients(folder: Path, given, objectives, way: str) -> None:
@@ -46,7 +47,7 @@ def main(folder: Path, rank: int) -> None:
         gradients(folder, given, objectives, way)
     snapshots.EVERY = snapshots.SHARE = 0.0
 
-    def stop(done: int, total: int) -> None:
+    def stop(done: int, *_: object) -> None:
         if done == 3:
             raise Stop
 
@@ -56,7 +57,7 @@ def main(folder: Path, rank: int) -> None:
         if name.endswith("cut"):
             with contextlib.suppress(Stop):
                 align(job, stop)
-        steps = align(job, lambda done, total: None)["steps"]
+        steps = align(job, silent)["steps"]
         if rank == 0:
             (folder / f"{name}.json").write_text(json.dumps(steps))
 

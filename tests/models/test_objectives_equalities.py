@@ -243,12 +243,12 @@ def test_other_targets():
 
 
 def test_upo_uncertainty_softens_with_doubt_and_its_likelihood_term_pulls_up():
-    """No idea (B = log 2) is eps = 1/2: the loss is least at h = 0, where only 0.1 * 12/20, the likelihood, is left to gain."""
+    """No idea (B = log 2) is eps = 1/2: the loss is least at h = 0, where only 12/20, the likelihood, is left to gain."""
     sure, lost = [0.0], [math.log(2)]
     loss, gradient = loss_and_gradient(make("upo_uncertainty"), batch(ref=[PI], uncertainty=lost))
-    assert loss.item() == pytest.approx(math.log(2) + 0.06)
-    assert gradient[0].tolist() == pytest.approx([-0.1 / 20, 0.0])
-    assert make("upo_uncertainty")(batch(uncertainty=sure), State())[0].item() == pytest.approx(sp(-0.15) + 0.06)
+    assert loss.item() == pytest.approx(math.log(2) + 0.6)
+    assert gradient[0].tolist() == pytest.approx([-1 / 20, 0.0])
+    assert make("upo_uncertainty")(batch(uncertainty=sure), State())[0].item() == pytest.approx(sp(-0.15) + 0.6)
     assert make("upo_uncertainty")(batch(uncertainty=[9.0]), State())[1] == {"label_smoothing": pytest.approx(0.5)}
 
 

@@ -76,7 +76,7 @@ def test_combinations_that_make_sense_are_let_through():
         ("dpo", ("align.reference=extrapolated",)),
         ("dpo", ("align.momentum=0.3",)),
         ("simpo", ("align.curriculum={by: margin}",)),
-        ("mrpo", ("align.second_reference=../models/embedded/teacher",)),
+        ("mrpo", (f"align.second_reference={ROOT}/models/embedded/teacher",)),
         ("lipo", (*JUDGED, "align.reference=ema")),
         ("lipo", ()),
         ("lipo", ("pairs.replay=[0.3]", "pairs.second_view={kind: generation}")),  # lists of two, made of the pairs
@@ -96,6 +96,21 @@ def test_a_preference_file_serves_what_its_first_readable_line_promises(tmp_path
     for sets in ("align.momentum=0.5", "align.reference=extrapolated"):
         with pytest.raises(PlumblineError, match="flow human_pairs has none"):
             refuse_config(human(tmp_path, "dpo", plain + "}", sets))
+
+
+def test_a_file_of_labelled_completions_serves_what_takes_single_answers(tmp_path):
+    line = '{"prompt": "a", "completion": "b", "label": true}'
+    file = tmp_path / "labels.jsonl"
+    file.write_text(line + "\n")
+    recorded = ("method=recorded", f"prompts.file={file}", "prompts.per_round=1")
+    for name in ("kto", "bco", "apo_zero_unpaired", "sft"):
+        refuse_config(human(tmp_path, name, line))
+        refuse_config(config(name, *recorded))
+    for name in ("dpo", "odpo"):
+        for given in (human(tmp_path, name, line), config(name, *recorded)):
+            with pytest.raises(PlumblineError, match=f"labelled single answers .* objective {name} compares both sides"):
+                refuse_config(given)
+    refuse_config(human(tmp_path, "dpo", '{"prompt": "a", "chosen": "b", "rejected": "c"}'))
 
 
 def test_recorded_pairs_have_the_further_answers_that_are_in_their_file(tmp_path):

@@ -207,6 +207,18 @@ def test_losses_and_gradients_equal_trl_kto_trainer(name, kl):
     expected = KTOTrainer._compute_loss(trainer, model_output(logp, overlap), inputs, False)
     # TRL's mean is over rows, ours over pairs, which are two
     compare(make(name)(ours(*data, kl), State())[0].mean() / 2, expected, logp)
+    # and where each answer is a row of its own, over the same rows
+    one_sided = torch.arange(2) == (torch.arange(2 * SIZE) >= SIZE)[:, None]
+    alone = [(x[:, None] * one_sided[..., None]).float() for x in (logp, ref, mask)]
+    row = Batch(
+        alone[0].sum(-1),
+        alone[2].sum(-1),
+        alone[1].sum(-1)[None],
+        torch.tensor([1.0, -1.0]).expand(2 * SIZE, 2),
+        mask=one_sided,
+        aux=ours(*data, kl).aux,
+    )
+    compare(make(name)(row, State())[0].mean(), expected, logp)
 
 
 def test_losses_and_gradients_equal_trl_cpo_and_orpo_trainers():

@@ -234,6 +234,14 @@ def test_a_local_teacher_keeps_what_it_had_when_the_engine_breaks(journal, tiny,
     assert idle.current is None and idle.calls == []  # nothing was missing, so no weights were swapped
 
 
+def test_an_answer_that_does_not_fit_beside_its_prompt_has_no_probability(tiny, journal):
+    engine = ScriptedEngine(tiny)
+    engine.score = lambda prompts, answers: [-float(len(a)) for a in answers]
+    given = ("Yes.", "word " * 600, "Yes.", "No.")
+    scores = local_teacher(engine, tiny, journal).score(chats("Short?", "Short?", "word " * 600, "Short?"), given)
+    assert [score == float("-inf") for score in scores] == [False, True, True, False] and scores[0] < 0
+
+
 @pytest.mark.engine
 def test_the_local_teacher_answers_from_the_journal_without_a_swap(engine, student, teacher, journal):
     asked = chats("What is 12 plus 31?", "Which number is larger, 23 or 43?")

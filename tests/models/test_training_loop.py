@@ -14,6 +14,7 @@ from models.checkpoint import load_tokenizer, open_checkpoint
 from models.training.data import Example
 from models.training.jobs import align, rank
 from models.training.loop import check_start, learning_rate
+from models.training.progress import silent
 from tests.pairs_dataset import pairs_dataset
 
 
@@ -27,7 +28,7 @@ def config(name="apo_zero", **settings):
     return AlignConfig.model_validate({"objective": {"name": name}} | settings)
 
 
-def run(pairs, out, policy, reference=None, seed=0, progress=lambda done, total: None, second=None, cache=None, **settings):
+def run(pairs, out, policy, reference=None, seed=0, progress=silent, second=None, cache=None, **settings):
     out.mkdir(exist_ok=True)
     models = {"policy": policy, "reference": reference or policy} | ({"second_reference": second} if second else {})
     if "reference_kind" in settings:
@@ -84,7 +85,7 @@ def test_the_saved_weights_are_those_that_were_trained(pairs, tiny, tmp_path):
     steps = run(pairs, tmp_path / "out", tiny, epochs=8, learning_rate=2e-3)["steps"]
     trained = open_checkpoint(tmp_path / "out" / "model")
     rows = [
-        rank({"policy": {"path": str(m.path), "hash": m.hash}, "pairs": str(pairs.folder)}, lambda done, total: None)["rows"]
+        rank({"policy": {"path": str(m.path), "hash": m.hash}, "pairs": str(pairs.folder)}, silent)["rows"]
         for m in (tiny, trained)
     ]
     before, after = (sum(r["chosen_logp"] - r["rejected_logp"] for r in side) / len(side) for side in rows)
@@ -108,10 +109,11 @@ def test_bfloat16_trains_and_saves_bfloat16(pairs, tiny, tmp_path):
     assert {w.dtype for w in weights.values()} == {torch.bfloat16}
 
 
-def test_progress_counts_steps(pairs, tiny, tmp_path):
+def test_progress_counts_steps_and_tells_their_speed(pairs, tiny, tmp_path):
     seen = []
-    run(pairs, tmp_path / "out", tiny, progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(i + 1, 6) for i in range(6)]
+    steps = run(pairs, tmp_path / "out", tiny, progress=lambda *at: seen.append(at))["steps"]
+    assert [at[:2] for at in seen] == [(i + 1, 6) for i in range(6)]
+    assert seen[3][2] == pytest.approx(sum(row["tokens_per_second"] for row in steps[:4]) / 4)  # of the last steps, at most ten
 
 
 def test_a_loss_that_is_no_number_stops_with_one_sentence(pairs, tiny, tmp_path):

@@ -11,6 +11,7 @@ from models.training.data import read_pairs
 from models.training.jobs import rank
 from models.training.logps import completion_logps
 from models.training.methods import build_optimizer, merge, set_up, trainable
+from models.training.progress import silent
 from tests.models.test_training_loop import config, run
 from tests.pairs_dataset import pairs_dataset
 
@@ -36,10 +37,7 @@ def test_a_merged_checkpoint_is_an_ordinary_one_and_gives_what_training_reported
         rank_found = torch.linalg.matrix_rank(after[name] - before[name], rtol=1e-3)
         assert rank_found <= 4, name
     policies = [tiny, open_checkpoint(tmp_path / "out" / "model")]
-    rows = [
-        rank({"policy": {"path": str(m.path), "hash": m.hash}, "pairs": str(pairs.folder)}, lambda done, total: None)["rows"]
-        for m in policies
-    ]
+    rows = [rank({"policy": {"path": str(m.path), "hash": m.hash}, "pairs": str(pairs.folder)}, silent)["rows"] for m in policies]
     first, last = (sum(r["chosen_logp"] - r["rejected_logp"] for r in side) / len(side) for side in rows)
     assert last - first == pytest.approx(sum(row["margin"] for row in steps[-3:]) / 3, rel=0.15) and last - first > 0.5
 
@@ -95,14 +93,14 @@ def test_each_method_goes_on_after_a_kill_to_the_same_weights(pairs, tiny, tmp_p
     class Stop(Exception):
         pass
 
-    def stop(done, total):
+    def stop(done, *_):
         if done == 4:
             raise Stop
 
     with pytest.raises(Stop):
         run(pairs, tmp_path / "cut", tiny, progress=stop, **settings)
     seen = []
-    run(pairs, tmp_path / "cut", tiny, progress=lambda done, total: seen.append(done), **settings)
+    run(pairs, tmp_path / "cut", tiny, progress=lambda done, *_: seen.append(done), **settings)
     assert seen == [4, 5, 6]
     first, second = weights(tmp_path / "whole"), weights(tmp_path / "cut")
     assert all(torch.equal(first[k], second[k]) for k in first)

@@ -14,9 +14,10 @@ from models.training.inputs import read_inputs
 from models.training.jobs import align, fresh_accelerator
 from models.training.logps import all_tree_logps
 from models.training.moving import MovingReference
+from models.training.progress import silent
 from models.training.schedule import schedule
 from tests.models.test_training_loop import run
-from tests.models.test_training_snapshots import Stop, ignore, job, stop_after, weights
+from tests.models.test_training_snapshots import Stop, job, stop_after, weights
 from tests.pairs_dataset import full_rows, pairs_dataset
 
 
@@ -42,7 +43,7 @@ def test_a_batch_sees_the_numbers_of_the_weights_it_moved_to(tiny, pairs):
     gold = inputs.aux["gold"]
     refs, tokens = all_tree_logps(start, examples, 10**6)
     given = Given(examples, refs[None], {}, {"token_ref": tokens}, {"gold": (gold, all_tree_logps(start, gold, 10**6)[0])})
-    moving = MovingReference(start, {2: 0.6}, 10**6, fresh_accelerator("float32"))
+    moving = MovingReference(load_model(tiny.path, torch.float32).eval(), {2: 0.6}, 10**6, fresh_accelerator("float32"))
     assert moving.before(1, policy, given, [3, 5]) is given
     seen = moving.before(2, policy, given, [3, 5])
 
@@ -68,16 +69,16 @@ def test_a_reference_that_follows_lets_the_policy_go_further(tiny, pairs, tmp_pa
 
 def test_a_moving_reference_survives_a_kill(tiny, pairs, tmp_path, monkeypatch):
     options = {"name": "dpo", "epochs": 2, "reference": "ema", "ema": {"rate": 0.6, "every": 2}}
-    align(job(pairs, tiny, tmp_path / "whole", **options), ignore)
+    align(job(pairs, tiny, tmp_path / "whole", **options), silent)
     monkeypatch.setattr(snapshots, "EVERY", 0.0)
     monkeypatch.setattr(snapshots, "SHARE", 0.0)
     killed = job(pairs, tiny, tmp_path / "killed", **options)
     with pytest.raises(Stop):
         align(killed, stop_after(4))
-    align(killed, ignore)
+    align(killed, silent)
     whole, again = weights(tmp_path / "whole"), weights(tmp_path / "killed")
     assert all(torch.equal(whole[k], again[k]) for k in whole)
-    other = align(job(pairs, tiny, tmp_path / "other", **(options | {"reference": "previous"})), ignore)
+    other = align(job(pairs, tiny, tmp_path / "other", **(options | {"reference": "previous"})), silent)
     assert other and any(
         not torch.equal(whole[k], v) for k, v in load_file(tmp_path / "other/out/model/model.safetensors").items()
     )

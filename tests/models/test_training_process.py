@@ -37,10 +37,10 @@ def gone(pid):
 
 def test_a_job_is_answered_and_the_worker_stays_warm(trainer, tiny, tmp_path):
     pairs, seen = pairs_dataset(tmp_path / "pairs", tiny, 6), []
-    first = trainer.run(rank_job(pairs, tiny), lambda done, total: seen.append((done, total)))
+    first = trainer.run(rank_job(pairs, tiny), lambda *at: seen.append(at))
     worker = trainer._process.pid
     assert trainer.run(rank_job(pairs, tiny)) == first and trainer._process.pid == worker
-    assert [row["pair_id"] for row in first["rows"]] == [f"p{i}" for i in range(6)] and seen[-1] == (6, 6)
+    assert [row["pair_id"] for row in first["rows"]] == [f"p{i}" for i in range(6)] and seen[-1] == (6, 6, None)
 
 
 def test_bad_data_comes_back_as_the_workers_own_sentence(trainer, tiny, tmp_path):
@@ -106,7 +106,7 @@ def test_closing_leaves_no_process_and_may_be_repeated(tmp_path):
 
 
 def test_an_interrupted_job_does_not_answer_the_next_one(trainer, tiny, tmp_path):
-    def interrupt(done, total):
+    def interrupt(*_):
         raise KeyboardInterrupt
 
     short, long = (pairs_dataset(tmp_path / str(n), tiny, n) for n in (3, 40))

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from models.training import snapshots
 from models.training.jobs import align
+from models.training.progress import silent
 from tests.models.test_training_loop import config
 from tests.pairs_dataset import pairs_dataset
 
@@ -37,8 +38,7 @@ def weights(folder):
     return load_file(folder / "out" / "model" / "model.safetensors")
 
 
-def ignore(done, total):
-    pass
+MEASURED = ("tokens_per_second", "peak_memory_mb")  # of the machine, not of the training
 
 
 class Stop(Exception):
@@ -46,7 +46,7 @@ class Stop(Exception):
 
 
 def stop_after(step):
-    def progress(done, total):
+    def progress(done, *_):
         if done > step:  # the snapshot of `step` has been written
             raise Stop
 
@@ -56,7 +56,7 @@ def stop_after(step):
 @pytest.mark.parametrize("name", ["dpo", "bco", "alpha_dpo", "kto", "ld_dpo"])
 def test_going_on_from_any_snapshot_ends_in_the_same_weights_and_records(pairs, tiny, tmp_path, monkeypatch, name):
     settings = {"name": name, "epochs": 2, "schedule": "cosine"}
-    whole = align(job(pairs, tiny, tmp_path / "whole", **settings), ignore)
+    whole = align(job(pairs, tiny, tmp_path / "whole", **settings), silent)
     monkeypatch.setattr(snapshots, "EVERY", 0.0)
     monkeypatch.setattr(snapshots, "SHARE", 0.0)
     for step in (1, 4):
@@ -64,11 +64,11 @@ def test_going_on_from_any_snapshot_ends_in_the_same_weights_and_records(pairs, 
         with pytest.raises(Stop):
             align(cut, stop_after(step))
         seen = []
-        resumed = align(cut, lambda done, total, seen=seen: seen.append(done))
+        resumed = align(cut, lambda done, *_, seen=seen: seen.append(done))
         assert seen == list(range(step + 1, 7))  # not one step is done twice
         first, second = weights(tmp_path / "whole"), weights(tmp_path / str(step))
         assert all(torch.equal(first[k], second[k]) for k in first)
-        timeless = [[{k: v for k, v in r.items() if k != "tokens_per_second"} for r in x["steps"]] for x in (whole, resumed)]
+        timeless = [[{k: v for k, v in r.items() if k not in MEASURED} for r in x["steps"]] for x in (whole, resumed)]
         assert timeless[0] == timeless[1] and resumed["figures"] == whole["figures"]
 
 
@@ -77,7 +77,7 @@ def test_a_process_killed_in_the_middle_of_an_epoch_loses_nothing(pairs, tiny, t
     whole, cut = (job(pairs, tiny, tmp_path / name, name="bco", epochs=30) for name in ("whole", "cut"))
     code = (
         "import json, sys, models.training.snapshots as s; from models.training.jobs import align\n"
-        "s.EVERY = s.SHARE = 0.0; align(json.loads(sys.argv[1]), lambda done, total: None)"
+        "s.EVERY = s.SHARE = 0.0; align(json.loads(sys.argv[1]), lambda *_: None)"
     )
 
     def start(what):
@@ -111,11 +111,11 @@ def test_snapshots_are_bounded_and_another_jobs_are_not_taken(pairs, tiny, tmp_p
     kept = sorted(p.name for p in (tmp_path / "cut" / "resume").glob("step-*"))
     assert kept == ["step-00000003", "step-00000004"]
     seen = []
-    align(cut | {"seed": 4}, lambda done, total: seen.append(done))
+    align(cut | {"seed": 4}, lambda done, *_: seen.append(done))
     assert seen == [1, 2, 3, 4, 5, 6]
     assert sorted(p.name for p in (tmp_path / "cut" / "resume").glob("step-*")) == ["step-00000004", "step-00000005"]
 
 
 def test_nothing_is_written_before_it_is_due(pairs, tiny, tmp_path):
-    align(job(pairs, tiny, tmp_path, name="dpo"), ignore)
+    align(job(pairs, tiny, tmp_path, name="dpo"), silent)
     assert list((tmp_path / "resume").glob("step-*")) == []

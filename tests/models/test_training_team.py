@@ -9,11 +9,12 @@ import sys
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from data_contracts.config_align import AlignConfig
 from data_contracts.errors import PlumblineError
 from models.checkpoint import load_model
+from models.extrapolation import write_extrapolation
 from models.objectives import build_objective
 from models.objectives.batch import State
 from models.training import team
@@ -22,6 +23,7 @@ from models.training.gradient import Given, accumulate
 from models.training.jobs import align, fresh_accelerator
 from models.training.logps import all_logps, all_tree_logps
 from models.training.process import Trainer, _environment
+from models.training.progress import silent
 from tests.conftest import ROOT
 from tests.pairs_dataset import pairs_dataset
 
@@ -36,11 +38,17 @@ BATCHES = {
     "wpo": (list(range(6)), 10**6),
 }
 WAYS = ("ddp", "fsdp2")
+EMA = {"rate": 0.6, "every": 2}
 JOBS = {
     "ddp": {},
     "fsdp2": {"sharded": True},
     "fsdp2-cut": {"sharded": True},
-    "fsdp2-lora": {"lora": {"rank": 4}},
+    "ddp-ema": {"reference": "ema", "ema": EMA},
+    "fsdp2-ema-cut": {"reference": "ema", "ema": EMA, "sharded": True},
+    "fsdp2-curriculum": {"curriculum": {"stages": 2}, "sharded": True},
+    "fsdp2-extrapolated": {"reference": "extrapolated", "sharded": True},
+    "fsdp2-relative_po": {"objective": {"name": "relative_po"}, "sharded": True},
+    "fsdp2-lora": {"lora": {"rank": 4}},  # the last: how it is asked for stays with the process
 }
 
 
@@ -51,8 +59,9 @@ def objective(name):
 def job(folder, out, tiny, **settings):
     settings = {"objective": {"name": "apo_zero"}, "learning_rate": 1e-3, "batch_size": 6, "epochs": 2} | settings
     named = {"path": str(tiny.path), "hash": tiny.hash}
+    far = {"path": str(folder / "beyond"), "hash": "beyond"} if settings.get("reference") == "extrapolated" else named
     config = AlignConfig.model_validate(settings | {"micro_batch_tokens": 200}).model_dump(mode="json")
-    made = {"pairs": str(folder / "pairs"), "policy": named, "reference": named, "config": config, "seed": 0}
+    made = {"pairs": str(folder / "pairs"), "policy": named, "reference": far, "config": config, "seed": 0}
     (folder / out).mkdir()
     return made | {"out": str(folder / out), "resume": str(folder / out / "resume"), "cache": str(folder / out / "cache")}
 
@@ -73,6 +82,15 @@ def together(given, tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("team")
     shutil.copytree(tiny.path, folder / "tiny")
     pairs_dataset(folder / "pairs", tiny, 12)
+    start = load_file(tiny.path / "model.safetensors")
+    draw = torch.Generator().manual_seed(2)
+    shutil.copytree(tiny.path, folder / "before")
+    save_file(
+        {k: v + 0.02 * torch.randn(v.shape, generator=draw) for k, v in start.items()},
+        folder / "before/model.safetensors",
+        {"format": "pt"},
+    )
+    write_extrapolation(tiny.path, folder / "before", 0.3, folder / "beyond")
     work = {name: (objective(name), *batch) for name, batch in BATCHES.items()}
     (folder / "given.pickle").write_bytes(pickle.dumps((given, work)))
     (folder / "jobs.json").write_text(json.dumps({name: job(folder, name, tiny, **settings) for name, settings in JOBS.items()}))
@@ -105,18 +123,28 @@ def test_two_processes_give_the_loss_and_gradient_of_one(together, given, tiny, 
 
 @pytest.mark.parametrize("name", JOBS)
 def test_two_processes_train_like_one_and_go_on_where_they_were_stopped(together, tiny, tmp_path, name):
-    shutil.copytree(together / "pairs", tmp_path / "pairs")
+    for given_ in ("pairs", "beyond"):
+        shutil.copytree(together / given_, tmp_path / given_)
     settings = {k: v for k, v in JOBS[name].items() if k != "sharded"}
-    alone = align(job(tmp_path, "alone", tiny, **settings), lambda done, total: None)["steps"]
+    alone = align(job(tmp_path, "alone", tiny, **settings), silent)["steps"]
     both = json.loads((together / f"{name}.json").read_text())
     for a, b in zip(alone, both, strict=True):
-        for figure in ("loss", "chosen_logratio", "rejected_logratio", "gradient_norm", "reference_kl"):
-            assert b[figure] == pytest.approx(a[figure], rel=1e-4, abs=1e-5), (a["step"], figure)
+        for figure in ("loss", "chosen_logp", "rejected_logp", "gradient_norm", "reference_kl"):
+            assert b[figure] == pytest.approx(a[figure], rel=1e-5, abs=1e-5), (a["step"], figure)
     assert alone[-1]["loss"] != pytest.approx(alone[0]["loss"], rel=1e-3)  # something was learnt
     one, two = (load_file(folder / "model" / "model.safetensors") for folder in (tmp_path / "alone", together / name))
     start = load_file(tiny.path / "model.safetensors")
     moved = torch.cat([(one[k] - start[k]).flatten() for k in one]).norm()
     assert torch.cat([(one[k] - two[k]).flatten() for k in one]).norm() < 1e-2 * moved
+
+
+def test_a_reference_that_moves_or_lies_elsewhere_makes_a_difference_to_a_team(together):
+    """Negative control: losses against the fixed reference would not pass for these."""
+    plain, *others = (
+        [step["loss"] for step in json.loads((together / f"{name}.json").read_text())]
+        for name in ("fsdp2", "ddp-ema", "fsdp2-ema-cut", "fsdp2-extrapolated")
+    )
+    assert all(abs(other[-1] - plain[-1]) > 1e-3 for other in others)
 
 
 def test_going_on_in_a_team_gives_bitwise_the_weights_of_a_team_never_stopped(together):

@@ -48,7 +48,7 @@ def test_early_stopping_goes_on_after_a_kill_as_if_nothing_had_happened(pairs, t
     monkeypatch.setattr(snapshots, "EVERY", 0.0)
     monkeypatch.setattr(snapshots, "SHARE", 0.0)
 
-    def stop(done, total):
+    def stop(done, *_):
         if done == 3:
             raise KeyboardInterrupt
 

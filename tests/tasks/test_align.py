@@ -27,8 +27,8 @@ class NoTrainer:
 
 def test_a_checkpoint_and_its_record_are_left_behind_and_not_made_twice(tiny, trainer, tmp_path):
     pairs, seen = pairs_dataset(tmp_path / "pairs", tiny, 24), []
-    made = align(tmp_path / "align", pairs, config(), tiny, tiny, 0, trainer, lambda done, total: seen.append((done, total)))
-    assert made.kind == "steps" and made.rows == 18 == made.facts["steps"] and seen[-1] == (18, 18)
+    made = align(tmp_path / "align", pairs, config(), tiny, tiny, 0, trainer, lambda *at: seen.append(at))
+    assert made.kind == "steps" and made.rows == 18 == made.facts["steps"] and seen[-1][:2] == (18, 18) and seen[-1][2] > 0
     assert sorted(p.name for p in tmp_path.iterdir()) == [".pairs.reference", "align", "pairs"]  # nothing kept for a next attempt
     model = open_checkpoint(tmp_path / "align" / "model")
     assert model.hash == made.facts["model_hash"] != tiny.hash
@@ -58,6 +58,21 @@ def test_an_objective_the_data_cannot_serve_is_refused_before_training(tiny, tmp
     refuse(pairs, config("apo_zero"), tiny)
     with pytest.raises(PlumblineError, match="kto needs at least two different prompts"):
         align(tmp_path / "align", pairs, config("kto"), tiny, tiny, 0, NoTrainer())
+
+
+def test_a_paired_objective_refuses_single_answers_and_an_unpaired_one_takes_them(tiny, trainer, tmp_path):
+    rows = pair_rows(tiny, 12)
+    for row in rows[:5]:
+        row |= {"chosen": None, "chosen_ids": None, "chosen_stopped": None}
+    pairs = pairs_dataset(tmp_path / "pairs", tiny, 12, rows=rows)
+    with pytest.raises(PlumblineError, match=r"5 of 12 rows .* are one-sided .* objective apo_zero compares both sides: leave"):
+        align(tmp_path / "align", pairs, config(), tiny, tiny, 0, NoTrainer())
+    made = align(tmp_path / "align", pairs, config("apo_zero_unpaired"), tiny, tiny, 0, trainer)
+    assert made.facts["final_rejected_logratio"] < 0 < made.facts["final_chosen_logratio"]
+    bad = pairs_dataset(tmp_path / "bad", tiny, 5, rows=rows[:5])
+    alone = align(tmp_path / "alone", bad, config("bco"), tiny, tiny, 0, trainer)
+    assert alone.facts["final_chosen_logratio"] is alone.facts["final_accuracy"] is None
+    assert alone.facts["verdict"] == "rejected answers became less likely"
 
 
 def test_other_tokenizers_ids_and_overlong_pairs_are_refused_before_training(tiny, tmp_path):
@@ -99,6 +114,20 @@ def test_who_does_the_work_decides_nothing_about_what_is_made(tiny, trainer, tmp
     pairs = pairs_dataset(tmp_path / "pairs", tiny, 8)
     made = align(tmp_path / "align", pairs, config(epochs=1), tiny, tiny, 0, trainer)
     assert align(tmp_path / "align", pairs, config(epochs=1, processes=2, sharded=True), tiny, tiny, 0, NoTrainer()) == made
+
+
+@pytest.mark.parametrize(
+    "chosen,rejected,words",
+    [
+        (2.0, None, "chosen answers became more likely"),
+        (-2.0, None, "chosen answers became less likely: consider apo_zero or sft"),
+        (None, -2.0, "rejected answers became less likely"),
+        (None, 2.0, "rejected answers became more likely: look at the data"),
+        (0.01, None, "hardly anything moved: raise align.learning_rate or align.epochs"),
+    ],
+)
+def test_of_one_side_the_verdict_is_about_that_side(chosen, rejected, words):
+    assert verdict({"chosen_logratio": chosen, "rejected_logratio": rejected}, "kto") == words
 
 
 def test_final_means_are_over_the_last_tenth():

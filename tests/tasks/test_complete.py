@@ -5,6 +5,7 @@ import math
 import pytest
 
 from data_contracts.config_judge import JudgeConfig
+from data_contracts.config_pairs import SampleConfig
 from data_contracts.store import build
 from models.checkpoint import load_tokenizer
 from models.engine import quiet
@@ -12,6 +13,8 @@ from models.journal import Reply
 from models.objectives.batch import Need
 from models.teacher import Teacher
 from tasks.complete import INSTRUCTIONS, complete
+from tasks.replay import replay
+from tasks.sample_others import Writer, sample_others
 from tasks.score_pairs import by_likelihood, score_pairs
 from tests.pairs_dataset import full_rows, pair_rows, pairs_dataset
 from tests.tasks.test_judge import judging, longer
@@ -122,6 +125,44 @@ def test_further_answers_join_by_prompt_and_pairs_without_one_are_counted(tiny, 
     rows = made.records()
     assert [r["gold_ids"] for r in rows] == [[50, 0], [50, 1], [50, 3]] and [r["base_ids"][0] for r in rows] == [51] * 3
     assert made.facts["left_out"] == {"gold_ids": 0, "base_ids": 1}
+
+
+def test_replayed_pairs_get_further_answers_and_a_prompt_of_two_pairs_is_asked_once(tiny, tmp_path):
+    new, old, again = (row | {"round": r} for row, r in zip(pair_rows(tiny, 3), (2, 1, 2), strict=True))
+    again |= {name: new[name] for name in ("prompt_id", "prompt", "prompt_ids")}
+    now = pairs_dataset(tmp_path / "now", tiny, 2, rows=[new, again])
+    before = pairs_dataset(tmp_path / "before", tiny, 1, rows=[old])
+    pairs = replay(tmp_path / "replay", now, {1: before}, (1.0,), tiny.hash, 0)
+    asked = []
+
+    def answer(rows, *_):
+        asked.extend(row["prompt"] for row in rows)
+        return [(f"gold {i}", "stop", None) for i, _ in enumerate(rows)]
+
+    gold = sample_others(tmp_path / "further", pairs, SampleConfig(max_tokens=9), [Writer("teacher", 0.0, answer)], tiny, 0)
+    made = complete(tmp_path / "c", pairs, Need.GOLD, gold, {Need.GOLD: 0}, tiny, 0)
+    assert asked == [new["prompt"], old["prompt"]] and made.facts["left_out"] == {"gold_ids": 0}
+    tokenizer = load_tokenizer(tiny.path)
+    answers = [tokenizer.decode(row["gold_ids"], skip_special_tokens=True) for row in made.records()]
+    assert answers == ["gold 0", "gold 0", "gold 1"] and [row["round"] for row in made.records()] == [2, 2, 1]
+
+
+def test_across_prompts_a_pair_is_on_policy_only_if_the_policy_wrote_both_its_new_sides(tiny, tmp_path):
+    """Without that the first pair, whose rejected answer now is an earlier policy's, would still be called on-policy."""
+    scores = {"chosen_score": 1.0, "rejected_score": 0.0}
+    writers = [(tiny.hash, tiny.hash), (tiny.hash, "earlier"), ("earlier", tiny.hash)]
+    rows = [
+        row | scores | {"chosen_policy": c, "policy": r, "on_policy": c == r == tiny.hash}
+        for row, (c, r) in zip(pair_rows(tiny, 3), writers, strict=True)
+    ]
+    given = pairs_dataset(tmp_path / "pairs", tiny, 3, rows=rows)
+    made = complete(tmp_path / "c", given, Need.TWO_PROMPTS, None, {}, tiny, 0).records()
+    assert [(r["chosen_policy"], r["policy"]) for r in made] == [
+        (tiny.hash, "earlier"),
+        (tiny.hash, tiny.hash),
+        ("earlier", tiny.hash),
+    ]
+    assert [r["on_policy"] for r in made] == [False, True, False]
 
 
 def test_a_changed_prompt_asks_for_what_the_chosen_answer_does_not_do(tiny, pairs, tmp_path):

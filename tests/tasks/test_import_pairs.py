@@ -47,11 +47,21 @@ READABLE: dict[str, tuple[dict[str, Any], list[dict[str, str]]]] = {
         [{"role": "system", "content": "Be brief."}, ASK],
     ),
 }
+LABELLED: dict[str, tuple[dict[str, Any], list[dict[str, str]]]] = {
+    "prompt and completion": ({"prompt": "Which fruit?", "completion": " An apple."}, [ASK]),
+    "messages": ({"prompt": [ASK], "completion": [says("An apple.")]}, [ASK]),
+    "a whole transcript": ({"completion": HH + "An apple."}, [ASK, REPLY, AGAIN]),
+}
 UNREADABLE: dict[str, tuple[Any, str]] = {
     "a number": (7, "not_an_object"),
     "a list": ([1], "not_an_object"),
     "no rejected": ({"chosen": HH}, "missing_field"),
     "rejected is null": ({"chosen": HH, "rejected": None}, "missing_field"),
+    "a completion without label": ({"prompt": "a", "completion": "b"}, "missing_field"),
+    "a label that is a word": ({"prompt": "a", "completion": "b", "label": "good"}, "no_label"),
+    "a label between": ({"prompt": "a", "completion": "b", "label": 0.5}, "no_label"),
+    "a completion without prompt": ({"completion": "b", "label": True}, "not_a_transcript"),
+    "a completion that is only the answer": ({"completion": [says("b")], "label": True}, "empty_conversation"),
     "a number for an answer": ({"prompt": "a", "chosen": 1, "rejected": "b"}, "not_text"),
     "a prompt that is an object": ({"prompt": {"text": "a"}, "chosen": "a", "rejected": "b"}, "not_text"),
     "content in parts": ({"chosen": [ASK, {"role": "assistant", "content": []}], "rejected": [ASK, REPLY]}, "not_text"),
@@ -88,6 +98,17 @@ def write(path: Path, rows: list[Any]) -> PairsFileConfig:
 def test_every_common_shape_reads_as_one_prompt_and_two_answers(name: str) -> None:
     row, prompt = READABLE[name]
     assert read_preference(row) == Preference(prompt, "An apple.", "No.")
+
+
+@pytest.mark.parametrize("name", LABELLED)
+def test_a_labelled_completion_is_one_side_of_a_pair(name: str) -> None:
+    row, prompt = LABELLED[name]
+    for label in (True, 1):
+        assert read_preference(row | {"label": label}) == Preference(prompt, "An apple.", None)
+    for label in (False, 0):
+        assert read_preference(row | {"label": label}) == Preference(prompt, None, "An apple.")
+    both = {"prompt": "Which fruit?", "chosen": "An apple.", "rejected": "No."}
+    assert read_preference(both | {"completion": "x", "label": False}) == Preference([ASK], "An apple.", "No.")
 
 
 def test_a_real_preference_file_reads_but_for_the_pairs_whose_conversations_differ(shared_data: Path) -> None:

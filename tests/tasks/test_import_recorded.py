@@ -54,6 +54,25 @@ def test_lines_that_cannot_be_read_are_counted_and_kept_by_name(tmp_path: Path, 
     assert [(k["line"], k["reason"]) for k in kept] == [(1, "not_json"), (2, "missing_field")]
 
 
+def test_pairs_and_labelled_completions_stand_in_one_file(tmp_path: Path, tiny: Checkpoint) -> None:
+    labels: list[dict[str, Any]] = [
+        {"prompt": "Why?", "completion": "so", "label": True},
+        {"prompt": "Why?", "completion": "no", "label": False},
+    ]
+    data = imported(tmp_path, [PLAIN[0] | {"p": 0.25}, *labels], tiny, probability="p")
+    whole, good, bad = data.records()
+    tokenizer = load_tokenizer(tiny.path)
+    assert (good["chosen"], good["chosen_ids"], good["chosen_stopped"]) == ("so", encode_answer(tokenizer, "so"), True)
+    assert (bad["rejected"], bad["rejected_ids"], bad["rejected_stopped"]) == ("no", encode_answer(tokenizer, "no"), True)
+    assert (
+        good["rejected"] is good["rejected_ids"] is good["rejected_stopped"] is good["policy"] is good["win_probability"] is None
+    )
+    assert bad["chosen"] is bad["chosen_ids"] is bad["chosen_stopped"] is bad["chosen_policy"] is bad["margin"] is None
+    pairs = pair(tmp_path / "pair", Recorded(name="recorded", probability="p"), [data], tiny.hash, tiny.hash, 1, 0)
+    assert [(r["chosen"], r["rejected"]) for r in pairs.records()] == [("bad 0", "good 0"), ("so", None), (None, "no")]
+    assert pairs.facts == {"pairs": 1, "turned": 1, "undecided": 0, "one_sided": 2} and whole["win_probability"] == 0.25
+
+
 def test_a_gold_answer_that_no_text_can_hold_costs_its_line_alone(tmp_path: Path, tiny: Checkpoint) -> None:
     data = imported(tmp_path, [PLAIN[0] | {"best": "\ud800"}, PLAIN[1]], tiny, gold="best")
     assert data.facts == {"lines": 2, "pairs": 1, "unreadable": {"not_text": 1}}

@@ -49,6 +49,23 @@ def test_methods_are_parted_and_their_figures_are_those_of_contrast(tmp_path: Pa
     assert render([clair, other]).row_count == 2
 
 
+def test_rows_of_one_side_are_counted_and_shown_and_compare_nothing(tmp_path: Path) -> None:
+    bad = {"chosen": None, "chosen_ids": None, "chosen_stopped": None}
+    data = pairs(tmp_path / "pair", row(0), row(1, **bad, rejected="lonely words"), row(2))
+    ranked = [
+        {"pair_id": f"p{i}", "chosen_logp": 1.0 + i, "rejected_logp": 0.0, "chosen_tokens": 4, "rejected_tokens": 4}
+        for i in (0, 2)
+    ]
+    (only,) = parts([("mine", data)], [build(tmp_path / "rank", "rankings", {}, lambda _: (ranked, {}))])
+    assert (only.figures["rows"], only.figures["one_sided"], only.figures["character_edits"]) == (3, 1, 3)
+    assert only.figures["reference_gap"] == 2.0 and only.frame["reference_gap"].isna().tolist() == [False, True, False]
+    write_page(tmp_path / "page.html", [only])
+    page = (tmp_path / "page.html").read_text()
+    (card,) = [part for part in page.split("<article")[1:] if "lonely words" in part]
+    assert card.count('<p class="said answer"') == 1 and ">rejected</span>" in card and ">chosen</span>" not in card
+    assert 'data-alike=""' in card and 'data-length=""' in card and "(empty)" not in card
+
+
 def test_the_reference_gap_is_chosen_minus_rejected(tmp_path: Path) -> None:
     data = pairs(tmp_path / "pair", row(0), row(1))
     same = {"rejected_logp": -5.0, "chosen_tokens": 4, "rejected_tokens": 4}

@@ -224,6 +224,17 @@ def test_what_a_scoring_judge_did_not_say_is_no_score():
     assert agreement(COMPARISONS[:1], [verdict])["unparsed"] == 1
 
 
+@pytest.mark.parametrize("kind", ["generation", "pointwise", "checklist"])
+def test_what_a_reply_gives_no_probability_for_is_unread_and_takes_no_side(kind, two_points):
+    """As when a judge's prompt does not fit its context: it would be a tie of two fives, or a score of 5.5."""
+    blind = Teacher("blind", by_length().complete, lambda _, texts: [-math.inf] * len(texts))
+    rubric = two_points if kind == "checklist" else None
+    (verdict,) = compare(COMPARISONS[:1], JudgeConfig(kind=kind, verdict="probability", rubric=rubric), blind, 0)
+    assert (verdict.forward, verdict.outcome, verdict.first_score, verdict.win_probability) == ("unparsed", "tie", None, 0.5)
+    with pytest.raises(PlumblineError, match="2 of 2 answers leave no room"):
+        compare(COMPARISONS[:1], JudgeConfig(kind="likelihood"), blind, 0)
+
+
 def dataset(tmp_path, texts):
     rows = [sample("p", i, text) for i, text in enumerate(texts)] + [sample("q", 0, "alone")]
     return build(tmp_path / "sample", "samples", {}, lambda _: (rows, {}))

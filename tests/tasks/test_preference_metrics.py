@@ -7,9 +7,9 @@ from data_contracts.config_evaluate import PreferenceMetricsConfig
 from data_contracts.store import build
 from models.chat import encode_prompt
 from models.checkpoint import load_tokenizer, open_checkpoint
-from tasks.preference_metrics import Compared, preference_metrics
+from tasks.preference_metrics import Compared, _pairs, preference_metrics
 from tasks.rank import rank
-from tests.pairs_dataset import pairs_dataset
+from tests.pairs_dataset import pair_rows, pairs_dataset
 
 DPO = AlignConfig.model_validate({"objective": {"name": "dpo", "beta": 0.5}})
 CONFIG = PreferenceMetricsConfig(pairs=8, prompts=4, samples=3)
@@ -96,3 +96,10 @@ def test_an_objective_without_reference_is_ranked_only(student, engine, tmp_path
     align = AlignConfig.model_validate({"objective": {"name": "simpo"}})
     facts = measure(tmp_path, student, engine, student, pairs, align).facts["train"]
     assert sorted(facts) == ["pairs", "policy", "reference"]
+
+
+def test_only_whole_pairs_are_measured(student, tmp_path):
+    rows = pair_rows(student, 4)
+    rows[1]["chosen_ids"] = rows[2]["rejected_ids"] = None
+    found = _pairs(pairs_dataset(tmp_path / "pairs", student, 4, rows=rows), 8, 512)
+    assert {row["pair_id"] for row in found} == {"p0", "p3"}

@@ -8,7 +8,7 @@ from data_contracts.errors import PlumblineError
 from data_contracts.store import build
 from models.checkpoint import open_checkpoint
 from tasks.rank import rank, ranking_accuracy, reward_accuracy, share
-from tests.pairs_dataset import pairs_dataset
+from tests.pairs_dataset import pair_rows, pairs_dataset
 
 
 def row(chosen, rejected, n=(10, 10), name="a"):
@@ -28,6 +28,14 @@ def test_ranked_by_the_model_itself_and_better_after_training(tiny, trainer, tmp
     assert after.facts["accuracy"]["mean"] > before.facts["accuracy"]["mean"]
     assert reward_accuracy(after, before)["mean"] > 0.9 > 0.1 > reward_accuracy(before, after)["mean"]
     assert before.key != after.key
+
+
+def test_of_one_sided_rows_none_is_ranked(tiny, trainer, tmp_path):
+    rows = [row | ({} if i < 2 else {"chosen": None, "chosen_ids": None}) for i, row in enumerate(pair_rows(tiny, 4))]
+    found = rank(tmp_path / "some", pairs_dataset(tmp_path / "mixed", tiny, 4, rows=rows), tiny, trainer)
+    assert found.facts["pairs"] == 2 and [r["pair_id"] for r in found.records()] == ["p0", "p1"]
+    none = rank(tmp_path / "none", pairs_dataset(tmp_path / "alone", tiny, 2, rows=rows[2:]), tiny, None)
+    assert none.rows == 0 and none.facts == {"pairs": 0, "accuracy": None, "accuracy_per_token": None, "shorter": None}
 
 
 def test_sum_and_mean_a_token_are_told_apart():

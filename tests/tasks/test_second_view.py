@@ -34,6 +34,22 @@ def test_agreed_pairs_go_on_with_the_second_views_scores_and_the_others_are_kept
     assert [row["chosen"] for row in aside] == ["bad", "even"]
 
 
+def test_a_row_of_one_side_is_not_asked_about_and_goes_on(tmp_path: Path, tiny: Checkpoint) -> None:
+    rows = pair_rows(tiny, 3)
+    rows[1] |= {"rejected": None, "rejected_ids": None, "rejected_stopped": None}
+    asked: list[str] = []
+
+    def weigh(conversations: object, answers: list[str]) -> list[float]:
+        asked.extend(answers)
+        return [0.0] * len(answers)
+
+    pairs = pairs_dataset(tmp_path / "pairs", tiny, 3, rows=rows)
+    made = second_view(tmp_path / "view", pairs, VIEW, Teacher("judge", lambda *_: [], weigh), 0)
+    assert [row["pair_id"] for row in made.records()] == ["p1"]
+    assert sorted(asked) == sorted(rows[i][side] for i in (0, 2) for side in ("chosen", "rejected"))
+    assert (made.facts["one_sided"], made.facts["undecided"]) == (1, 2)
+
+
 def test_the_first_views_scores_stay_where_all_pairs_have_some(tmp_path: Path, tiny: Checkpoint) -> None:
     rows = [row | {"chosen_score": 7.0, "rejected_score": 1.0, "margin": 6.0, "chosen": "good"} for row in pair_rows(tiny, 2)]
     teacher = Teacher("judge", lambda *_: [], lambda conversations, answers: [float(a == "good") for a in answers])

@@ -7,10 +7,11 @@ import yaml
 
 from data_contracts.config_judge import JudgeConfig
 from data_contracts.config_teacher import Price
+from data_contracts.store import build, sharing
 from models.journal import Journal, Reply
 from models.teacher import Teacher, journaled
 from tasks.report import write_report
-from tasks.spending import spending, total, usage_of
+from tasks.spending import own_facts, spending, total, usage_of
 from tasks.tracking import round_metrics
 from tasks.win_rate import win_rate
 from tests.tasks.run_folder import CONFIG, USED, answers, make_run
@@ -25,7 +26,7 @@ def test_stages_rounds_and_the_run_have_their_sums(tmp_path: Path) -> None:
     assert found["usage"] == {"calls": 80, "cached": 20, "input_tokens": 6000, "output_tokens": 1200, "cost": 0.042}
     each = [stage["seconds"] for group in found["groups"] for stage in group["stages"]]
     assert 0 < found["seconds"] == pytest.approx(sum(each))
-    assert max(stage["share"] for group in found["groups"] for stage in group["stages"]) == 100
+    assert max(stage["share"] for group in found["groups"] for stage in group["stages"]) == pytest.approx(100)
 
 
 def test_what_nobody_counted_is_not_nothing() -> None:
@@ -73,3 +74,15 @@ def test_a_call_that_stages_of_a_run_share_is_on_one_bill(tmp_path: Path) -> Non
     section = page[page.index('id="cost-title"') :]
     assert section.count(f"{money:.4f}") == 3  # the stage that paid, the round and the run
     assert f"<td>{calls}</td><td>{calls}</td><td>0</td><td>0</td><td>0.0000</td>" in section
+
+
+def test_cells_of_a_sweep_that_share_a_dataset_pay_for_it_once(tmp_path: Path) -> None:
+    made = []
+    with sharing(tmp_path / "shared"):
+        for cell in ("first", "second"):
+            made.append(build(tmp_path / cell / "revise", "revisions", {}, lambda _: ([], {"parsed": 40, "teacher": USED})))
+    first, second = (round_metrics({"revise": data}) for data in made)
+    assert (first["teacher/cost"], second["teacher/cost"]) == (USED["cost"], 0)
+    assert second["teacher/calls"] == second["teacher/cached"] == USED["calls"] and second["revise/teacher.input_tokens"] == 0
+    assert second["revise/parsed"] == first["revise/parsed"] == 40 and made[0].facts == made[1].facts
+    assert usage_of(own_facts(made[0].manifest)) == USED

@@ -33,6 +33,25 @@ def test_each_broken_row_of_a_file_is_named_with_what_it_broke(tmp_path: Path, t
     assert told[0] == "3 rows checked, 1 clean, 2 broken"
 
 
+def test_labelled_completions_are_checked_like_sides_and_what_compares_sides_is_left_out(
+    tmp_path: Path, tiny: Checkpoint
+) -> None:
+    lines: list[dict[str, Any]] = [
+        {"prompt": "What is seven plus five?", "completion": "It is twelve.", "label": True},
+        {"prompt": "What is seven plus five?", "completion": "It is eleven.", "label": False},
+        {"prompt": "What is seven plus five?", "completion": "<b>\ufffd</b>", "label": True},
+        {"prompt": "What is seven plus six?", "completion": "Who knows?", "label": "bad"},
+    ]
+    for rows, metrics in ((lines, {"one_sided": 2}), ([*lines, GOOD], {"one_sided": 2, "chosen_longer": 0.5})):
+        out = tmp_path / str(len(rows))
+        out.mkdir()
+        found = check_file(read_dataset("pairs", write(out / "l.jsonl", *rows), str(tiny.path), out), str(tiny.path), 256, out)
+        assert found["rows"] == {"3": ["chosen_encoding_sane"]} and found["unreadable"] == {"no_label": 1}
+        assert {name: found["metrics"].get(name) for name in metrics} == metrics
+        assert ("length_ratio_moderate" in {c["contract"] for c in found["contracts"]}) == (len(rows) == 5)
+        render(found, 5)
+
+
 def test_a_terminal_obeys_no_id(tmp_path: Path, tiny: Checkpoint) -> None:
     data = build(tmp_path / "prompts", "prompts", {}, lambda _: ([{"prompt_id": "a\x1b[2J[red]", "prompt": []}], {}))
     found = check_file(data, str(tiny.path), 256, tmp_path)

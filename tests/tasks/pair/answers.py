@@ -62,11 +62,18 @@ def revision(i: int, text: str, revised: str | None, failure: str | None = None)
     }
 
 
-def made(method: str | Row, *rows: list[Row], policy: str = "policyhash", initial: str = "start", seed: int = 0) -> Made:
+def made(
+    method: str | Row,
+    *rows: list[Row],
+    policy: str = "policyhash",
+    initial: str = "start",
+    seed: int = 0,
+    alone: tuple[str, ...] = (),
+) -> Made:
     """What the method makes of the rows of the datasets it reads, in round 3."""
     config = TypeAdapter(MethodConfig).validate_python(method)
-    return METHODS[config.name].make(Given(config, rows, policy, initial, 3, seed))
+    return METHODS[config.name].make(Given(config, rows, policy, initial, 3, seed, alone))
 
 
-def sides(pairs: list[Row]) -> list[tuple[str, str]]:
+def sides(pairs: list[Row]) -> list[tuple[str | None, str | None]]:
     return [(pair["chosen"], pair["rejected"]) for pair in pairs]

@@ -93,6 +93,21 @@ def test_a_threshold_wants_one_answer_on_each_side_and_counts_the_prompts_that_h
     assert made(config, samples(n=3), scored(7.0, 6.0, 9.0)) == ([], facts | {"pairs": 0, "only_good": 1})
 
 
+def test_the_best_of_only_good_answers_or_the_worst_of_only_bad_ones_is_a_row_alone_where_it_is_asked_for() -> None:
+    config = {"name": "best_of_n", "choice": "threshold", "threshold": 5.0}
+    for scores, side, answer, score in (((7.0, 6.0, 9.0), "chosen", 2, 9.0), ((2.0, 4.0, 1.0), "rejected", 2, 1.0)):
+        other, fact = ("rejected", "only_good") if side == "chosen" else ("chosen", "only_bad")
+        (row,), facts = made(config, samples(n=3), scored(*scores), alone=("chosen", "rejected"))
+        assert (row[side], row[f"{side}_ids"], row[f"{side}_stopped"]) == (f"answer {answer}", [answer], False)
+        assert row[other] is row[f"{other}_ids"] is row[f"{other}_stopped"] is None
+        assert (row[f"{side}_score"], row["margin"], row["on_policy"], row["prompt_id"]) == (score, None, True, "p")
+        assert (row["chosen_policy"] is None, row["policy"] is None) == (side != "chosen", side == "chosen")
+        assert (facts["pairs"], facts[fact], facts["one_sided"]) == (0, 1, 1)
+        assert made(config, samples(n=3), scored(*scores), alone=(other,))[0] == []
+    both = made(config, samples(n=3), scored(7.0, 4.0, 1.0), alone=("chosen", "rejected"))
+    assert sides(both[0]) == [("answer 0", "answer 2")] and "one_sided" not in both[1]
+
+
 def test_without_scores_the_share_of_won_comparisons_is_the_score() -> None:
     verdicts = [verdict("p", 0, 1, "first"), verdict("p", 0, 2, "tie"), verdict("p", 1, 2, "second", win_probability=0.25)]
     (pair,), _ = made("best_of_n", samples(), verdicts)

@@ -20,6 +20,18 @@ def test_delta_prefers_the_first_writer_to_the_second() -> None:
     assert (pairs[0]["chosen_policy"], pairs[0]["policy"]) == ("weak", "weaker")
 
 
+def test_the_answer_of_a_model_that_answered_alone_is_its_side_where_that_is_asked_for() -> None:
+    rows = [sample("p", 0, "weak"), sample("p", 1, "weaker"), sample("q", 0, "weak"), sample("r", 1, "weaker")]
+    config = {"name": "delta", "stronger": "initial", "weaker": "previous"}
+    pairs, facts = made(config, rows, alone=("chosen", "rejected"))
+    assert sides(pairs) == [("answer 0", "answer 1"), ("answer 0", None), (None, "answer 1")]
+    assert facts == {"pairs": 1, "unchanged": 0, "single": 2, "one_sided": 2}
+    assert [(pair["chosen_policy"], pair["policy"]) for pair in pairs[1:]] == [("weak", None), (None, "weaker")]
+    assert sides(made(config, rows, alone=("chosen",))[0]) == [("answer 0", "answer 1"), ("answer 0", None)]
+    alone, _ = made("stronger_preferred", [sample("s", 0)], [sample("t", 5, "teacher")], alone=("rejected",))
+    assert sides(alone) == [(None, "answer 0")] and alone[0]["on_policy"]
+
+
 def recorded(i: int, chance: float | None) -> dict[str, Any]:
     return {
         "pair_id": str(i),
