@@ -140,7 +140,8 @@ def _fail_and_retry(it: Operated) -> None:
     with urllib.request.urlopen(f"{it.mlflow}/api/2.0/mlflow/runs/get?run_id={known}", timeout=30) as reply:
         it.at_failure = json.load(reply)["run"]
     # A person is slower than this test. Retried while its process still ends, Prefect 3.7.7 takes that end for the new attempt's.
-    it.wait("the worker's last word on its process", lambda: "on_crashed hooks" in (it.home / "worker.log").read_text())
+    it.wait("the end of its process", lambda: "exited with status code" in (it.home / "worker.log").read_text())
+    time.sleep(2)  # in which the worker tells the server so: nothing shows when it has
     obstacle.unlink()
     _retry(it, failed["id"])
     it.wait("the retry", lambda: it.in_state("COMPLETED"))
