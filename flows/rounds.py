@@ -22,8 +22,7 @@ from tasks.evaluate import evaluate
 from tasks.failure import clear_failure, write_failure
 from tasks.report import write_report
 from tasks.selection import selection_note, write_selection
-from tasks.tracking import track
-from tasks.tracking_links import links
+from tasks.sweep import is_cell
 
 
 @flow(name="rounds", flow_run_name="{name}", persist_result=False)
@@ -47,15 +46,9 @@ def rounds_flow(name: str) -> None:
 
 
 @task(name="track", task_run_name="tell MLflow", retries=2, retry_delay_seconds=2, cache_policy=NO_CACHE, persist_result=False)
-def track_folder(folder: str) -> None:
-    """Tell MLflow what is finished, beside the next stages."""
-    track(Path(folder))
-
-
-@task(name="track failure", task_run_name="tell MLflow why it stopped", cache_policy=NO_CACHE, persist_result=False)
-def track_failure(folder: str) -> None:
-    """Tell MLflow why the run stopped."""
-    track(Path(folder))
+def track_folder(folder: str) -> dict[str, str]:
+    """Tell MLflow what is finished and whether the run stopped, beside the next stages. Where it is found: title and address."""
+    return {} if is_cell(Path(folder)) else current().teller.tell(Path(folder))
 
 
 def tell(folder: Path) -> None:
@@ -77,7 +70,7 @@ def telling_failure(folder: Path) -> Iterator[None]:
     except BaseException as error:  # also Ctrl-C and a cancellation
         write_failure(folder, story.sentence(error), killed=not isinstance(error, Exception))  # first: it asks no server
         story.failure(error, folder)
-        track_failure.submit(str(folder), wait_for=_before()).wait()
+        track_folder.submit(str(folder), wait_for=_before()).wait()
         raise
 
 
@@ -91,7 +84,7 @@ def finish(folder: Path) -> None:
         assert told is not None
         told.wait()
     if told.state.is_completed():
-        for title, address in links(folder).items():
+        for title, address in told.result().items():
             story.link(title, address)
     else:
         where = escape(str(folder))

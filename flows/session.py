@@ -26,6 +26,7 @@ from tasks.import_recorded import check_lines
 from tasks.lineage import Standing, standing
 from tasks.prompts import check_appended
 from tasks.sample_others import Writer, checkpoint_writer, file_writer, teacher_writer
+from tasks.tracking_process import Teller
 
 if TYPE_CHECKING:
     from prefect.futures import PrefectFuture
@@ -45,7 +46,8 @@ class Session:
     others: dict[str, Checkpoint] = field(default_factory=dict)  # what the pair method samples besides, by its name in the config
     lender: "Session | None" = field(default=None, repr=False)  # a sweep's: its engine and teacher serve every cell
     overrides: dict[str, float] = field(default_factory=dict)  # what rounds that begin now do differently
-    telling: "PrefectFuture[None] | None" = field(default=None, repr=False)  # what MLflow is being told
+    telling: "PrefectFuture[dict[str, str]] | None" = field(default=None, repr=False)  # what MLflow is being told
+    _teller: Teller | None = field(default=None, repr=False)
     _engine: "Engine | None" = field(default=None, repr=False)
     _teacher: "Teacher | None" = field(default=None, repr=False)
     _journal: "Journal | None" = field(default=None, repr=False)
@@ -75,6 +77,13 @@ class Session:
             self._journal = open_journal(self.rounds.teacher, self.folder)
             self._journal.release()  # the folder is locked: whoever claimed something for this run is gone
         return self._journal
+
+    @property
+    def teller(self) -> Teller:
+        """Who tells MLflow, beside the stages."""
+        if self._teller is None:
+            self._teller = Teller(self.folder / "logs" / "mlflow.log")
+        return self._teller
 
     def teacher(self) -> "Teacher":
         if self.lender is not None:
@@ -121,6 +130,8 @@ class Session:
                 self._teacher.close()  # a server beside the engine has memory, too
 
     def close(self) -> None:
+        if self._teller is not None:
+            self._teller.close()
         if self.lender is None:
             self.trainer.close()
             self.drop()

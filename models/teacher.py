@@ -21,7 +21,7 @@ Conversation = Sequence[Message]
 Complete = Callable[[Sequence[Conversation], Sampling, int, Progress], list[Reply]]
 Keep = Callable[[Iterable[tuple[Request, Reply]]], None]
 _AT_ONCE = 512  # local requests between two writes to the journal: more than a batch, little enough to do again
-_EVERY = 0.2  # seconds between two looks at what somebody else is asking
+_EVERY = 0.5  # seconds between two looks at what somebody else is asking
 
 
 def _nothing() -> None:

@@ -107,7 +107,8 @@ def _accuracy(t: Table) -> float:
 def _kappa(t: Table) -> float:
     counts = np.bincount((3 * t["truth"] + t["said"]).astype(int), minlength=9).reshape(3, 3) / len(t["truth"])
     chance = float(counts.sum(0) @ counts.sum(1))
-    return 0.0 if chance == 1 else (float(np.trace(counts)) - chance) / (1 - chance)
+    # where judge and record both know one verdict only there is nothing to correct for
+    return math.nan if chance == 1 else (float(np.trace(counts)) - chance) / (1 - chance)
 
 
 def _length_gap(t: Table) -> float:

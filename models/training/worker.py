@@ -10,14 +10,15 @@ import json
 import logging
 import os
 import sys
-import threading
 import time
 from typing import Any
+
+from models.parent import leave_with
 
 
 def main(parent: int, cores: set[int], store: str | None) -> None:
     os.sched_setaffinity(0, cores)  # the parent's engine may have pinned the thread that started this process
-    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+    leave_with(parent)
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints goes to the log and not between the lines of JSON
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
@@ -74,14 +75,6 @@ class _Progress:
         if now - self.last > 0.2 or done == total:
             self.last = now
             self.say(progress=[done, total, tokens_per_second])
-
-
-def _leave_with(parent: int) -> None:
-    # End of file on stdin is not enough: it is not read during a job, and a forked sibling may hold the pipe open. And the
-    # kernel's "signal on parent death" is about the parent's *thread*, which may end while the run goes on.
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -78,6 +78,16 @@ def test_kappa_and_accuracy_by_hand():
     assert mean(found, "ties") == pytest.approx(2 / 6)
 
 
+def test_a_few_one_sided_comparisons_hold_nothing_against_the_record_itself():
+    """Many resamples of such a record hold one verdict only: what then agrees agrees neither by chance nor beyond it."""
+    rows = [Recorded(Comparison([{"role": "user", "content": str(i)}], "a", "bb"), float(i == 0)) for i in range(12)]
+    found = calibrate("record", rows, recorded_verdicts(rows))
+    assert found.flags == [] and found.figures["kappa"] == {"mean": 1.0, "low": 1.0, "high": 1.0}
+    contrary = calibrate("contrary", rows, [says("second" if i == 0 else "first") for i in range(12)])
+    assert "agrees with the record no better than chance" in contrary.flags
+    assert calibrate("one side", rows[1:], recorded_verdicts(rows[1:])).figures["kappa"] is None
+
+
 def test_comparisons_of_one_prompt_hang_together():
     rows = made(60)
     verdicts = [says("first") for _ in rows]

@@ -1,0 +1,54 @@
+"""MLflow is told by a process of its own, which neither loses a run nor outlives who started it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tasks.tracking import is_told
+from tasks.tracking_process import Teller, TrackingError
+from tests.tasks.test_tracking import run as run  # a finished run's folder
+
+
+@pytest.fixture
+def teller(tmp_path: Path):  # type: ignore[no-untyped-def]
+    found = Teller(tmp_path / "mlflow.log")
+    yield found
+    found.close()
+
+
+def test_what_is_finished_is_told_and_what_cannot_be_told_is_said_and_the_process_goes_on(run: Path, teller: Teller) -> None:
+    (broken := run.parent / "broken").mkdir()
+    with pytest.raises(TrackingError, match=r"config\.yaml"):
+        teller.tell(broken)
+    assert not is_told(run)
+    assert teller.tell(run) == {}  # a file has no page
+    assert is_told(run)
+
+
+def test_a_process_that_was_killed_is_started_anew(run: Path, teller: Teller) -> None:
+    process = teller._started()
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    teller.tell(run)
+    assert is_told(run)
+
+
+def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    code = "import sys, time; from pathlib import Path; from tasks.tracking_process import Teller; "
+    code += "print(Teller(Path(sys.argv[1]))._started().pid, flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "log")], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pid = json.loads(parent.stdout.readline())
+        assert psutil.pid_exists(pid)
+        parent.kill()
+    limit = time.monotonic() + 30
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < limit
+        time.sleep(0.1)
