@@ -90,8 +90,8 @@ class Osp(_Objective):
 
 class Dno(_Objective):
     name: Literal["dno"]
-    # the paper: 0.1, then 0.05, on winners that are good and far ahead; on pairs of near samples the embedded world's answers fell
-    # by tens of nats with it (scores 0.33, 0.63, 0.25 from 0.55; at 1: 0.79)
+    # the paper: 0.1, then 0.05, on winners that are good and far ahead; with it the embedded world's own samples, near each
+    # other, fell by tens of nats (scores 0.33, 0.63, 0.25 from 0.55; at 1: 0.79)
     eta: PositiveFloat = 1.0
     practical: bool = True
 
