@@ -12,7 +12,7 @@ def table(results: Mapping[str, Any], start: Mapping[str, float], refused: Mappi
         f"`python -m benchmarks.objectives`. Start: {start['mean']:.3f} ({start['low']:.3f}–{start['high']:.3f}).",
         "Score: mean over the seeds, in brackets the lowest and highest seed; interval: the seeds' 95 % ones, ends averaged.",
         "Log-ratios to the reference in nats over the last tenth of the steps (lists: the best answer, the mean of the others).",
-        "Length in tokens. Every objective has its own defaults and the demo's learning rate: nothing is tuned.",
+        "Length in tokens. Every objective has its own defaults and the demo's learning rate. Seconds: one thread, other work beside it.",
         "",
         "| objective | data | score | interval | chosen log-ratio | rejected log-ratio | length change | training seconds |",
         "|---|---|---:|---:|---:|---:|---:|---:|",
