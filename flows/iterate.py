@@ -128,7 +128,8 @@ def execute(
                     run = import_flow(config)
                     server.wait()
                 console().print(f"Prefect UI while this runs: {server.url.removesuffix('/api')}")
-                (run.fn if within_flow else run)(config.name)
+                with server.quietly():
+                    (run.fn if within_flow else run)(config.name)
         finally:
             flush_logs()
             server.stop()
