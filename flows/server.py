@@ -58,7 +58,7 @@ class PrefectServer:
 
     @contextmanager
     def quietly(self) -> Iterator[None]:
-        """Inside, flows send no heartbeats if the server is their own, which ends with them: the end of a beat takes up to a second."""
+        """Inside, flows send no heartbeats to a server of their own, which ends with them: a beat takes up to a second to end."""
         from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None} if self.process else {}):
