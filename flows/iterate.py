@@ -128,8 +128,7 @@ def execute(
                     run = import_flow(config)
                     server.wait()
                 console().print(f"Prefect UI while this runs: {server.url.removesuffix('/api')}")
-                with server.quietly():
-                    (run.fn if within_flow else run)(config.name)
+                (run.fn if within_flow else run)(config.name)
         finally:
             flush_logs()
             server.stop()

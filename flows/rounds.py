@@ -93,4 +93,3 @@ def finish(folder: Path) -> None:
         console().print(f"[yellow]MLflow was not told everything[/] (see {where}/logs/run.log): plumbline sync {where}")
     text = summary.markdown(summary.collect(folder)) + f"\n{selection_note(folder) or ''}\n"
     story.markdown("summary", f"{text}\nReport: `{folder}/report.html`\n")
-    story.flush()

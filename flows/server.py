@@ -4,8 +4,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from data_contracts.errors import PlumblineError
@@ -55,14 +53,6 @@ class PrefectServer:
                 where = f"see {self.folder / 'server.log'}" if self.process else "check PREFECT_API_URL"
                 raise PlumblineError(f"the Prefect server at {self.url} {what}: {where}")
             time.sleep(0.2)
-
-    @contextmanager
-    def quietly(self) -> Iterator[None]:
-        """Inside, flows send no heartbeats to a server of their own, which ends with them: a beat takes up to a second to end."""
-        from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-
-        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None} if self.process else {}):
-            yield
 
     def stop(self) -> None:
         if self.process is not None:

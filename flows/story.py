@@ -3,16 +3,13 @@
 import html
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from contextvars import copy_context
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
-from prefect import get_run_logger, runtime
+from prefect import runtime
 from prefect.artifacts import (
     create_link_artifact,
     create_markdown_artifact,
@@ -29,27 +26,12 @@ from models.training.progress import Progress
 from tasks.changes import Change
 
 _EVERY = 3.0  # seconds between two updates of a progress bar: each is a request
-_sender = ThreadPoolExecutor(max_workers=1, thread_name_prefix="artifacts")
-_sent: list[Future[Any]] = []
-
-
-def _send(create: Callable[..., Any], **artifact: Any) -> None:
-    """Make an artifact of the present flow or task run, beside the next stages."""
-    _sent.append(_sender.submit(copy_context().run, partial(create, **artifact)))
-
-
-def flush() -> None:
-    """Wait for the artifacts that are on their way. A page that could not be reached stops no run."""
-    while _sent:
-        error = _sent.pop(0).exception()
-        if error is not None:
-            get_run_logger().warning("an artifact is missing on Prefect's pages: %s", error)
 
 
 def table(label: str, facts: Mapping[str, Any]) -> None:
     """A table artifact of the plain values in `facts`."""
     plain = {k: round(v, 4) if isinstance(v, float) else v for k, v in flatten(facts).items() if isinstance(v, (str, int, float))}
-    _send(create_table_artifact, key=_key(label), table=[{"what": k, "value": v} for k, v in plain.items()], description=label)
+    create_table_artifact(key=_key(label), table=[{"what": k, "value": v} for k, v in plain.items()], description=label)
 
 
 def gate(label: str, folder: Path) -> None:
@@ -72,23 +54,23 @@ def gate(label: str, folder: Path) -> None:
         for entry in found["contracts"]
     ]
     counts = f"{found['kept']} of {found['checked']} rows kept, {found['quarantined']} quarantined"
-    _send(create_table_artifact, key=_key(f"{label} gate"), table=rows, description=f"{label}: {counts}")
+    create_table_artifact(key=_key(f"{label} gate"), table=rows, description=f"{label}: {counts}")
 
 
 def markdown(label: str, text: str) -> None:
     """A Markdown artifact. `text` must be ours: nothing here escapes a model's words."""
-    _send(create_markdown_artifact, key=_key(label), markdown=text, description=label)
+    create_markdown_artifact(key=_key(label), markdown=text, description=label)
 
 
 def link(label: str, address: str) -> None:
-    _send(create_link_artifact, key=_key(label), link=address, link_text=label, description=label)
+    create_link_artifact(key=_key(label), link=address, link_text=label, description=label)
 
 
 def changes(label: str, found: Sequence[Change]) -> None:
     """A table of what is done otherwise than the file says, if anything is."""
     rows = [{"key": c.key, "in the file": "" if c.was is None else c.was, "here": c.now} for c in found]
     if rows:
-        _send(create_table_artifact, key=_key(label), table=rows, description=label)
+        create_table_artifact(key=_key(label), table=rows, description=label)
 
 
 def sentence(error: BaseException) -> str:
@@ -106,7 +88,6 @@ def failure(error: BaseException, folder: Path) -> None:
     text = f"## Stopped\n\n<pre>{words}</pre>\n\nWhat was finished is kept. When the cause is gone, "
     text += "**Retry** here or " if runtime.deployment.id else ""  # nobody would serve a retry of a run that was started by hand
     markdown("failure", f"{text}`plumbline resume {html.escape(str(folder))}` goes on where it stopped.")
-    flush()
 
 
 def progress(label: str, shown: Progress) -> Progress:
