@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-CACHE = 1 << 16  # numbers: 256 kB
+CACHE = 1 << 20  # numbers: 4 MB
 
 
 class Picked(torch.autograd.Function):
