@@ -54,6 +54,8 @@ def show(
     row = describe(name)
     typer.echo(f"{row['name']}: {row['summary']}\n\n{row['text']}\n")
     typer.echo(f"needs      {', '.join(row['needs']) or 'chosen answers only'}")
+    if row["alone"]:
+        typer.echo(f"takes      {' or '.join(row['alone'])} answers alone, too")
     typer.echo(f"served by  {row['data']} by {', '.join(row['served_by'])}")
     typer.echo(f"defaults   {', '.join(f'{k} = {v}' for k, v in row['defaults'].items()) or 'none'}")
     typer.echo(f"paper      {row['paper']}{_mark(row)}")

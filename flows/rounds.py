@@ -7,6 +7,7 @@ from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.utilities.annotations import allow_failure
 from rich.markup import escape
 
@@ -40,7 +41,8 @@ def rounds_flow(name: str) -> None:
         for number in range(1, s.rounds.rounds + 1):
             if summary.is_round_finished(s.folder, number):
                 continue
-            round_flow(number)
+            with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):  # this flow's beat is its rounds' as well:
+                round_flow(number)  # Prefect ends each beat with a wait of up to a second
             tell(s.folder)
         finish(s.folder)
 

@@ -45,12 +45,15 @@ def compared(run: Path, answers: Answers) -> list[dict[str, Any]]:
 
 
 def ranked(run: Path) -> dict[str, Any] | None:
-    """The same for a run on human pairs: held-out pairs ranked rightly after and before, and what a length rule scores."""
+    """The same for a run on human pairs: held-out pairs ranked rightly after and before, and what a length rule scores.
+
+    Only their number, 0, where no held-out row is a whole pair.
+    """
     if not (summary.manifest(run / "rank_before") and summary.manifest(run / "rank_after")):
         return None
     before, after = open_dataset(run / "rank_before"), open_dataset(run / "rank_after")
     if not before.rows:
-        return None
+        return {"n": 0}
     new, old = ([_right(row) for row in data.records()] for data in (after, before))
     return {
         "n": before.rows,

@@ -76,6 +76,7 @@ def track(run: Path) -> None:
         _done(run, state, place)
     if (run / "report.html").exists():
         client.log_artifact(state["run_id"], str(run / "report.html"))
+    client.set_tag(state["run_id"], "mlflow.note.content", _description(run, config))
     _log_status(client, run, config, state)
 
 
@@ -95,6 +96,14 @@ def _forget(client: Any, run_id: str) -> None:
     forget_calls(client, run_id)
     tracking_models.forget(client, run_id)
     client.delete_run(run_id)
+
+
+def _description(run: Path, config: Mapping[str, Any]) -> str:
+    """What a person reads first on the run's page, in Markdown: no word of it is a model's or a user's."""
+    table, number = summary.markdown(summary.collect(run)), champions(run)[-1]
+    if config["flow"] != "rounds":
+        return table
+    return f"Champion: {f'round {number}' if number else 'the start'}.\n\n{table}"
 
 
 def _finished(run: Path) -> list[str]:
@@ -127,7 +136,8 @@ def _log_round(client: Any, run: Path, config: Mapping[str, Any], number: int, s
     child = create_run(client, run, name, f"{name} round {number}", parent, {"plumbline.round": str(number)}, begun)
     state["unfinished"] = child
     _write_state(run, state)
-    log_params(client, child, flatten(config) | overrides(run, number))
+    settings = flatten(config) | overrides(run, number)
+    log_params(client, child, {key: value for key, value in settings.items() if key != "rounds"})  # of which this is one
     log_changes(client, child, round_changes(run, number))
     log_inputs(client, child, {stage: data for stage, data in stages.items() if data.kind != "steps"})
     log_prompts(client, child, stages)

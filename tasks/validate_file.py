@@ -17,6 +17,7 @@ from data_contracts.suites import SUITES, catalogue
 from models.checkpoint import load_tokenizer, open_checkpoint
 from tasks.compare_text import safe
 from tasks.import_pairs import import_pairs
+from tasks.inspect_pairs import cell
 from tasks.validate import limits_of, validate
 
 _OFF = ContractConfig(severity="off")
@@ -72,7 +73,7 @@ def render(found: dict[str, Any], shown: int) -> list[Table | str]:
             value = str(entry["broken"]) if row else f"{entry['observed']:.3g}"
             examples = ", ".join(map(safe, entry["examples"][:shown])) if row else "–"
             table.add_row(entry["contract"], entry["severity"], value, escape(examples), entry["why"])
-    metrics = [f"{name} {value:.3f}" for name, value in found["metrics"].items()]
+    metrics = [f"{name} {cell(name, value)}" for name, value in found["metrics"].items()]
     parts: list[Table | str] = [*lines]
     parts += [table] if table.row_count else []
     return parts + ([", ".join(metrics)] if metrics else [])

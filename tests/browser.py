@@ -46,6 +46,7 @@ def screenshot(page: "Page", name: str) -> None:
 
     from PIL import Image
 
+    page.wait_for_timeout(1500)  # graphs and plots are drawn some frames later
     image = Image.open(BytesIO(page.screenshot())).convert("RGB").quantize(128, dither=Image.Dither.NONE)
     Path(folder).mkdir(parents=True, exist_ok=True)
     image.save(Path(folder) / f"{name}.png", optimize=True)

@@ -1,11 +1,12 @@
-"""Every objective that the embedded world's data can serve, one round each, several seeds, with its own defaults.
+"""Every objective, one round each on what the embedded world's data gives it, several seeds, with its own defaults.
 
     make demo && .venv/bin/python -m benchmarks.objectives [--run runs/demo] [--seeds 0 1 2] [--only dpo simpo]
 
 Everything but the objective is as in configs/demo.yaml (learning rate 5e-4, 4 epochs, batch 32): nothing is tuned per objective,
 so the order says how far the defaults carry on this world, not which objective is best. Finished trainings are kept beside the
-run and in results.json, and are not repeated: it may be stopped and started again. About 35 s a training and its evaluation on
-two quiet cores: 72 objectives and three seeds take about two hours. Writes results.json and results.md here.
+run and in results.json, and are not repeated: it may be stopped and started again, and two may share the work (`--only`, each
+from a checkout of its own, `taskset -c 0` and `-c 1`). All 71 and three seeds took 75 minutes in two such halves on two busy
+cores. Writes results.json and results.md here.
 """
 
 import argparse

@@ -6,10 +6,12 @@ from inspect import cleandoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data_contracts.config_align import AlignConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.objective_config import CONFIGS
 from models.objectives import REGISTRY, build_objective
 from models.objectives.batch import Answers, Batch, Need, Objective, State
+from models.objectives.one_sided import alone
 from models.objectives.serving import served_by, takes_lists
 
 if TYPE_CHECKING:
@@ -17,8 +19,8 @@ if TYPE_CHECKING:
 
 
 def rows() -> list[dict[str, Any]]:
-    """One row an objective: name, summary, needs (names), reference, data (pairs or lists), served_by (pair methods), on_policy,
-    paper, reconstructed, defaults."""
+    """One row an objective: name, summary, needs (names), reference, data (pairs or lists), alone (the sides of a pair that it
+    takes by themselves), served_by (pair methods), on_policy, paper, reconstructed, defaults."""
     return [_row(name) for name in REGISTRY]
 
 
@@ -40,6 +42,7 @@ def _row(name: str) -> dict[str, Any]:
         "needs": [need.name.lower() for need in objective.needs if need.name],
         "reference": Need.REFERENCE in objective.needs,
         "data": "lists" if takes_lists(objective.needs) else "pairs",
+        "alone": list(alone(AlignConfig(objective=default_config(name)))),
         "served_by": served_by(objective),
         "on_policy": objective.spec.on_policy,
         "paper": objective.spec.paper,

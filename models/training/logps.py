@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from data_contracts.errors import PlumblineError
 from models.training import team
 from models.training.attention import BLOCK, TWIG, Layout, install
 from models.training.data import Example, Ids
+from models.training.picked import Picked
 from models.training.tree import Row, lay, plant
 
 if TYPE_CHECKING:
@@ -113,12 +114,19 @@ def _token_logps(model: "PreTrainedModel", hidden: Tensor, targets: Tensor, over
     head = model.get_output_embeddings()
     cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
 
+    plain = type(head) is nn.Linear and head.bias is None and cap is None and head.weight.dtype == hidden.dtype == torch.float32
+
     def part(hidden: Tensor, targets: Tensor) -> Tensor:
-        logits = head(hidden).float()
-        if cap is not None:
-            logits = torch.tanh(logits / cap) * cap
-        total = logits.logsumexp(-1)
-        logp = logits.gather(-1, targets[:, None]).squeeze(-1) - total
+        if plain and not torch.is_autocast_enabled(hidden.device.type):
+            with torch.no_grad():
+                logits = head(hidden)
+            logp, total = Picked.apply(hidden, head.weight, logits, targets)
+        else:
+            logits = head(hidden).float()
+            if cap is not None:
+                logits = torch.tanh(logits / cap) * cap
+            total = logits.logsumexp(-1)
+            logp = logits.gather(-1, targets[:, None]).squeeze(-1) - total
         if not overlap:
             return logp[:, None]
         with torch.no_grad():

@@ -78,6 +78,7 @@ def test_the_champion_of_the_registry_is_the_last_promoted_round(run: Path) -> N
     expected = max([n for n, promoted in zip((1, 2), decisions, strict=True) if promoted], default=0)
     champion = client.get_model_version_by_alias("demo", "champion")
     assert champion.tags["plumbline.round"] == str(expected)
+    assert parents[0].data.tags["plumbline.changed.align.epochs"] == "4 → 2"
     one = next(r for r in children if r.data.tags["plumbline.round"] == "1")
     assert {"prompts", "sample", "revise", "validate_pairs", "evaluate"} <= {i.dataset.name for i in one.inputs.dataset_inputs}
     history = client.get_metric_history(one.info.run_id, "train/chosen_logratio")
@@ -94,7 +95,7 @@ def test_prefect_shows_a_flow_a_round_and_a_task_a_stage(run: Path) -> None:
     assert {"demo", "round 1", "round 2"} <= flows.keys()
     assert {"start: evaluate", "round 1: sample", "round 2: align", "round 2: win rate"} <= tasks.keys()
     assert set(flows.values()) | set(tasks.values()) == {"COMPLETED"}
-    assert {"demo-round-1-decision", "demo-summary"} <= set(artifacts)
+    assert {"demo-round-1-decision", "demo-summary", "demo-changed-on-the-command-line"} <= set(artifacts)
 
 
 def test_run_again_it_repeats_nothing(run: Path, home: Path, finished: subprocess.CompletedProcess[str]) -> None:
@@ -113,5 +114,5 @@ def test_another_configuration_is_refused_in_the_same_folder(run: Path, home: Pa
 
 
 def test_what_a_person_looks_at_is_there(run: Path) -> None:
-    assert (run / "report.html").stat().st_size > 10_000
+    assert (run / "report.html").stat().st_size > 10_000 and "the command line" in (run / "report.html").read_text()
     assert list((run / "data_docs").rglob("index.html"))

@@ -35,7 +35,7 @@ def check(found, losses, gradients):
 
 def test_logistic_losses_of_the_difference():
     """-log s(c h) has the gradient -c s(-c h) and its opposite."""
-    for name, c in (("rso_sigmoid", 0.05), ("dove", 0.1), ("dno", 0.1)):
+    for name, c in (("rso_sigmoid", 0.05), ("dove", 0.1), ("dno", 1.0)):
         slope = c * s(-1.5 * c)
         check(loss_and_gradient(make(name), batch()), [sp(-1.5 * c)], [[-slope, slope]])
 
@@ -43,7 +43,7 @@ def test_logistic_losses_of_the_difference():
 def test_dno_regresses_on_the_difference_of_win_rates():
     """Win probability 0.8: rates 0.8 and 0.2, p = s(0.6); gradient eta (s(eta h) - p)."""
     p = s(0.6)
-    found = loss_and_gradient(make("dno", practical=False), batch(win_prob=[[[0.5, 0.8], [0.2, 0.5]]]))
+    found = loss_and_gradient(make("dno", practical=False, eta=0.1), batch(win_prob=[[[0.5, 0.8], [0.2, 0.5]]]))
     check(found, [p * sp(-0.15) + (1 - p) * sp(0.15)], [[0.1 * (s(0.15) - p), -0.1 * (s(0.15) - p)]])
 
 
@@ -63,7 +63,7 @@ def test_mapo_at_equal_means():
 
 def test_mapl_adds_two_logistic_losses():
     """Under the changed prompt both ratios are -1: r_w - r_w' = 2 and h - h' = 3/2. Only the batch's own answers are varied."""
-    found = loss_and_gradient(make("mapl"), batch())
+    found = loss_and_gradient(make("mapl", beta=0.1), batch())
     check(found, [2 * sp(-0.15) + sp(-0.2)], [[-0.1 * (2 * s(-0.15) + s(-0.2)), 0.2 * s(-0.15)]])
 
 

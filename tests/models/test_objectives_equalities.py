@@ -24,8 +24,8 @@ EQUAL = [  # one, its parameters, fields; other, its parameters
     ("odpo", {}, {"score": [[math.nan, 1.0]] * 7}, "dpo", {}),
     ("r_dpo", {"alpha": 0.0}, {}, "dpo", {}),
     ("rosepo", {}, {"confidence": [1.0] * 7}, "dpo", {}),
-    ("osp", {}, {"confidence": [1.0] * 7}, "dpo", {}),
-    ("osp", {}, {"confidence": [0.9] * 7}, "cdpo", {}),
+    ("osp", {"beta": 0.1}, {"confidence": [1.0] * 7}, "dpo", {}),
+    ("osp", {"beta": 0.1}, {"confidence": [0.9] * 7}, "cdpo", {}),
     ("dno", {"eta": 0.1}, {}, "dpo", {}),
     ("smpo", {}, {"confidence": [1.0] * 7}, "dpo", {}),
     ("upo_uncertainty", {"nll_weight": 0.0}, {"uncertainty": [0.0] * 7}, "dpo", {}),
@@ -41,7 +41,7 @@ EQUAL = [  # one, its parameters, fields; other, its parameters
     ("rationale_dpo", {}, {"aux": {"rationale": single([1e6] * 7)}}, "dpo", {}),  # a certain rationale costs nothing
     ("bapo", {}, {}, "dpo", {}),  # the base model's answer is as likely as it was
     ("dove", {}, {}, "dpo", {}),  # both answers to the same prompt
-    ("mapl", {"intra_weight": 0.0, "inter_weight": 0.0}, {}, "dpo", {}),
+    ("mapl", {"beta": 0.1, "intra_weight": 0.0, "inter_weight": 0.0}, {}, "dpo", {}),
     ("upo_unified", {"gamma": 0.0}, {}, "dpo", {}),
     ("upo_unified", {"gamma": 0.0, "base": "kto"}, {}, "kto", {}),
     ("upo_unified", {"gamma": 0.0, "base": "ipo"}, {}, "ipo_sum", {}),
@@ -114,7 +114,7 @@ def test_relative_po_weighs_losses_by_how_alike_prompts_are():
 def test_dno_regresses_on_the_difference_of_win_rates():
     """P = 0.8 and 0.2: p = s(0.6), loss -p log s(0.15) - (1 - p) log s(-0.15)."""
     p = 1 / (1 + math.exp(-0.6))
-    loss = make("dno", practical=False)(batch(win_prob=[[[0.5, 0.8], [0.2, 0.5]]]), State())[0]
+    loss = make("dno", practical=False, eta=0.1)(batch(win_prob=[[[0.5, 0.8], [0.2, 0.5]]]), State())[0]
     assert loss.item() == pytest.approx(p * sp(-0.15) + (1 - p) * sp(0.15))
 
 
@@ -147,7 +147,7 @@ def test_bapo_pays_for_what_the_base_model_forgets_and_no_more():
 def test_mapl_adds_the_answer_and_the_pair_under_the_changed_prompt():
     """There r(x', y_w) = -1, r(x', y_l) = 0.5: intra 1 - (-1) = 2, inter 1.5 - (-1.5) = 3."""
     changed = Answers(*(torch.tensor([row], dtype=torch.float64) for row in ((-14.0, -14.0), REF, LENGTHS)))
-    loss = make("mapl")(batch(aux={"reprompt": changed}), State())[0]
+    loss = make("mapl", beta=0.1)(batch(aux={"reprompt": changed}), State())[0]
     assert loss.item() == pytest.approx(sp(-0.15) + sp(-0.2) + sp(-0.3))
 
 
@@ -212,7 +212,7 @@ def margins(name, chosen, rejected, **parameters):
     [
         ("ipo_sum", 5.0),  # 1 / (2 tau)
         ("cdpo", math.log(9) / 0.1),  # s(beta h) = 1 - eps
-        ("osp", math.log(4) / 0.1),  # s(beta h) = 0.8
+        ("osp", math.log(4)),  # s(beta h) = 0.8, at beta 1
         ("rosepo", math.log(4) / 0.1),
         ("exo", math.log(999) / 0.1),  # q = 1 - eps
         ("discopop", -0.12),  # a local minimum, at beta 1

@@ -71,7 +71,7 @@ VECTORS = [
     ("upo_uncertainty_alpha0.2", "upo_uncertainty", {"nll_weight": 0.0}, {"uncertainty": [0.4 * math.log(2)]},
      0.650957, -0.026257, 0.026257),
     ("rosepo_osp_soft_label_p0.8", "rosepo", {}, {"confidence": [0.8]}, 0.650957, -0.026257, 0.026257),
-    ("rosepo_osp_soft_label_p0.8", "osp", {}, {"confidence": [0.8]}, 0.650957, -0.026257, 0.026257),
+    ("rosepo_osp_soft_label_p0.8", "osp", {"beta": 0.1}, {"confidence": [0.8]}, 0.650957, -0.026257, 0.026257),
     ("smpo_scaled_p0.8", "smpo", {}, {"confidence": [0.8]}, 0.649159, -0.028651, 0.028651),
     ("odpo_offset1.0", "odpo", {}, {"score": [[math.e, 0.0]]}, 1.205865, -0.070057, 0.070057),  # log e = 1
     ("rationale_dpo", "rationale_dpo", {}, {"aux": {"rationale": single([-18.0])}}, 2.573935, -0.046257, 0.046257),

@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 
 from data_contracts.config_align import AlignConfig
 from data_contracts.errors import PlumblineError
-from models.checkpoint import load_model
+from models.checkpoint import load_model, open_checkpoint
 from models.objectives.reference_policies import follow
 from models.training import snapshots
 from models.training.gradient import Given
@@ -67,6 +67,16 @@ def test_a_reference_that_follows_lets_the_policy_go_further(tiny, pairs, tmp_pa
     assert moved["margin"] > fixed["margin"] + 1  # both to the reference as it was at the start
 
 
+def test_a_reference_moves_from_where_it_is_and_not_from_the_policy(tiny, pairs, tmp_path):
+    """One that hardly moves gives the losses of one that does not, also where the policy starts elsewhere."""
+    run(pairs, tmp_path / "one", tiny, epochs=4, learning_rate=2e-3)
+    policy = open_checkpoint(tmp_path / "one" / "model")
+    still = run(pairs, tmp_path / "still", policy, tiny, name="dpo")["steps"]
+    slow = run(pairs, tmp_path / "slow", policy, tiny, name="dpo", reference_kind="ema", ema={"rate": 1e-6, "every": 1})["steps"]
+    assert [row["loss"] for row in slow] == pytest.approx([row["loss"] for row in still], abs=1e-4)
+    assert still[0]["loss"] < 0.6  # the policy is not at the reference
+
+
 def test_a_moving_reference_survives_a_kill(tiny, pairs, tmp_path, monkeypatch):
     options = {"name": "dpo", "epochs": 2, "reference": "ema", "ema": {"rate": 0.6, "every": 2}}
     align(job(pairs, tiny, tmp_path / "whole", **options), silent)
@@ -107,8 +117,6 @@ def test_a_curriculum_trains(tiny, pairs, tmp_path, by):
 
 def test_two_references_are_both_used(tiny, pairs, tmp_path):
     run(pairs, tmp_path / "one", tiny, epochs=4, learning_rate=2e-3)
-    from models.checkpoint import open_checkpoint
-
     other = open_checkpoint(tmp_path / "one" / "model")
     found = [
         run(pairs, tmp_path / name, tiny, name="mrpo", second=second)["steps"][0]["loss"]

@@ -129,7 +129,7 @@ def test_two_processes_train_like_one_and_go_on_where_they_were_stopped(together
     alone = align(job(tmp_path, "alone", tiny, **settings), silent)["steps"]
     both = json.loads((together / f"{name}.json").read_text())
     for a, b in zip(alone, both, strict=True):
-        for figure in ("loss", "chosen_logratio", "rejected_logratio", "gradient_norm", "reference_kl"):
+        for figure in ("loss", "chosen_logp", "rejected_logp", "gradient_norm", "reference_kl"):
             assert b[figure] == pytest.approx(a[figure], rel=1e-5, abs=1e-5), (a["step"], figure)
     assert alone[-1]["loss"] != pytest.approx(alone[0]["loss"], rel=1e-3)  # something was learnt
     one, two = (load_file(folder / "model" / "model.safetensors") for folder in (tmp_path / "alone", together / name))

@@ -1,9 +1,10 @@
 """What a person sees: a finished round and a deployment's form on Prefect's pages, two rounds side by side in MLflow, the report.
 
-The README's pictures are made here: PLUMBLINE_SCREENSHOTS=docs/screenshots pytest tests/operate/test_pages.py
+The README's pictures are made here: PLUMBLINE_SCREENSHOTS=docs/screenshots make services ARGS=tests/operate/test_pages.py
 """
 
 import json
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,22 +34,27 @@ def patient() -> None:
     expect.set_options(timeout=PATIENCE)
 
 
+def scroll_to(page: Page, text: str) -> None:
+    """Look further and further down until it is there: lists are fetched where one looks."""
+    found, until = page.get_by_text(text, exact=True).first, time.monotonic() + PATIENCE / 1000
+    page.mouse.move(700, 700)
+    while not found.is_visible():
+        assert time.monotonic() < until, f"{text} is not on the page:\n{page.locator('body').inner_text()}"
+        page.mouse.wheel(0, 800)
+        page.wait_for_timeout(200)
+
+
 def test_a_finished_round_is_a_story_on_prefects_page(operated: Operated, page: Page) -> None:
     (found,) = operated.api("/flow_runs/filter", {"flow_runs": {"name": {"any_": ["round 2"]}}})
     page.goto(f"{operated.prefect}/runs/flow-run/{found['id']}")
     expect(page.get_by_text("Completed", exact=True).first).to_be_visible()
     expect(page.get_by_text("round 2: validate pairs:").first).to_be_visible()  # its log: ours alone
-    page.wait_for_timeout(1500)  # the graph is a canvas, drawn some frames later
     screenshot(page, "prefect-round")
     page.locator("#artifacts").click()
     decision = (operated.run / "round-2" / "decision.json").read_text(encoding="utf-8")
     expect(page.get_by_text("demo-round-2-decision", exact=True).first).to_be_visible()
-    page.wait_for_timeout(1500)
-    page.mouse.move(700, 700)
-    page.mouse.wheel(0, 3000)  # those of its tasks are fetched where one looks
     for shown in ("demo-round-2-align", "demo-round-2-validate-pairs-gate"):
-        expect(page.get_by_text(shown, exact=True).first).to_be_visible()
-    page.mouse.wheel(0, -9000)
+        scroll_to(page, shown)
     page.get_by_text("demo-round-2-decision", exact=True).first.click()
     expect(page.get_by_text(json.loads(decision)["reason"]).first).to_be_visible()
 

@@ -15,6 +15,7 @@ from tasks.charts import Series, chart, ticks
 from tasks.diff import similarity, word_diff
 from tasks.failure import write_failure
 from tasks.lineage import roll_back
+from tasks.rank import ranking_accuracy
 from tasks.report import write_report
 from tasks.report_answers import draw_answers
 from tasks.report_rounds import health
@@ -107,6 +108,16 @@ def test_a_run_on_human_pairs_has_its_ranking_curves_gates_and_pairs(tmp_path: P
     for text in ("Ranking of held-out pairs", "On 9 held-out pairs", "validate_pairs", "rank after"):
         assert text in page.text, text
     assert page.tags.count("svg") == 4 and page.tags.count("article") == 39
+
+
+def test_a_run_on_single_answers_says_that_there_was_nothing_to_rank(tmp_path: Path) -> None:
+    run = make_human_run(tmp_path / "run")
+    for stage in ("rank_before", "rank_after"):
+        policy = open_dataset(run / stage).manifest["models"]
+        shutil.rmtree(run / stage)
+        build(run / stage, "rankings", {}, lambda _: ([], ranking_accuracy([])), models=policy)
+    _, page = page_of(run)
+    assert "there was nothing to rank" in page.text and "training raised the margin" not in page.text
 
 
 def test_an_unfinished_run_has_a_report_of_what_is_there(tmp_path: Path) -> None:
