@@ -73,6 +73,7 @@ def plot(result: dict[str, Any], path: Path) -> None:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import MaxNLocator
 
     figure, axes = plt.subplots(2, len(CURVES), figsize=(11, 5.6), layout="constrained")
     for column, (curve, found) in enumerate(result["curves"].items()):
@@ -82,6 +83,7 @@ def plot(result: dict[str, Any], path: Path) -> None:
             axis.plot([x[0], x[-1]], [y[0], y[-1]], color="#b8b8b8", linewidth=1)
             axis.plot(x, y, "o", color="#1f6f8b", markersize=4)
             axis.set_ylim(0, max(y) * 1.1)
+            axis.xaxis.set_major_locator(MaxNLocator(4))  # more labels would run into each other
             axis.set_xlabel(NAMES[curve])
             axis.set_ylabel(title if column == 0 else "")
             axis.spines[["top", "right"]].set_visible(False)
