@@ -1,8 +1,8 @@
 """MLflow is told by a process of its own, which neither loses a run nor outlives who started it."""
 
-import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -40,15 +40,19 @@ def test_a_process_that_was_killed_is_started_anew(run: Path, teller: Teller) ->
     assert is_told(run)
 
 
-def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
-    code = "import sys, time; from pathlib import Path; from tasks.tracking_process import Teller; "
-    code += "print(Teller(Path(sys.argv[1]))._started().pid, flush=True); time.sleep(60)"
-    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "log")], stdout=subprocess.PIPE, text=True) as parent:
-        assert parent.stdout is not None
-        pid = json.loads(parent.stdout.readline())
-        assert psutil.pid_exists(pid)
-        parent.kill()
-    limit = time.monotonic() + 30
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < limit
-        time.sleep(0.1)
+def test_it_ends_with_the_process_that_started_it_also_while_a_server_keeps_it_waiting(run: Path) -> None:
+    code = "import sys; from pathlib import Path; from tasks.tracking_process import Teller; run = Path(sys.argv[1]); "
+    code += "teller = Teller(run / 'mlflow.log'); print(teller._started().pid, flush=True); teller.tell(run)"
+    with socket.create_server(("127.0.0.1", 0)) as server:  # it answers nobody
+        server.settimeout(60)
+        env = os.environ | {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{server.getsockname()[1]}"}
+        with subprocess.Popen([sys.executable, "-c", code, str(run)], stdout=subprocess.PIPE, text=True, env=env) as parent:
+            assert parent.stdout is not None
+            pid = int(parent.stdout.readline())
+            asking, _ = server.accept()
+            parent.kill()
+        limit = time.monotonic() + 15  # MLflow itself would wait for twice 30 seconds
+        while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < limit
+            time.sleep(0.1)
+        asking.close()
