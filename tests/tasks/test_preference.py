@@ -6,19 +6,16 @@ from data_contracts.config_preference import PreferenceConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.store import open_dataset
 from models.preference.store import open_preference
+from models.training.progress import silent
 from tasks.preference import train_preference
 from tests.pairs_dataset import pairs_dataset
-
-
-def quiet(_done, _total):
-    pass
 
 
 def test_pairs_become_a_model_with_its_card_and_a_registered_version(tmp_path, tiny, trainer, monkeypatch):
     data = pairs_dataset(tmp_path / "pairs", tiny, 40)
     config = PreferenceConfig(kind="gpm", learning_rate=3e-3, epochs=2, batch_size=8, held_out=0.25)
     out = tmp_path / "model"
-    card = train_preference(out, data.folder, tiny, config, trainer, quiet)
+    card = train_preference(out, data.folder, tiny, config, trainer, silent)
     assert card["pairs"] + card["held_out_pairs"] == 40 and card["steps"] == 2 * -(-card["pairs"] // 8)
     accuracy = card["accuracy"]
     assert 0 <= accuracy["low"] <= accuracy["mean"] <= accuracy["high"] <= 1 and card["base"] == tiny.hash
@@ -28,7 +25,7 @@ def test_pairs_become_a_model_with_its_card_and_a_registered_version(tmp_path, t
     asked = [{row["prompt"][0]["content"] for row in side} for side in sides]
     assert not asked[0] & asked[1]
     with pytest.raises(PlumblineError, match="exists already"):
-        train_preference(out, data.folder, tiny, config, trainer, quiet)
+        train_preference(out, data.folder, tiny, config, trainer, silent)
 
     from mlflow import MlflowClient
 
@@ -45,5 +42,5 @@ def test_pairs_become_a_model_with_its_card_and_a_registered_version(tmp_path, t
 
 def test_what_is_no_pairs_dataset_is_told(tmp_path, tiny, trainer):
     with pytest.raises(PlumblineError, match="there is no file"):
-        train_preference(tmp_path / "model", tmp_path / "nothing.jsonl", tiny, PreferenceConfig(), trainer, quiet)
+        train_preference(tmp_path / "model", tmp_path / "nothing.jsonl", tiny, PreferenceConfig(), trainer, silent)
     assert not list(tmp_path.iterdir())
