@@ -5,13 +5,11 @@ The file is JSON lines, plain or gzip, read line by line. A line that cannot be 
 """
 
 import contextlib
-import gzip
 import hashlib
 import json
 import math
-import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,12 +18,12 @@ from data_contracts.errors import PlumblineError
 from data_contracts.store import Dataset, build, file_digest
 from models.chat import Message, encode_answer, encode_prompt
 from models.checkpoint import Checkpoint, load_tokenizer
-from models.transcripts import EXTRAS, REASONS, Preference, Unreadable, read_extras, read_preference
+from models.json_lines import lines_of
+from models.transcripts import EXTRAS, REASONS, Preference, Unreadable, first_object, read_extras, read_preference
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-_GZIP = b"\x1f\x8b"
 _SHAPES = (
     "JSON lines with chosen/rejected transcripts, or with prompt, chosen and rejected (or prompt, completion and label) as texts "
     "or messages"
@@ -59,14 +57,38 @@ def import_pairs(
                 rows.append(row)
         counts = dict(sorted(Counter(reason for _, reason in failures).items()))
         if not rows:
-            told = "it is empty" if not failures else f"none of its {len(failures)} lines could be read {counts}"
+            told = f"{facts_of(0, counts)['warnings'][0]}; {_keys_of(path)}" if failures else "it is empty"
             raise PlumblineError(f"{path} is no preference file: {told}; give {_SHAPES}")
         with (work / "unreadable.jsonl").open("w", encoding="utf-8") as stream:
             for number, reason in failures:
                 stream.write(json.dumps({"line": number, "reason": reason, "meaning": REASONS[reason]}) + "\n")
-        return rows, {"lines": len(rows) + len(failures), "pairs": len(rows), "unreadable": counts}
+        return rows, facts_of(len(rows), counts)
 
     return build(folder, "pairs", {"file": file_digest(path)}, make, models={"policy": policy.hash})
+
+
+def facts_of(pairs: int, unreadable: Mapping[str, int]) -> dict[str, Any]:
+    """What an import says of itself: `lines`, `pairs`, `unreadable` lines by reason, and these in words under `warnings`."""
+    lost, reasons = (
+        sum(unreadable.values()),
+        "; ".join(f"{count} times {REASONS[reason]}" for reason, count in unreadable.items()),
+    )
+    told = [f"{lost} of {pairs + lost} lines could not be read: {reasons}"] if lost else []
+    return {"lines": pairs + lost, "pairs": pairs, "unreadable": dict(unreadable), "warnings": told}
+
+
+def _keys_of(path: Path) -> str:
+    keys = [repr(key) for key in first_object(path)]
+    return f"the first has {', '.join(keys[:8]) or 'no keys'}"
+
+
+def refuse_unreadable(read: Dataset, file: str, most: float) -> None:
+    """Raises PlumblineError if more than the share `most` of the lines of an import could not be read."""
+    if read.facts["lines"] - read.facts["pairs"] > most * read.facts["lines"]:
+        raise PlumblineError(
+            f"{file}: {read.facts['warnings'][0]}; that is more than validate.max_quarantined ({most:g}) allows: mend the lines "
+            f"that {read.folder / 'unreadable.jsonl'} names"
+        )
 
 
 def read_preferences(path: Path) -> list[tuple[list[Message], str, str]]:
@@ -74,7 +96,7 @@ def read_preferences(path: Path) -> list[tuple[list[Message], str, str]]:
     if not path.is_file():
         raise PlumblineError(f"there is no file {path}: give {_SHAPES}")
     found = []
-    for number, line in lines_of(path, lambda done, total: None):
+    for number, line in lines_of(path):
         with contextlib.suppress(ValueError, RecursionError):
             preference = read_preference(json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8")))
             if isinstance(preference, Preference) and preference.chosen is not None and preference.rejected is not None:
@@ -82,22 +104,6 @@ def read_preferences(path: Path) -> list[tuple[list[Message], str, str]]:
     if not found:
         raise PlumblineError(f"{path} is no preference file: none of its lines is a pair; give {_SHAPES}")
     return found
-
-
-def lines_of(path: Path, progress: Callable[[int, int], None]) -> Iterator[tuple[int, bytes]]:
-    """(number from 1, line) of every line that is not blank. Raises PlumblineError if a gzip file is damaged."""
-    total = path.stat().st_size
-    with path.open("rb") as raw, contextlib.ExitStack() as closing:
-        is_gzip = raw.read(2) == _GZIP
-        raw.seek(0)
-        stream: Iterable[bytes] = closing.enter_context(gzip.open(raw)) if is_gzip else raw
-        try:
-            for number, line in enumerate(stream, 1):
-                if line.strip():
-                    yield number, line
-                progress(raw.tell(), total)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise PlumblineError(f"{path} is a damaged gzip file ({error}): fetch it again") from None
 
 
 def _read(line: bytes, number: int, tokenizer: "PreTrainedTokenizerFast") -> dict[str, Any] | Unreadable:

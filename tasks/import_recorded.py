@@ -13,8 +13,9 @@ from data_contracts.store import Dataset, Rows, build, digest, open_dataset
 from models.chat import encode_answer
 from models.checkpoint import Checkpoint, load_tokenizer
 from models.engine import Progress, quiet
+from models.json_lines import lines_of
 from models.transcripts import REASONS, SURROGATE, Unreadable, read_preference
-from tasks.import_pairs import lines_of, row_of
+from tasks.import_pairs import facts_of, row_of
 from tasks.sample_others import look_up
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 def check_recorded(prompts: PromptsConfig, rounds: int) -> None:
     """Raises PlumblineError if the file has fewer lines than the rounds need."""
-    have = sum(1 for _ in lines_of(Path(prompts.file), quiet))
+    have = sum(1 for _ in lines_of(Path(prompts.file)))
     if have < prompts.per_round * rounds:
         raise PlumblineError(
             f"{prompts.file} holds {have} lines, but {rounds} rounds of prompts.per_round {prompts.per_round} need "
@@ -66,7 +67,7 @@ def import_recorded(
         with (work / "unreadable.jsonl").open("w", encoding="utf-8") as stream:
             stream.writelines(json.dumps(failure) + "\n" for failure in failures)
         counts = Counter(str(failure["reason"]) for failure in failures)
-        return rows, {"lines": len(rows) + len(failures), "pairs": len(rows), "unreadable": dict(sorted(counts.items()))}
+        return rows, facts_of(len(rows), dict(sorted(counts.items())))
 
     # keyed by what is taken, not by the whole file: that may grow between rounds
     slice_ = {"lines": _content(prompts, number), "round": number, **method.model_dump(mode="json")}

@@ -8,23 +8,19 @@ from data_contracts.config_pairs import PromptsConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.store import Dataset, build, digest, open_dataset
 from models.chat import Message
+from models.json_lines import lines_of
+from models.transcripts import SURROGATE
 
 
 def read_prompts(path: Path) -> list[tuple[str, list[Message]]]:
-    """(id, conversation) of every line. A line holds `prompt` (text or messages) and optionally `id`.
+    """(id, conversation) of every line of a plain or gzip file. A line holds `prompt` (text or messages) and optionally `id`.
 
     Raises PlumblineError naming the line for anything else, and for an id that occurs twice.
     """
     found: dict[str, list[Message]] = {}
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PlumblineError(f"{path} cannot be read as UTF-8 text ({error}): prompts are JSON lines") from None
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
+    for number, line in lines_of(path):
         row = _parse(line, f"{path}:{number}")
-        prompt_id = str(row.get("id", number))
+        prompt_id = str(number if row.get("id") is None else row["id"])
         if prompt_id in found:
             raise PlumblineError(f"{path}:{number}: the id {prompt_id!r} occurs twice: ids must be unique")
         found[prompt_id] = read_conversation(row["prompt"], f"{path}:{number}")
@@ -65,13 +61,16 @@ def _slice(config: PromptsConfig, round_number: int) -> list[dict[str, Any]]:
     return [{"prompt_id": i, "prompt": m} for i, m in read_prompts(Path(config.file))[begin : begin + config.per_round]]
 
 
-def _parse(line: str, where: str) -> dict[str, Any]:
+def _parse(line: bytes, where: str) -> dict[str, Any]:
     try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise PlumblineError(f"{where} is not JSON ({error.msg}): prompts are JSON lines with a key `prompt`") from None
+        row = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise PlumblineError(f"{where} is not UTF-8 text: prompts are JSON lines in UTF-8") from None
+    except (ValueError, RecursionError) as error:
+        raise PlumblineError(f"{where} is not JSON ({error}): prompts are JSON lines with a key `prompt`") from None
     if not isinstance(row, dict) or "prompt" not in row:
-        raise PlumblineError(f"{where} has no key `prompt`")
+        has = f" (it has {', '.join(map(repr, list(row)[:8]))})" if isinstance(row, dict) and row else ""
+        raise PlumblineError(f"{where} has no key 'prompt'{has}: prompts are JSON lines with that key")
     return row
 
 
@@ -80,6 +79,8 @@ def read_conversation(prompt: Any, where: str) -> list[Message]:
     is_list = isinstance(messages, list) and bool(messages) and all(isinstance(m, dict) for m in messages)
     if not is_list or any(not isinstance(m.get("role"), str) or not isinstance(m.get("content"), str) for m in messages):
         raise PlumblineError(f"{where}: prompt must be text or a list of messages with role and content")
+    if any(SURROGATE.search(m["role"] + m["content"]) for m in messages):
+        raise PlumblineError(f"{where}: prompt holds half a surrogate pair, which no text can: mend the line")
     if messages[-1]["role"] != "user" or not messages[-1]["content"].strip():
         raise PlumblineError(f"{where}: the conversation must end with a user message that is not empty")
     return [Message(role=m["role"], content=m["content"]) for m in messages]
