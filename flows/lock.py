@@ -12,7 +12,7 @@ from data_contracts.errors import BusyError
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Raises BusyError if another process has the lock."""
-    with (folder / ".lock").open("a+") as lock:
+    with (folder / ".lock").open("a+", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from data_contracts.errors import PlumblineError
+from data_contracts.store import write_text
 from flows import processes
 from flows.processes import Process
 
@@ -159,14 +160,12 @@ def _check_database(folder: Path, before: dict[str, Service], where: str) -> Non
 
 
 def _write(folder: Path, services: dict[str, Service]) -> None:
-    partial = folder / ".services.json.partial"
-    partial.write_text(json.dumps({name: asdict(service) for name, service in services.items()}, indent=2), encoding="utf-8")
-    partial.replace(folder / "services.json")
+    write_text(folder / "services.json", json.dumps({name: asdict(service) for name, service in services.items()}, indent=2))
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    with (folder / ".lock").open("a") as lock:
+    with (folder / ".lock").open("a", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
