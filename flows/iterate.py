@@ -11,6 +11,7 @@ from data_contracts.config_teacher import FREE_TO_CHANGE
 from data_contracts.errors import PlumblineError
 from data_contracts.flatten import flatten
 from data_contracts.load_config import dump_config, load_config
+from data_contracts.mask import mask
 from data_contracts.store import write_text
 from data_contracts.suites import check_settings
 from flows import services
@@ -127,7 +128,7 @@ def execute(
                 with working("starting engine, trainer and Prefect server"):
                     run = import_flow(config)
                     server.wait()
-                console().print(f"Prefect UI while this runs: {server.url.removesuffix('/api')}")
+                console().print(f"Prefect UI while this runs: {mask(server.url).removesuffix('/api')}")
                 (run.fn if within_flow else run)(config.name)
         finally:
             flush_logs()
