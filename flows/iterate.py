@@ -48,6 +48,8 @@ def check(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
     That includes a folder that holds a run with another configuration; more rounds, or another budget for the teacher, are the
     same run.
     """
+    if "?" in str(folder):
+        raise PlumblineError(f"the run folder {folder} has a ? in its path, where an SQLite address ends: use another --run-dir")
     check_settings(config.validate_)
     evaluation_texts(None, config.validate_.contamination)
     try:

@@ -1,4 +1,4 @@
-"""One process at a time works on a run's folder. A lock of the file system, so it ends with its process, however that ends."""
+"""One process at a time works on a folder of a run or of the servers, by a lock of the file system: it ends with its process."""
 
 import fcntl
 import os

@@ -1,6 +1,5 @@
 """Server processes: started in a group of their own, recognised by more than a number, ended with everything they started."""
 
-import ctypes
 import os
 import signal
 import socket
@@ -11,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from models.parent import die_with_parent
 
 _STOP_SECONDS = 10
 
@@ -44,7 +45,7 @@ def start_bound(command: Sequence[str], environment: Mapping[str, str], log: Pat
             stdout=sink,
             stderr=sink,
             start_new_session=True,
-            preexec_fn=_die_with_parent,
+            preexec_fn=die_with_parent,
         )
 
 
@@ -105,8 +106,3 @@ def _stat(pid: int) -> list[str]:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return []
-
-
-def _die_with_parent() -> None:
-    """Linux: the kernel ends the server if this process is killed, even with SIGKILL."""
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)

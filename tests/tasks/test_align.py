@@ -55,12 +55,10 @@ def test_what_a_killed_attempt_leaves_is_taken_up_by_the_same_training_and_by_no
             align(tmp_path / "align", *given, Killed(), **more)
         return str(stopped.value)
 
-    pairs, scored = (
-        pairs_dataset(tmp_path / name, tiny, 24, rows=rows) for name, rows in (("a", None), ("b", pair_rows(tiny, 23)))
-    )
+    pairs, fewer = (pairs_dataset(tmp_path / str(count), tiny, count) for count in (24, 23))
     first = resumed(pairs, config(), tiny, tiny, 0)
     assert resumed(pairs, config(processes=2), tiny, tiny, 0) == first  # who does the work decides nothing
-    others = [(pairs, config(), tiny, tiny, 1), (pairs, config(epochs=2), tiny, tiny, 0), (scored, config(), tiny, tiny, 0)]
+    others = [(pairs, config(), tiny, tiny, 1), (pairs, config(epochs=2), tiny, tiny, 0), (fewer, config(), tiny, tiny, 0)]
     assert len({first, *(resumed(*given) for given in others), resumed(pairs, config(), tiny, tiny, 0, before=student)}) == 5
 
 
