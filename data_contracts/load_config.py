@@ -26,7 +26,7 @@ class _Loader(yaml.SafeLoader):
     """Safe YAML that refuses a key given twice, which plain YAML lets pass with the last one winning."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = []
+        seen: list[Any] = []
         for key in (self.construct_object(k, deep=deep) for k, _ in node.value):
             if key in seen:
                 line = node.value[len(seen)][0].start_mark.line + 1

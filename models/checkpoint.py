@@ -39,13 +39,13 @@ def open_checkpoint(reference: str | Path) -> Checkpoint:
         told = merge if (path / "adapter_config.json").exists() else "name the folder that save_pretrained wrote"
         raise PlumblineError(f"{path} holds no model, since config.json is missing: {told}")
     read_object(path / "config.json")
-    if not any(path.glob("*.safetensors")):
+    files = sorted({f for pattern in PARTS for f in path.glob(pattern) if f.is_file()})
+    if not any(f.suffix == ".safetensors" for f in files):
         raise PlumblineError(
             f"{path} holds no safetensors weights, and no other format is loaded: load the checkpoint in transformers once and "
             "save it again with save_pretrained"
         )
-    _check_weights(path)
-    files = sorted({f for pattern in PARTS for f in path.glob(pattern)})
+    _check_weights(path, [f for f in files if f.suffix == ".safetensors"])
     return Checkpoint(path.resolve(), digest([[f.name, file_digest(f)] for f in files]))
 
 
@@ -60,13 +60,13 @@ def read_object(path: Path) -> dict[str, Any]:
     return found
 
 
-def _check_weights(path: Path) -> None:
+def _check_weights(path: Path, files: list[Path]) -> None:
     """Raises PlumblineError for shards that are missing, cut short, or only pointers to where the weights are."""
     for index in path.glob("*.safetensors.index.json"):
         shards = read_object(index).get("weight_map", {}).values()
         if lacking := sorted({name for name in shards if not (path / name).exists()}):
             raise PlumblineError(f"{path} lacks {len(lacking)} of its weight files, such as {lacking[0]}: fetch them")
-    for file in path.glob("*.safetensors"):
+    for file in files:
         size = file.stat().st_size
         with file.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
@@ -105,10 +105,15 @@ def _fetch(reference: str) -> Path:
         ) from None
 
 
+def read_config(path: Path) -> dict[str, Any]:
+    """What the model in a folder says of itself; one that sees pictures, too, says some of it of its text model apart."""
+    config: dict[str, Any] = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    return config | config.get("text_config", {})
+
+
 def positions(path: Path) -> int | None:
     """How many tokens the model takes, if its configuration says so."""
-    config = json.loads((path / "config.json").read_text())
-    limit: int | None = config.get("text_config", config).get("max_position_embeddings")
+    limit: int | None = read_config(path).get("max_position_embeddings")
     return limit
 
 

@@ -1,15 +1,14 @@
 """Prompts: the next unseen slice of a prompt file."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from data_contracts.config_pairs import PromptsConfig
 from data_contracts.errors import PlumblineError
+from data_contracts.json_text import json_lines
 from data_contracts.store import Dataset, build, digest, open_dataset
 from models.chat import Message
-from models.json_lines import lines_of
-from models.transcripts import SURROGATE
+from tasks.run_folder import rounds_with
 
 
 def read_prompts(path: Path) -> list[tuple[str, list[Message]]]:
@@ -18,8 +17,10 @@ def read_prompts(path: Path) -> list[tuple[str, list[Message]]]:
     Raises PlumblineError naming the line for anything else, and for an id that occurs twice.
     """
     found: dict[str, list[Message]] = {}
-    for number, line in lines_of(path):
-        row = _parse(line, f"{path}:{number}")
+    for number, row in json_lines(path, "prompts"):
+        if not isinstance(row, dict) or "prompt" not in row:
+            has = f" (it has {', '.join(map(repr, list(row)[:8]))})" if isinstance(row, dict) and row else ""
+            raise PlumblineError(f"{path}:{number} has no key 'prompt'{has}: prompts are JSON lines with that key")
         prompt_id = str(number if row.get("id") is None else row["id"])
         if prompt_id in found:
             raise PlumblineError(f"{path}:{number}: the id {prompt_id!r} occurs twice: ids must be unique")
@@ -39,9 +40,8 @@ def check_enough(path: Path, per_round: int, rounds: int) -> None:
 
 def check_appended(run: Path, config: PromptsConfig) -> None:
     """Raises PlumblineError if the prompts that a round of `run` took are not where they were: new ones belong at the end."""
-    for folder in sorted(run.glob("round-*/prompts")):
-        number = int(folder.parent.name.removeprefix("round-"))
-        if open_dataset(folder).records() != _slice(config, number):
+    for number in rounds_with(run, "prompts/manifest.json"):
+        if open_dataset(run / f"round-{number}" / "prompts").records() != _slice(config, number):
             raise PlumblineError(
                 f"{config.file} was changed where round {number} of {run} took its prompts: put these lines back and append new "
                 "prompts at the end, or use another --run-dir"
@@ -61,26 +61,11 @@ def _slice(config: PromptsConfig, round_number: int) -> list[dict[str, Any]]:
     return [{"prompt_id": i, "prompt": m} for i, m in read_prompts(Path(config.file))[begin : begin + config.per_round]]
 
 
-def _parse(line: bytes, where: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line.decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        raise PlumblineError(f"{where} is not UTF-8 text: prompts are JSON lines in UTF-8") from None
-    except (ValueError, RecursionError) as error:
-        raise PlumblineError(f"{where} is not JSON ({error}): prompts are JSON lines with a key `prompt`") from None
-    if not isinstance(row, dict) or "prompt" not in row:
-        has = f" (it has {', '.join(map(repr, list(row)[:8]))})" if isinstance(row, dict) and row else ""
-        raise PlumblineError(f"{where} has no key 'prompt'{has}: prompts are JSON lines with that key")
-    return row
-
-
 def read_conversation(prompt: Any, where: str) -> list[Message]:
     messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
     is_list = isinstance(messages, list) and bool(messages) and all(isinstance(m, dict) for m in messages)
     if not is_list or any(not isinstance(m.get("role"), str) or not isinstance(m.get("content"), str) for m in messages):
         raise PlumblineError(f"{where}: prompt must be text or a list of messages with role and content")
-    if any(SURROGATE.search(m["role"] + m["content"]) for m in messages):
-        raise PlumblineError(f"{where}: prompt holds half a surrogate pair, which no text can: mend the line")
     if messages[-1]["role"] != "user" or not messages[-1]["content"].strip():
         raise PlumblineError(f"{where}: the conversation must end with a user message that is not empty")
     return [Message(role=m["role"], content=m["content"]) for m in messages]

@@ -92,7 +92,7 @@ def test_an_export_is_lines_of_json_without_control_characters(tmp_path: Path, m
     assert json.loads(out)["reply"] == "\x07 fine ’" and out.rstrip("\n").isprintable()
     (tmp_path / "e.jsonl").write_text(out)
     assert "1 added" in call("import", tmp_path / "new.db", tmp_path / "e.jsonl")
-    assert "m?[2J" in table(monkeypatch, tmp_path / "j.db", tmp_path / "new.db")
+    assert "m [2J" in table(monkeypatch, tmp_path / "j.db", tmp_path / "new.db")
 
 
 def test_a_place_without_a_journal_is_one_sentence(tmp_path: Path) -> None:
@@ -111,6 +111,8 @@ def test_what_decides_no_reply_may_change_between_two_starts(tmp_path: Path, mon
     changed = load_config(run / "config.yaml", [f"teacher.{key}" for key in free])
     check(changed, run)
     assert yaml.safe_load(dump_config(changed))["teacher"]["budget"] == {"tokens": 9, "money": None}
+    with pytest.raises(PlumblineError, match=r"has a \? in its path"):
+        check(changed, tmp_path / "why?")
     check(load_config(run / "config.yaml", ["teacher.base_url='http://127.0.0.1:2/v1'"]), run)  # the server moved
 
 

@@ -1,67 +1,43 @@
-"""Folders that are no checkpoint that can be used: each is one sentence that says what to do, before anything is loaded."""
+"""A folder is a checkpoint by its files, and the same files are the same checkpoint."""
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from data_contracts.errors import PlumblineError
-from models.checkpoint import Checkpoint, check_chat, open_checkpoint
-
-WEIGHTS = "model.safetensors"
-POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+from models.checkpoint import Checkpoint, open_checkpoint, positions
+from models.engine import Engine, _shape
 
 
-def cut(folder: Path) -> None:
-    whole = (folder / WEIGHTS).read_bytes()
-    (folder / WEIGHTS).write_bytes(whole[:-7])
+def test_only_files_make_a_checkpoint(tiny: Checkpoint, tmp_path: Path) -> None:
+    """Some repositories keep a tokenizer in a folder besides; a link into a cache may lead nowhere."""
+    copy = shutil.copytree(tiny.path, tmp_path / "é model")
+    (copy / "tokenizer").mkdir()
+    (copy / "vocab.json").symlink_to(tmp_path / "gone")
+    assert open_checkpoint(copy).hash == tiny.hash
+    weights = copy / "model.safetensors"
+    weights.rename(tmp_path / "moved")
+    weights.symlink_to(tmp_path / "moved")
+    assert open_checkpoint(copy).hash == tiny.hash
+    (tmp_path / "moved").unlink()
+    with pytest.raises(PlumblineError, match="holds no safetensors weights"):
+        open_checkpoint(copy)
 
 
-def no_template(folder: Path) -> None:
-    (folder / "chat_template.jinja").unlink(missing_ok=True)
-    told = json.loads((folder / "tokenizer_config.json").read_text())
-    told.pop("chat_template", None)
-    (folder / "tokenizer_config.json").write_text(json.dumps(told))
+def test_what_a_model_says_of_its_text_model_is_read(tmp_path: Path) -> None:
+    """Sizes of one that also sees pictures stand apart, and two sizes need two engines."""
+    for size in (64, 128):
+        (tmp_path / str(size)).mkdir()
+        said = {"architectures": ["Both"], "text_config": {"hidden_size": size, "max_position_embeddings": 10 * size}}
+        (tmp_path / str(size) / "config.json").write_text(json.dumps(said))
+    assert [positions(tmp_path / name) for name in ("64", "128")] == [640, 1280]
+    assert _shape(tmp_path / "64") != _shape(tmp_path / "128")
 
 
-def index(folder: Path) -> None:
-    (folder / f"{WEIGHTS}.index.json").write_text(json.dumps({"weight_map": {"a": WEIGHTS, "b": "model-2.safetensors"}}))
-
-
-def adapter(folder: Path) -> None:
-    (folder / "config.json").rename(folder / "adapter_config.json")
-
-
-# what is wrong → how it came about, and words of the sentence
-WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
-    "cut short": (cut, "cut short"),
-    "a pointer": (lambda f: (f / WEIGHTS).write_bytes(POINTER), "git lfs pull"),
-    "empty": (lambda f: (f / WEIGHTS).write_bytes(b""), "damaged"),
-    "a shard is missing": (index, "such as model-2.safetensors"),
-    "pickled": (lambda f: (f / WEIGHTS).rename(f / "pytorch_model.bin"), "save_pretrained"),
-    "an adapter": (adapter, "merge_and_unload"),
-    "half a configuration": (lambda f: (f / "config.json").write_text('{"model_type": '), "config.json is not readable JSON"),
-    "a list for a configuration": (lambda f: (f / "config.json").write_text("[]"), "no JSON object"),
-    "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), "holds no tokenizer"),
-    "no template": (no_template, "chat_template.jinja"),
-}
-
-
-def use(folder: Path) -> Checkpoint:
-    found = open_checkpoint(folder)
-    check_chat(found.path)
-    return found
-
-
-@pytest.mark.parametrize("name", WRONG)
-def test_a_folder_that_is_no_checkpoint_is_told_before_anything_is_loaded(tiny: Checkpoint, tmp_path: Path, name: str) -> None:
-    spoil, words = WRONG[name]
-    folder = tmp_path / "model"
-    shutil.copytree(tiny.path, folder)
-    assert use(folder).hash == tiny.hash  # whole, it is used
-    spoil(folder)
-    with pytest.raises(PlumblineError, match=words) as told:
-        use(folder)
-    assert "\n" not in str(told.value) and str(folder) in str(told.value)
+def test_an_engine_that_could_not_start_again_closes_without_a_word() -> None:
+    """Else its end would hide the reason."""
+    engine = object.__new__(Engine)
+    engine._llm = None
+    engine.close()
