@@ -64,7 +64,7 @@ def length_controlled(
         at_equal_length[:, 1] = 0.0
     predicted = fit.predict(at_equal_length)
     gradient = (predicted * (1 - predicted)) @ at_equal_length / len(wins)
-    drawn = standard_error(predicted, clusters) if np.ptp(predicted) else 0.0
+    drawn: float = standard_error(predicted, clusters) if np.ptp(predicted) else 0.0
     error = float(np.sqrt(gradient @ fit.cov_params() @ gradient + drawn**2))
     rate = float(predicted.mean())
     effect = float(fit.params[1]) if has_length else 0.0
