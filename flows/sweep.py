@@ -15,6 +15,7 @@ from data_contracts.config import HumanPairsConfig, RoundsConfig
 from data_contracts.config_sweep import Cell, Sweep, dump_sweep
 from data_contracts.errors import PlumblineError
 from data_contracts.load_config import dump_config
+from data_contracts.mask import mask
 from data_contracts.store import sharing, write_text
 from flows import services
 from flows.display import console, quiet_libraries, working
@@ -67,7 +68,7 @@ def _run(sweep: Sweep, folder: Path, left: list[Cell]) -> None:
             with working("starting engine, trainer and Prefect server"):
                 flows = {cell.config.flow: import_flow(cell.config) for cell in left}
                 server.wait()
-            console().print(f"Prefect UI while this runs: {server.url.removesuffix('/api')}")
+            console().print(f"Prefect UI while this runs: {mask(server.url).removesuffix('/api')}")
             from prefect import flow
 
             from flows import story
@@ -113,7 +114,7 @@ def _lend(lender: Session, config: Config) -> None:
     """What the lender has running must be what the cell is configured for."""
 
     def needs(of: Config) -> Any:
-        return (of.policy, of.teacher, of.engine) if isinstance(of, RoundsConfig) else None
+        return (of.policy, of.teacher) if isinstance(of, RoundsConfig) else None
 
     if needs(config) != needs(lender.config):
         lender.drop()
