@@ -17,6 +17,7 @@ from flows.measures import measure_harness
 from flows.round import round_flow
 from flows.session import current
 from flows.step import step
+from flows.zombies import bury
 from tasks import summary
 from tasks.changes import TITLE, read_changes
 from tasks.evaluate import evaluate
@@ -66,6 +67,7 @@ def _before() -> list[Any]:
 @contextmanager
 def telling_failure(folder: Path) -> Iterator[None]:
     """Whatever stops a run is told in words on Prefect's page and in MLflow, and goes on its way."""
+    bury(folder)
     clear_failure(folder)
     try:
         yield
