@@ -38,7 +38,9 @@ def bury(folder: Path) -> None:
     if runs:
         try:
             with get_client(sync_client=True) as client:
-                runs = _bury(client, runs, f"{SILENT}. Found when {folder} was taken up again; what was finished is kept.")
+                runs = _bury(
+                    client, runs, f"{SILENT.capitalize()}. Found when {folder} was taken up again; what was finished is kept."
+                )
         except Exception as error:  # the edge: no server's answer may stop a run
             log.warning("Prefect was not told of flow runs that crashed in %s: %s", folder, error)
     runs[str(runtime.flow_run.id)] = runtime.flow_run.run_count
@@ -51,7 +53,7 @@ def _bury(client: "SyncPrefectClient", runs: dict[str, int], sentence: str) -> d
     family = layer = [run for run in known if run.state_type not in _ENDED_BY_ITSELF]
     # of these only the attempt that worked here: Retry may have given one another process, which waits for us to end
     dead = [run for run in family if run.state_type in _GOING and run.run_count == runs[str(run.id)]]
-    unended = {"type": {"any_": _UNENDED}}
+    unended = {"type": {"any_": _UNENDED}, "name": None}
     while layer:
         parents = {"any_": [run.id for run in layer]}
         layer = client.read_flow_runs(flow_run_filter=FlowRunFilter(parent_flow_run_id=parents, state=unended))

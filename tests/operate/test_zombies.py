@@ -1,34 +1,51 @@
 """Flow runs whose process was killed are told as crashed by whoever takes up their folder, and those of others are left alone."""
 
+import json
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flows.server import PrefectServer
 from tests.end_to_end.command import ROOT, environment
-from tests.operate.services import Operated
 
-pytestmark = pytest.mark.engine
+pytestmark = pytest.mark.services
+Start = Callable[..., subprocess.Popen[bytes]]
 
 
 @pytest.fixture
-def linger(operated: Operated, tmp_path: Path) -> Iterator[Any]:
+def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A server that everybody uses."""
+    for name in ("PREFECT_API_URL", "PREFECT_HOME", "PREFECT_RESULTS_LOCAL_STORAGE_PATH"):
+        monkeypatch.setenv(name, "")  # so that what the server sets is taken back afterwards
+        monkeypatch.delenv(name)
+    server = PrefectServer(tmp_path / "prefect")
+    server.start()
+    server.wait()
+    yield server.url
+    server.stop()
+
+
+@pytest.fixture
+def linger(api: str, tmp_path: Path) -> Iterator[Start]:
     """Starts a flow that works on a folder and waits until it does, or until it has ended."""
-    begun = []
+    begun: list[subprocess.Popen[bytes]] = []
 
     def start(folder: Path, *at_once: str) -> subprocess.Popen[bytes]:
         folder.mkdir(exist_ok=True)
         (folder / "working").unlink(missing_ok=True)
         command = [sys.executable, "-m", "tests.operate.lingering", str(folder), *at_once]
-        given = environment(operated.home) | {"PREFECT_API_URL": f"{operated.prefect}/api", "PREFECT_HOME": str(tmp_path)}
-        begun.append(subprocess.Popen(command, cwd=ROOT, env=given, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        begun.append(subprocess.Popen(command, cwd=ROOT, env=environment(tmp_path) | {"PREFECT_API_URL": api}))
         if at_once:
             assert begun[-1].wait(120) == 0
-        else:
-            operated.wait("its work", (folder / "working").exists)
+        while not at_once and not (folder / "working").exists():
+            assert begun[-1].poll() is None
+            time.sleep(0.1)
         return begun[-1]
 
     yield start
@@ -37,31 +54,48 @@ def linger(operated: Operated, tmp_path: Path) -> Iterator[Any]:
         process.wait()
 
 
-def found(operated: Operated, name: str) -> list[dict[str, Any]]:
+def ask(api: str, path: str, filters: dict[str, Any]) -> list[dict[str, Any]]:
+    request = urllib.request.Request(f"{api}{path}", json.dumps(filters).encode(), {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as reply:
+        found: list[dict[str, Any]] = json.load(reply)
+        return found
+
+
+def flow_runs(api: str, name: str) -> list[dict[str, Any]]:
     """The flow runs of that name, the first first."""
-    runs = operated.api("/flow_runs/filter", {"flow_runs": {"name": {"any_": [name]}}})
-    return sorted(runs, key=lambda run: run["start_time"])
+    return sorted(ask(api, "/flow_runs/filter", {"flow_runs": {"name": {"any_": [name]}}}), key=lambda run: run["start_time"])
 
 
-def below(operated: Operated, run: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Flow and task runs below a flow run, by what they run."""
-    (inner,) = operated.api("/flow_runs/filter", {"flow_runs": {"parent_flow_run_id": {"any_": [run["id"]]}}})
-    tasks = operated.api("/task_runs/filter", {"flow_runs": {"id": {"any_": [run["id"], inner["id"]]}}})
-    return {"round": inner} | {task["name"].rpartition("-")[0] or task["name"]: task for task in tasks}
+def below(api: str, run: dict[str, Any]) -> list[tuple[str, str]]:
+    """The states of the flow run within and of the task runs of both, once they are told: of what, and which."""
+    for _ in range(200):
+        (inner,) = ask(api, "/flow_runs/filter", {"flow_runs": {"parent_flow_run_id": {"any_": [run["id"]]}}})
+        tasks = ask(api, "/task_runs/filter", {"flow_runs": {"id": {"any_": [run["id"], inner["id"]]}}})
+        if len(tasks) == 2:
+            break
+        time.sleep(0.1)
+    return [("round", inner["state_name"]), *sorted((task["name"].rpartition("-")[0], task["state_name"]) for task in tasks)]
 
 
-def test_a_killed_flow_run_is_told_as_crashed_and_its_neighbour_goes_on(operated: Operated, linger: Any, tmp_path: Path) -> None:
-    dead, alive = tmp_path / f"{tmp_path.name}-dead", tmp_path / f"{tmp_path.name}-alive"
+def test_a_killed_flow_run_is_told_as_crashed_and_its_neighbour_goes_on(api: str, linger: Start, tmp_path: Path) -> None:
+    dead, alive = tmp_path / "dead", tmp_path / "alive"
     linger(alive)
     linger(dead).kill()
-    (run,) = found(operated, dead.name)
-    operated.wait("its task", lambda: "stage" in str(below(operated, run).keys()))
-    assert run["state_name"] == "Running"
+    (run,) = flow_runs(api, "dead")
+    everything = ["round", "round", "stage"]
+    assert run["state_name"] == "Running" and below(api, run) == [(name, "Running") for name in everything]
     linger(dead, "at once")
-    first, second = found(operated, dead.name)
+    first, second = flow_runs(api, "dead")
     assert (first["state_name"], second["state_name"]) == ("Crashed", "Completed")
-    assert "killed" in first["state"]["message"] and str(dead) in first["state"]["message"]
-    assert {name: it["state_name"] for name, it in below(operated, first).items()} == dict.fromkeys(("round", "stage"), "Crashed")
-    (neighbour,) = found(operated, alive.name)
-    assert neighbour["state_name"] == "Running"
-    assert {it["state_name"] for it in below(operated, neighbour).values()} == {"Running"}
+    assert "it was killed" in first["state"]["message"] and str(dead) in first["state"]["message"]
+    assert below(api, first) == [(name, "Crashed") for name in everything]
+    (neighbour,) = flow_runs(api, "alive")
+    assert neighbour["state_name"] == "Running" and below(api, neighbour) == [(name, "Running") for name in everything]
+
+
+def test_a_copy_of_a_folder_leaves_the_flow_runs_of_the_original_alone(api: str, linger: Start, tmp_path: Path) -> None:
+    linger(tmp_path / "original")
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "flow_runs.json").write_bytes((tmp_path / "original" / "flow_runs.json").read_bytes())
+    linger(tmp_path / "copy", "at once")
+    assert [run["state_name"] for run in flow_runs(api, "original")] == ["Running"]
