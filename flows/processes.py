@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _STOP_SECONDS = 10
+_NICE = 5
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def start(
 
 
 def start_bound(command: Sequence[str], environment: Mapping[str, str], log: Path) -> "subprocess.Popen[bytes]":
-    """Like `start`, for a server that must not outlive this process."""
+    """Like `start`, for a server that must not outlive this process, nor hold it up where cores are few."""
     with log.open("ab") as sink:
         return subprocess.Popen(
             command,
@@ -43,7 +44,7 @@ def start_bound(command: Sequence[str], environment: Mapping[str, str], log: Pat
             stdout=sink,
             stderr=sink,
             start_new_session=True,
-            preexec_fn=_die_with_parent,
+            preexec_fn=_serve_parent,
         )
 
 
@@ -105,6 +106,7 @@ def _stat(pid: int) -> list[str]:
         return []
 
 
-def _die_with_parent() -> None:
+def _serve_parent() -> None:
     """Linux: the kernel ends the server if this process is killed, even with SIGKILL."""
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+    os.nice(_NICE)

@@ -166,7 +166,6 @@ class Engine:
 
         self._llm.llm_engine.engine_core.shutdown()
         del self._llm
-        gc.collect()
         cleanup_dist_env_and_memory()
 
     def _start(self, checkpoint: Checkpoint) -> None:
