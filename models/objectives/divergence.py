@@ -16,7 +16,8 @@ class Fdpo:
     """DPO with another divergence from the reference than the reverse KL.
 
     -log s(beta (g(r_w) - g(r_l))) with g the divergence's f'(pi / ref), constants left out: reverse_kl r (DPO itself),
-    forward_kl -exp(-r), js log s(r), alpha -exp(-(1 - alpha) r) / (1 - alpha), between the two KLs for 0 < alpha < 1.
+    forward_kl -exp(-r), js log s(r), alpha -exp(-(1 - alpha) r) / (1 - alpha), between the two KLs for 0 < alpha < 1: near 1 the
+    reverse one, as in TRL (the paper counts from the other end: 1 - alpha there).
 
     Use it to keep the answers' diversity: towards forward KL, answers the reference likes may not become unlikely. Not on
     off-policy data with forward KL: g grows exponentially once pi < ref, in exponents above 40 as a straight line (TRL does not

@@ -30,6 +30,7 @@ def test_the_table_has_a_row_for_each_objective_and_is_json():
 def test_describing_gives_the_formula_and_an_unknown_name_is_refused():
     shown = describe("apo_zero")
     assert "[1 - s(beta r_w)] + s(beta r_l)" in shown["text"] and "Use it when" in shown["text"]
+    assert "h = r_w - r_l" in shown["symbols"] and describe("lipo")["symbols"] is None
     with pytest.raises(PlumblineError, match="no objective 'dpoo'"):
         describe("dpoo")
 
