@@ -160,8 +160,6 @@ class Engine:
             self._asleep = True
 
     def close(self) -> None:
-        import gc
-
         from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
 
         self._llm.llm_engine.engine_core.shutdown()
