@@ -25,6 +25,7 @@ def align(
 
     The files in infra/accelerate/ say how torchrun and accelerate launch start many, on one node or several.
     """
+    from data_contracts.errors import PlumblineError
     from data_contracts.load_config import load_config
     from data_contracts.store import open_dataset
     from flows.display import working
@@ -39,7 +40,11 @@ def align(
     if isinstance(trainer, Launched) and not trainer.first:
         trainer.serve()
         return
+    if c.align.momentum:
+        raise PlumblineError("align.momentum carries on the training of a run's round before, and this is none: leave it out")
     start = open_checkpoint(policy or c.policy)
+    named = c.align.second_reference
+    second = start if named in ("initial", "previous") else open_checkpoint(named) if named else None
     with working("align") as progress:
         done = stage(
             folder,
@@ -50,6 +55,7 @@ def align(
             c.seed,
             trainer,
             progress,
+            second,
         )
     trainer.close()
     typer.echo(f"{done.facts['verdict']}\n{done.rows} steps in {done.seconds:.0f} s; the model is {done.folder / 'model'}")

@@ -57,7 +57,7 @@ def derive(
     with open_asked(run, folder, watched=True) as teacher, watch("deriving", watched=True) as progress:
         made, tried = derive_rubric(labelled, settings, run.judge, teacher, run.seed, progress)
     said = [{"text": c.text, "proposed": c.proposed, "kept": c.is_kept, **c.evidence.model_dump()} for c in tried]
-    (folder / "candidates.json").write_text(json.dumps(said, indent=2, ensure_ascii=False))
+    (folder / "candidates.json").write_text(json.dumps(said, indent=2, ensure_ascii=False), encoding="utf-8")
     for c in tried:
         e = c.evidence
         sure = f"{e.accuracy:.2f} ({e.low:.2f}–{e.high:.2f}) of {e.decided} decided of {e.pairs}"

@@ -11,6 +11,7 @@ from data_contracts.config_teacher import FREE_TO_CHANGE
 from data_contracts.errors import PlumblineError
 from data_contracts.flatten import flatten
 from data_contracts.load_config import dump_config, load_config
+from data_contracts.mask import mask
 from data_contracts.store import write_text
 from data_contracts.suites import check_settings
 from flows import services
@@ -49,6 +50,8 @@ def check(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
     That includes a folder that holds a run with another configuration; more rounds, or another budget for the teacher, are the
     same run.
     """
+    if "?" in str(folder):
+        raise PlumblineError(f"the run folder {folder} has a ? in its path, where an SQLite address ends: use another --run-dir")
     check_settings(config.validate_)
     evaluation_texts(None, config.validate_.contamination)
     try:
@@ -143,7 +146,7 @@ def start(server: PrefectServer, session: "Session") -> "Flow[[str], None]":
         run = import_flow(session.config)
         session.warm()
         server.wait()
-    console().print(f"Prefect UI while this runs: {server.url.removesuffix('/api')}")
+    console().print(f"Prefect UI while this runs: {mask(server.url).removesuffix('/api')}")
     return run
 
 

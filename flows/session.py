@@ -203,7 +203,7 @@ def open_session(
 def open_lender(folder: Path, config: RoundsConfig | HumanPairsConfig) -> Iterator[Session]:
     """A session for the cells of a sweep to borrow from, with what `config` needs."""
     with locked(folder):
-        trainer = Trainer(folder / "logs" / "trainer.log")
+        trainer = Trainer(folder / "logs" / "trainer.log", config.align.processes)
         session = Session(folder, config, trainer, open_checkpoint(config.policy), _open_teacher(config))
         try:
             yield session
@@ -267,7 +267,7 @@ def _check_inputs(folder: Path, config: RoundsConfig | HumanPairsConfig, models:
         names["pairs.file"] = file_digest(Path(config.pairs.file))
     path = folder / "inputs.json"
     if path.exists():
-        changed = [name for name, found in names.items() if json.loads(path.read_text()).get(name) != found]
+        changed = [name for name, found in names.items() if json.loads(path.read_text(encoding="utf-8")).get(name) != found]
         if changed == ["prompts.file"] and isinstance(config, RoundsConfig):
             check_appended(folder, config.prompts)  # a run that goes on takes new prompts from the end of its file
             check_lines(folder, config.prompts)

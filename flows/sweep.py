@@ -108,7 +108,7 @@ def _lend(lender: Session, config: Config) -> None:
     """What the lender has running must be what the cell is configured for."""
 
     def needs(of: Config) -> Any:
-        return (of.policy, of.teacher, of.engine) if isinstance(of, RoundsConfig) else None
+        return (of.policy, of.teacher) if isinstance(of, RoundsConfig) else None
 
     if needs(config) != needs(lender.config):
         lender.drop()

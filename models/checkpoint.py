@@ -7,7 +7,7 @@ import json
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from data_contracts.errors import PlumblineError
 from data_contracts.store import digest, file_digest
@@ -36,9 +36,9 @@ def open_checkpoint(reference: str | Path) -> Checkpoint:
         path = _fetch(str(reference))
     if not (path / "config.json").exists():
         raise PlumblineError(f"{path} holds no model: config.json is missing")
-    if not any(path.glob("*.safetensors")):
+    files = sorted({f for pattern in PARTS for f in path.glob(pattern) if f.is_file()})
+    if not any(f.suffix == ".safetensors" for f in files):
         raise PlumblineError(f"{path} holds no safetensors weights, and no other format is loaded: convert the checkpoint first")
-    files = sorted({f for pattern in PARTS for f in path.glob(pattern)})
     return Checkpoint(path.resolve(), digest([[f.name, file_digest(f)] for f in files]))
 
 
@@ -56,10 +56,15 @@ def _fetch(reference: str) -> Path:
         ) from None
 
 
+def read_config(path: Path) -> dict[str, Any]:
+    """What the model in a folder says of itself; one that sees pictures, too, says some of it of its text model apart."""
+    config: dict[str, Any] = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    return config | config.get("text_config", {})
+
+
 def positions(path: Path) -> int | None:
     """How many tokens the model takes, if its configuration says so."""
-    config = json.loads((path / "config.json").read_text())
-    limit: int | None = config.get("text_config", config).get("max_position_embeddings")
+    limit: int | None = read_config(path).get("max_position_embeddings")
     return limit
 
 

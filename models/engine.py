@@ -6,7 +6,6 @@ log-probabilities of a probe longer than one cache block must equal those of a p
 """
 
 import io
-import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Any
 from data_contracts.config import EngineConfig
 from data_contracts.errors import PlumblineError
 from models.chat import decode_answer, end_token
-from models.checkpoint import Checkpoint, load_model, load_tokenizer
+from models.checkpoint import Checkpoint, load_model, load_tokenizer, read_config
 
 _ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # in this process: weights can be swapped and the model reached
@@ -84,6 +83,7 @@ class Engine:
         self._probes: dict[str, tuple[list[float], list[float]]] = {}
         self._asleep = False
         self.current: Checkpoint
+        self._llm: Any = None
         self._start(checkpoint)
 
     def use(self, checkpoint: Checkpoint) -> None:
@@ -97,7 +97,7 @@ class Engine:
             return
         self.current = Checkpoint(checkpoint.path, "unproven")  # whatever fails from here on, nobody may rely on these weights
         self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(checkpoint.path)})
-        if json.loads((checkpoint.path / "config.json").read_text()).get("tie_word_embeddings") and not self.on_gpu:
+        if read_config(checkpoint.path).get("tie_word_embeddings") and not self.on_gpu:
             self._llm.apply_model(_retie)
         self._llm.reset_prefix_cache()
         self._prove(checkpoint)
@@ -160,10 +160,12 @@ class Engine:
             self._asleep = True
 
     def close(self) -> None:
+        if self._llm is None:  # closed already, or not started again
+            return
         from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
 
         self._llm.llm_engine.engine_core.shutdown()
-        del self._llm
+        self._llm = None
         cleanup_dist_env_and_memory()
 
     def _start(self, checkpoint: Checkpoint) -> None:
@@ -246,7 +248,7 @@ class Engine:
 
 
 def _shape(path: Path) -> list[Any]:
-    config = json.loads((path / "config.json").read_text())
+    config = read_config(path)
     return [config.get(name) for name in _SAME_ENGINE]
 
 

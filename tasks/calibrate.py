@@ -73,7 +73,7 @@ def write_calibration(out: Path, found: Sequence[Calibration], recorded: Sequenc
         for i, r in enumerate(recorded)
     ]
     said = {"comparisons": len(recorded), "judges": [vars(c) for c in found], "rows": rows}
-    (out / "calibration.json").write_text(json.dumps(said, indent=2, ensure_ascii=False))
+    (out / "calibration.json").write_text(json.dumps(said, indent=2, ensure_ascii=False), encoding="utf-8")
     plot(out / "calibration.png", found, recorded, judged)
 
 

@@ -13,11 +13,12 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from data_contracts.config import PairsFileConfig
 from data_contracts.errors import PlumblineError
-from data_contracts.store import Dataset, build, file_digest
+from data_contracts.json_text import read_json
+from data_contracts.store import Dataset, Rows, build, file_digest
 from models.chat import Message, encode_answer, encode_prompt
 from models.checkpoint import Checkpoint, load_tokenizer
 from models.transcripts import EXTRAS, REASONS, Preference, Unreadable, read_extras, read_preference
@@ -25,6 +26,8 @@ from models.transcripts import EXTRAS, REASONS, Preference, Unreadable, read_ext
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+Row = dict[str, Any]
+T = TypeVar("T")
 _GZIP = b"\x1f\x8b"
 _SHAPES = (
     "JSON lines with chosen/rejected transcripts, or with prompt, chosen and rejected (or prompt, completion and label) as texts "
@@ -47,24 +50,18 @@ def import_pairs(
     """
     path = Path(config.file)
 
-    def make(work: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    def make(work: Path) -> tuple[Rows, dict[str, Any]]:
         tokenizer = load_tokenizer(policy.path)
-        rows: list[dict[str, Any]] = []
-        failures: list[tuple[int, str]] = []
-        for number, line in lines_of(path, progress):
-            row = _read(line, number, tokenizer)
-            if isinstance(row, Unreadable):
-                failures.append((number, row.reason))
-            else:
-                rows.append(row)
-        counts = dict(sorted(Counter(reason for _, reason in failures).items()))
+
+        def read(told: Any, number: int) -> Row | Unreadable:
+            preference = read_preference(told)
+            return preference if isinstance(preference, Unreadable) else row_of(preference, number, tokenizer, told)
+
+        rows, facts = read_lines(lines_of(path, progress), read, work)
         if not rows:
-            told = "it is empty" if not failures else f"none of its {len(failures)} lines could be read {counts}"
-            raise PlumblineError(f"{path} is no preference file: {told}; give {_SHAPES}")
-        with (work / "unreadable.jsonl").open("w", encoding="utf-8") as stream:
-            for number, reason in failures:
-                stream.write(json.dumps({"line": number, "reason": reason, "meaning": REASONS[reason]}) + "\n")
-        return rows, {"lines": len(rows) + len(failures), "pairs": len(rows), "unreadable": counts}
+            none = f"none of its {facts['lines']} lines could be read {facts['unreadable']}"
+            raise PlumblineError(f"{path} is no preference file: {none if facts['lines'] else 'it is empty'}; give {_SHAPES}")
+        return rows, facts
 
     return build(folder, "pairs", {"file": file_digest(path)}, make, models={"policy": policy.hash})
 
@@ -75,10 +72,9 @@ def read_preferences(path: Path) -> list[tuple[list[Message], str, str]]:
         raise PlumblineError(f"there is no file {path}: give {_SHAPES}")
     found = []
     for number, line in lines_of(path, lambda done, total: None):
-        with contextlib.suppress(ValueError, RecursionError):
-            preference = read_preference(json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8")))
-            if isinstance(preference, Preference) and preference.chosen is not None and preference.rejected is not None:
-                found.append((preference.prompt, preference.chosen, preference.rejected))
+        preference = _read(line, number, lambda told, _: read_preference(told))
+        if isinstance(preference, Preference) and preference.chosen is not None and preference.rejected is not None:
+            found.append((preference.prompt, preference.chosen, preference.rejected))
     if not found:
         raise PlumblineError(f"{path} is no preference file: none of its lines is a pair; give {_SHAPES}")
     return found
@@ -100,26 +96,41 @@ def lines_of(path: Path, progress: Callable[[int, int], None]) -> Iterator[tuple
             raise PlumblineError(f"{path} is a damaged gzip file ({error}): fetch it again") from None
 
 
-def _read(line: bytes, number: int, tokenizer: "PreTrainedTokenizerFast") -> dict[str, Any] | Unreadable:
+def read_lines(
+    lines: Iterable[tuple[int, bytes]], read: Callable[[Any, int], Row | Unreadable], work: Path
+) -> tuple[Rows, dict[str, Any]]:
+    """The rows that `read` makes of the JSON in each line and its number, and the facts `lines`, `pairs` and `unreadable`.
+
+    Which lines could not be read, and why, goes to `unreadable.jsonl` in the folder `work`.
+    """
+    rows: Rows = []
+    failures: list[dict[str, Any]] = []
+    for number, line in lines:
+        row = _read(line, number, read)
+        if isinstance(row, Unreadable):
+            failures.append({"line": number, "reason": row.reason, "meaning": REASONS[row.reason]})
+        else:
+            rows.append(row)
+    with (work / "unreadable.jsonl").open("w", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(failure) + "\n" for failure in failures)
+    counts = Counter(failure["reason"] for failure in failures)
+    return rows, {"lines": len(rows) + len(failures), "pairs": len(rows), "unreadable": dict(sorted(counts.items()))}
+
+
+def _read(line: bytes, number: int, read: Callable[[Any, int], T | Unreadable]) -> T | Unreadable:
     from jinja2 import TemplateError
 
     try:
-        told = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-        preference = read_preference(told)
-        if isinstance(preference, Unreadable):
-            return preference
-        return row_of(preference, number, tokenizer, told)
+        return read(read_json(line.decode("utf-8-sig" if number == 1 else "utf-8")), number)
     except UnicodeDecodeError:
         return Unreadable("not_utf8")
-    except (ValueError, RecursionError):
+    except ValueError:
         return Unreadable("not_json")
     except TemplateError:
         return Unreadable("refused_by_template")
 
 
-def row_of(
-    preference: Preference, number: int, tokenizer: "PreTrainedTokenizerFast", told: dict[str, Any]
-) -> dict[str, Any] | Unreadable:
+def row_of(preference: Preference, number: int, tokenizer: "PreTrainedTokenizerFast", told: dict[str, Any]) -> Row | Unreadable:
     """A row of the pairs from the line `told`, with what it says beside the preference (models.transcripts.EXTRAS).
 
     A probability that the chosen answer beats the rejected one says nothing of an answer alone.
@@ -158,7 +169,7 @@ def split_held_out(folder: Path, pairs: Dataset, share: float, seed: int, side: 
     Raises PlumblineError if the pairs hold fewer than two conversations.
     """
 
-    def make(_work: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    def make(_work: Path) -> tuple[Rows, dict[str, Any]]:
         rows = pairs.records()
         openings = [_opening(row["prompt"]) for row in rows]
         ordered = sorted(set(openings), key=lambda text: hashlib.sha256(f"{seed}\n{text}".encode()).digest())

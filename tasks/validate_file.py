@@ -1,6 +1,7 @@
 """The contracts on a file that is not part of a run: read it, gate it, say which rows broke what."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,8 @@ def read_dataset(kind: str, file: Path, model: str, out: Path) -> Dataset:
 
 def check_file(data: Dataset, model: str, max_tokens: int, out: Path) -> dict[str, Any]:
     """`checked`, `kept`, `quarantined`, `unreadable`, `metrics`, the gate's contracts, and for each broken row what it broke."""
-    limits = limits_of(load_tokenizer(open_checkpoint(model).path), max_tokens)
+    checkpoint = open_checkpoint(model)
+    limits = replace(limits_of(load_tokenizer(checkpoint.path), max_tokens), tokenizer=checkpoint.hash)
     settings = _ALL.model_copy(update={"max_tokens": max_tokens})
     made = validate(out / "validated", data, settings, limits, out / "data_docs")
     gate = json.loads((made.folder / "gate.json").read_text(encoding="utf-8"))

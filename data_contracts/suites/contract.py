@@ -44,6 +44,7 @@ class Limits:
     bos_per_prompt: int  # how often the chat template itself writes it: 0 or 1
     control_tokens: tuple[str, ...]
     control_ids: tuple[int, ...]
+    tokenizer: str = ""  # what decides the codec; "" where the dataset's parents say it: the hash of its checkpoint
     policy: str | None = None  # hash of the checkpoint that must have written the answers; None: not checked
     codec: Codec | None = field(default=None, repr=False)  # None: the contracts on round trips are left out
     evaluation: EvaluationTexts | None = field(default=None, repr=False)  # what must not be trained on; None: nothing

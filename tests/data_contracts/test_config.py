@@ -246,6 +246,11 @@ def test_paths_in_a_file_are_relative_to_it_and_overrides_to_the_working_directo
     assert plain.policy == overridden.policy == str(here / "student")
 
 
+def test_the_home_of_a_user_who_is_none_is_a_path_that_is_not_there(here: Path) -> None:
+    with pytest.raises(PlumblineError, match=r"pairs.file is '~no-such-user/pairs.jsonl', which does not exist"):
+        load_config(write(here, human(pairs={"file": "~no-such-user/pairs.jsonl"})))
+
+
 SETS = {
     "method.stronger.model=./other": lambda c: c.method.stronger.model,
     "method.stronger={kind: checkpoint, model: other}": lambda c: c.method.stronger.model,

@@ -92,7 +92,7 @@ def test_an_export_is_lines_of_json_without_control_characters(tmp_path: Path, m
     assert json.loads(out)["reply"] == "\x07 fine ’" and out.rstrip("\n").isprintable()
     (tmp_path / "e.jsonl").write_text(out)
     assert "1 added" in call("import", tmp_path / "new.db", tmp_path / "e.jsonl")
-    assert "m?[2J" in table(monkeypatch, tmp_path / "j.db", tmp_path / "new.db")
+    assert "m [2J" in table(monkeypatch, tmp_path / "j.db", tmp_path / "new.db")
 
 
 def test_a_place_without_a_journal_is_one_sentence(tmp_path: Path) -> None:
@@ -114,3 +114,5 @@ def test_what_decides_no_reply_may_change_between_two_starts(tmp_path: Path, mon
     for key in ("model=other", "base_url='http://127.0.0.1:2/v1'"):
         with pytest.raises(PlumblineError, match=f"another configuration .*teacher.{key.split('=')[0]}"):
             check(load_config(run / "config.yaml", [f"teacher.{key}"]), run)
+    with pytest.raises(PlumblineError, match=r"has a \? in its path"):
+        check(changed, tmp_path / "why?")

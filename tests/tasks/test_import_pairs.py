@@ -1,5 +1,6 @@
 import gzip
 import json
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from data_contracts.errors import PlumblineError
 from data_contracts.store import Dataset, build
 from models.checkpoint import Checkpoint
 from models.embedded.tokenizer import CHAT_TEMPLATE, build_tokenizer
-from models.transcripts import REASONS, Preference, Unreadable, parse_transcript, read_preference
+from models.transcripts import REASONS, Preference, Unreadable, parse_transcript, read_extras, read_preference
 from tasks.import_pairs import import_pairs, split_held_out
 
 ASK = {"role": "user", "content": "Which fruit?"}
@@ -125,6 +126,12 @@ def test_what_cannot_be_read_has_a_named_reason(name: str) -> None:
     row, reason = UNREADABLE[name]
     assert read_preference(row) == Unreadable(reason)
     assert reason in REASONS
+
+
+@pytest.mark.parametrize("value", [10**400, math.nan, math.inf, True, "1"])
+def test_a_score_that_is_no_number_has_a_named_reason(value: Any) -> None:
+    assert read_extras({"chosen_score": value}) == Unreadable("not_a_number")
+    assert read_extras({"chosen_score": -1.5, "weight": 2}) == {"chosen_score": -1.5, "weight": 2.0}
 
 
 def test_a_speaker_named_inside_a_line_is_no_turn() -> None:

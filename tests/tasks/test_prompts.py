@@ -48,6 +48,11 @@ def test_conversations_travel_whole(tmp_path: Path) -> None:
     assert read_prompts(write(tmp_path / "p.jsonl", [{"prompt": turns}])) == [("1", turns)]
 
 
+def test_a_prompt_without_an_id_is_called_after_its_line(tmp_path: Path) -> None:
+    rows: list[object] = [{"prompt": "a"}, {"prompt": "b", "id": None}, {"prompt": "c", "id": None}, {"prompt": "d", "id": 0}]
+    assert [id_ for id_, _ in read_prompts(write(tmp_path / "p.jsonl", rows))] == ["1", "2", "3", "0"]
+
+
 @pytest.mark.parametrize(
     ("row", "complaint"),
     [
@@ -56,6 +61,7 @@ def test_conversations_travel_whole(tmp_path: Path) -> None:
         ({"prompt": 3}, "must be text or a list"),
         ({"prompt": [{"role": "assistant", "content": "x"}]}, "end with a user message"),
         ({"prompt": "again", "id": "0"}, "occurs twice"),
+        ({"prompt": "half a character: \ud83d"}, "half a surrogate pair"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, row: dict[str, object], complaint: str) -> None:
