@@ -18,10 +18,10 @@ from data_contracts.store import digest, file_digest, write_text
 from flows.lock import locked
 from models.benchmark import split_files
 from models.benchmark_hub import open_benchmark
-from models.checkpoint import Checkpoint, load_tokenizer, open_checkpoint, positions
+from models.checkpoint import Checkpoint, check_chat, load_tokenizer, open_checkpoint, positions
 from models.parsers import asks_teacher
 from models.training.process import Trainer
-from tasks.evaluate import answers_folder
+from tasks.evaluate import answers_folder, check_room
 from tasks.import_recorded import check_lines
 from tasks.lineage import Standing, standing
 from tasks.prompts import check_appended
@@ -187,7 +187,9 @@ def open_session(
         policy = open_checkpoint(config.policy)
         teacher = _open_teacher(config)
         others = _open_others(config) | _open_second(config, policy)
-        _check_lengths(config, policy)
+        for model in (policy, *([teacher] if teacher else [])):
+            check_chat(model.path)
+        _check_lengths(config, policy, teacher)
         _check_inputs(folder, config, {"policy": policy} | ({"teacher.model": teacher} if teacher else {}) | others)
         trainer = lender.trainer if lender else Trainer(folder / "logs" / "trainer.log", config.align.processes)
         session = Session(folder, config, trainer, policy, teacher, others, lender, overrides or {})
@@ -244,7 +246,7 @@ def _open_second(config: RoundsConfig | HumanPairsConfig, policy: Checkpoint) ->
     return {str(name): found}
 
 
-def _check_lengths(config: RoundsConfig | HumanPairsConfig, policy: Checkpoint) -> None:
+def _check_lengths(config: RoundsConfig | HumanPairsConfig, policy: Checkpoint, teacher: Checkpoint | None) -> None:
     """Raises PlumblineError for budgets of tokens that cannot all be kept."""
     limit = positions(policy.path)
     if limit and config.validate_.max_tokens > limit:
@@ -254,6 +256,18 @@ def _check_lengths(config: RoundsConfig | HumanPairsConfig, policy: Checkpoint) 
             f"sample.max_tokens {config.sample.max_tokens} leaves no room for a prompt in engine.max_model_len "
             f"{config.engine.max_model_len}: raise the latter"
         )
+    if isinstance(config, RoundsConfig):
+        length = config.engine.max_model_len
+        taken = [("engine", length, "policy", policy)]
+        if teacher and config.teacher.kind == "vllm":
+            taken.append(("teacher", config.teacher.max_model_len, "teacher", teacher))
+        elif teacher:
+            taken.append(("engine", length, "teacher", teacher))
+        for group, wanted, who, model in taken:
+            limit = positions(model.path)
+            if limit and limit < wanted:
+                raise PlumblineError(f"{group}.max_model_len is {wanted}, but the {who} takes {limit} tokens: lower it")
+        check_room(config.evaluate, policy, config.engine.max_model_len)
 
 
 def _check_inputs(folder: Path, config: RoundsConfig | HumanPairsConfig, models: dict[str, Checkpoint]) -> None:
