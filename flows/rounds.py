@@ -38,12 +38,12 @@ def rounds_flow(name: str) -> None:
         if s.rounds.evaluate.harness:
             measure_harness(s, s.folder / "round-0", "start", s.policy)
         tell(s.folder)
-        for number in range(1, s.rounds.rounds + 1):
-            if summary.is_round_finished(s.folder, number):
-                continue
-            with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):  # this flow's beat is its rounds' as well:
-                round_flow(number)  # Prefect ends each beat with a wait of up to a second
-            tell(s.folder)
+        # this flow's beat is its rounds' as well: Prefect ends each beat with a wait of up to a second
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            for number in range(1, s.rounds.rounds + 1):
+                if not summary.is_round_finished(s.folder, number):
+                    round_flow(number)
+                    tell(s.folder)
         finish(s.folder)
 
 
