@@ -73,7 +73,7 @@ class Cdpo(_Beta):
     label_smoothing: Noise = 0.1  # HALOs 0.2
 
 
-class Robust(_Beta):
+class Robust(_Beta):  # the authors' 0.01, with learning rate 1e-3
     name: Literal["robust"]
     label_smoothing: Noise = 0.1
 
@@ -172,7 +172,7 @@ class TriplePoL(_Objective):
     nll_weight: NonNegativeFloat = 1.0
 
 
-class Bco(_Beta):
+class Bco(_Beta):  # TRL's; the paper 0.01
     name: Literal["bco"]
 
 

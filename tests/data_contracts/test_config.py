@@ -63,6 +63,17 @@ WRONG: dict[str, tuple[dict[str, Any] | str, list[str]]] = {
         ["unknown key", "align.objective.gamma"],
     ),
     "unknown key of a teacher": (rounds(teacher={"kind": "local", "model": "teacher", "key": 1}), ["unknown key", "teacher.key"]),
+    "misspelt": ({k: v for k, v in rounds(prompt=1).items() if k != "prompts"}, ["unknown key prompt: perhaps prompts"]),
+    "misspelt inside": (rounds(prompts={"file": "prompts.jsonl", "per_rounds": 1}), ["prompts.per_rounds", "perhaps per_round "]),
+    "misspelt in a list": (
+        rounds(
+            method={"name": "off_policy_judge", "sources": ["teacher", {"kind": "file", "file": "prompts.jsonl", "promt": 1}]}
+        ),
+        ["method.sources.1.promt", "perhaps prompt"],
+    ),
+    "named as others name it": (rounds(align={"objective": {"name": "dpo"}, "lora": {"r": 8}}), ["align.lora takes rank, alpha"]),
+    "an objective's name alone": (rounds(align={"objective": "dpo"}), ["align.objective", "group of keys, one of them name"]),
+    "a judge's kind alone": (rounds(judge="generation"), ["judge is 'generation'", "group of keys: kind, verdict"]),
     "text for a number": (rounds(sample={"n": "two"}), ["sample.n", "'two'"]),
     "number for text": (rounds(name=7), ["name", "7"]),
     "truth for a number": (rounds(rounds=True), ["rounds", "True"]),
@@ -75,7 +86,7 @@ WRONG: dict[str, tuple[dict[str, Any] | str, list[str]]] = {
     "missing key": (without("policy"), ["policy", "is missing"]),
     "missing group": (without("align"), ["align", "is missing"]),
     "missing key inside": (rounds(prompts={"per_round": 1}), ["prompts.file", "is missing"]),
-    "no flow": (without("flow"), ["needs the key", "flow"]),
+    "no flow": (without("flow"), ["needs the key", "flow", "rounds or human_pairs"]),
     "unknown flow": (rounds(flow="circles"), ["flow", "circles", "rounds"]),
     "key of the other flow": (human(rounds=2), ["unknown key", "rounds"]),
     "unknown objective": (
@@ -153,7 +164,7 @@ WRONG: dict[str, tuple[dict[str, Any] | str, list[str]]] = {
     ),
     "remote likelihood": (rounds(teacher=OPENAI, judge={"kind": "likelihood"}), ["judge.kind", "local teacher"]),
     "kto alone": (rounds(align={"objective": {"name": "kto"}, "batch_size": 1}), ["align.batch_size", "at least 2"]),
-    "key given twice": ("flow: rounds\nname: a\nname: b\n", ["'name'", "twice"]),
+    "key given twice": ("flow: rounds\nname: a\nname: b\n", ["line 3", "'name'", "twice"]),
     "key given twice inside": ("flow: rounds\nsample: {n: 1, n: 2}\n", ["'n'", "twice"]),
     "not yaml": ("flow: [", ["not valid YAML"]),
     "a python object": ("flow: !!python/object/apply:os.getcwd []", ["not valid YAML"]),
