@@ -76,7 +76,9 @@ def load_sweep(path: Path) -> Sweep:
     try:
         config = SweepConfig.model_validate(tree)
     except ValidationError as error:
-        raise PlumblineError(f"{sentence(error, str(path), union='')} (see configs/paper_grid.yaml)") from None
+        raise PlumblineError(
+            f"{sentence(error, str(path), union='', roots=(SweepConfig,))} (see configs/paper_grid.yaml)"
+        ) from None
     axes = {axis: _values(path, axis, values) for axis, values in config.grid.items()}
     cells = []
     for combination in itertools.product(*(values.items() for values in axes.values())):

@@ -1,5 +1,6 @@
 """`plumbline …`. Nothing heavy is imported before a command has checked its input."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -182,6 +183,10 @@ for panel, commands in PANELS.items():
             app.command(name, rich_help_panel=panel)(command)
 
 
+# a disk that is full or read-only, a quota, a limit, somebody else's folder: nothing that a traceback would explain
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+
+
 def past_any_proxy() -> None:
     """This process and those it starts ask servers on loopback themselves, whatever proxy the machine is set to."""
     known = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
@@ -202,6 +207,15 @@ def main() -> None:
         app()
     except PlumblineError as error:
         typer.echo(f"error: {plain(str(error))}", err=True)  # it may quote a file, a model or a server
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        typer.echo(
+            f"error: {error.filename or 'a file'} could not be written ({error.strerror}): make room or get the permission, then "
+            "give the same command again, which goes on where this one stopped",
+            err=True,
+        )
         sys.exit(2)
     except KeyboardInterrupt:
         typer.echo("stopped; run the same command again to resume", err=True)

@@ -11,7 +11,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from prefect.utilities.annotations import allow_failure
 from rich.markup import escape
 
-from flows import story
+from flows import outbox, story
 from flows.display import console, working
 from flows.measures import measure_harness
 from flows.round import round_flow
@@ -74,6 +74,8 @@ def telling_failure(folder: Path) -> Iterator[None]:
         story.failure(error, folder)
         track_folder.submit(str(folder), wait_for=_before()).wait()
         raise
+    finally:
+        outbox.flush()
 
 
 def finish(folder: Path) -> None:

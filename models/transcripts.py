@@ -6,16 +6,15 @@ or false (TRL's unpaired preference format, for KTO). A conversation is a list o
 Anthropic's HH data: "\\n\\nHuman: …\\n\\nAssistant: …".
 """
 
-import gzip
 import re
 import sys
-import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_contracts.json_text import SURROGATE, read_json
+from data_contracts.errors import PlumblineError
+from data_contracts.json_text import SURROGATE, lines_of, read_json
 from models.chat import Message
 
 _NUMBERS = ("chosen_score", "rejected_score", "win_probability", "uncertainty", "weight")
@@ -68,17 +67,12 @@ REASONS = {
 
 def first_object(path: Path) -> dict[str, Any]:
     """The first line of a JSON lines file, plain or gzip, that is an object; empty where there is none."""
-    with path.open("rb") as raw:
-        is_gzip = raw.read(2) == b"\x1f\x8b"
-    with gzip.open(path) if is_gzip else path.open("rb") as stream:
-        try:
-            for line in stream:
-                with suppress(ValueError):
-                    row = read_json(line.decode("utf-8-sig"))
-                    if isinstance(row, dict):
-                        return row
-        except (EOFError, OSError, zlib.error):  # damaged: the import says so, with its place
-            return {}
+    with suppress(PlumblineError):  # the import says what is wrong with it
+        for _, line in lines_of(path):
+            with suppress(ValueError):
+                row = read_json(line.decode("utf-8-sig"))
+                if isinstance(row, dict):
+                    return row
     return {}
 
 

@@ -4,31 +4,27 @@ The file is JSON lines, plain or gzip, read line by line. A line that cannot be 
 `unreadable.jsonl` with its number and the name of the reason.
 """
 
-import contextlib
-import gzip
 import hashlib
 import json
 import math
-import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from data_contracts.config import PairsFileConfig
 from data_contracts.errors import PlumblineError
-from data_contracts.json_text import read_json
+from data_contracts.json_text import lines_of, read_json
 from data_contracts.store import Dataset, Rows, build, file_digest
 from models.chat import Message, encode_answer, encode_prompt
 from models.checkpoint import Checkpoint, load_tokenizer
-from models.transcripts import EXTRAS, REASONS, Preference, Unreadable, read_extras, read_preference
+from models.transcripts import EXTRAS, REASONS, Preference, Unreadable, first_object, read_extras, read_preference
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 Row = dict[str, Any]
 T = TypeVar("T")
-_GZIP = b"\x1f\x8b"
 _SHAPES = (
     "JSON lines with chosen/rejected transcripts, or with prompt, chosen and rejected (or prompt, completion and label) as texts "
     "or messages"
@@ -59,11 +55,33 @@ def import_pairs(
 
         rows, facts = read_lines(lines_of(path, progress), read, work)
         if not rows:
-            none = f"none of its {facts['lines']} lines could be read {facts['unreadable']}"
-            raise PlumblineError(f"{path} is no preference file: {none if facts['lines'] else 'it is empty'}; give {_SHAPES}")
+            told = f"{facts['warnings'][0]}; {_keys_of(path)}" if facts["lines"] else "it is empty"
+            raise PlumblineError(f"{path} is no preference file: {told}; give {_SHAPES}")
         return rows, facts
 
     return build(folder, "pairs", {"file": file_digest(path)}, make, models={"policy": policy.hash})
+
+
+def facts_of(pairs: int, unreadable: Mapping[str, int]) -> dict[str, Any]:
+    """What an import says of itself: `lines`, `pairs`, `unreadable` lines by reason, and these in words under `warnings`."""
+    lost = sum(unreadable.values())
+    reasons = "; ".join(f"{count} times {REASONS[reason]}" for reason, count in unreadable.items())
+    told = [f"{lost} of {pairs + lost} lines could not be read: {reasons}"] if lost else []
+    return {"lines": pairs + lost, "pairs": pairs, "unreadable": dict(unreadable), "warnings": told}
+
+
+def _keys_of(path: Path) -> str:
+    keys = [repr(key) for key in first_object(path)]
+    return f"the first has {', '.join(keys[:8]) or 'no keys'}"
+
+
+def refuse_unreadable(read: Dataset, file: str, most: float) -> None:
+    """Raises PlumblineError if more than the share `most` of the lines of an import could not be read."""
+    if read.facts["lines"] - read.facts["pairs"] > most * read.facts["lines"]:
+        raise PlumblineError(
+            f"{file}: {read.facts['warnings'][0]}; that is more than validate.max_quarantined ({most:g}) allows: mend the lines "
+            f"that {read.folder / 'unreadable.jsonl'} names"
+        )
 
 
 def read_preferences(path: Path) -> list[tuple[list[Message], str, str]]:
@@ -71,29 +89,13 @@ def read_preferences(path: Path) -> list[tuple[list[Message], str, str]]:
     if not path.is_file():
         raise PlumblineError(f"there is no file {path}: give {_SHAPES}")
     found = []
-    for number, line in lines_of(path, lambda done, total: None):
+    for number, line in lines_of(path):
         preference = _read(line, number, lambda told, _: read_preference(told))
         if isinstance(preference, Preference) and preference.chosen is not None and preference.rejected is not None:
             found.append((preference.prompt, preference.chosen, preference.rejected))
     if not found:
         raise PlumblineError(f"{path} is no preference file: none of its lines is a pair; give {_SHAPES}")
     return found
-
-
-def lines_of(path: Path, progress: Callable[[int, int], None]) -> Iterator[tuple[int, bytes]]:
-    """(number from 1, line) of every line that is not blank. Raises PlumblineError if a gzip file is damaged."""
-    total = path.stat().st_size
-    with path.open("rb") as raw, contextlib.ExitStack() as closing:
-        is_gzip = raw.read(2) == _GZIP
-        raw.seek(0)
-        stream: Iterable[bytes] = closing.enter_context(gzip.open(raw)) if is_gzip else raw
-        try:
-            for number, line in enumerate(stream, 1):
-                if line.strip():
-                    yield number, line
-                progress(raw.tell(), total)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise PlumblineError(f"{path} is a damaged gzip file ({error}): fetch it again") from None
 
 
 def read_lines(
@@ -114,7 +116,7 @@ def read_lines(
     with (work / "unreadable.jsonl").open("w", encoding="utf-8") as stream:
         stream.writelines(json.dumps(failure) + "\n" for failure in failures)
     counts = Counter(failure["reason"] for failure in failures)
-    return rows, {"lines": len(rows) + len(failures), "pairs": len(rows), "unreadable": dict(sorted(counts.items()))}
+    return rows, facts_of(len(rows), dict(sorted(counts.items())))
 
 
 def _read(line: bytes, number: int, read: Callable[[Any, int], T | Unreadable]) -> T | Unreadable:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from data_contracts.config_pairs import PromptsConfig, Recorded
 from data_contracts.errors import PlumblineError
-from data_contracts.json_text import SURROGATE
+from data_contracts.json_text import SURROGATE, lines_of
 from data_contracts.store import Dataset, Rows, build, digest, open_dataset
 from models.chat import encode_answer
 from models.checkpoint import Checkpoint, load_tokenizer
 from models.engine import Progress, quiet
 from models.transcripts import REASONS, Unreadable, read_preference
-from tasks.import_pairs import Row, lines_of, read_lines, row_of
+from tasks.import_pairs import Row, read_lines, row_of
 from tasks.run_folder import rounds_with
 from tasks.sample_others import look_up
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def check_recorded(prompts: PromptsConfig, rounds: int) -> None:
     """Raises PlumblineError if the file has fewer lines than the rounds need."""
-    have = sum(1 for _ in lines_of(Path(prompts.file), quiet))
+    have = sum(1 for _ in lines_of(Path(prompts.file)))
     if have < prompts.per_round * rounds:
         raise PlumblineError(
             f"{prompts.file} holds {have} lines, but {rounds} rounds of prompts.per_round {prompts.per_round} need "

@@ -12,14 +12,15 @@ from tasks.run_folder import rounds_with
 
 
 def read_prompts(path: Path) -> list[tuple[str, list[Message]]]:
-    """(id, conversation) of every line. A line holds `prompt` (text or messages) and optionally `id`.
+    """(id, conversation) of every line of a plain or gzip file. A line holds `prompt` (text or messages) and optionally `id`.
 
     Raises PlumblineError naming the line for anything else, and for an id that occurs twice.
     """
     found: dict[str, list[Message]] = {}
     for number, row in json_lines(path, "prompts"):
         if not isinstance(row, dict) or "prompt" not in row:
-            raise PlumblineError(f"{path}:{number} has no key `prompt`")
+            has = f" (it has {', '.join(map(repr, list(row)[:8]))})" if isinstance(row, dict) and row else ""
+            raise PlumblineError(f"{path}:{number} has no key 'prompt'{has}: prompts are JSON lines with that key")
         prompt_id = str(number if row.get("id") is None else row["id"])
         if prompt_id in found:
             raise PlumblineError(f"{path}:{number}: the id {prompt_id!r} occurs twice: ids must be unique")

@@ -25,7 +25,7 @@ _OFF = ContractConfig(severity="off")
 # whoever asks wants to see every row, however many are broken
 _ALL = ValidateConfig(contracts={"enough_rows": _OFF, "quarantine_small": _OFF})
 # bounded by the run's own context and template
-_RUNS = {"total_tokens", "chosen_total_tokens", "rejected_total_tokens", "prompt_bos_tokens"}
+_RUNS = {"total_tokens", "tokens_to_ask", "chosen_total_tokens", "rejected_total_tokens", "prompt_bos_tokens"}
 
 
 def read_dataset(kind: str, file: Path, model: str, out: Path) -> Dataset:

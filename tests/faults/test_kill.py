@@ -39,6 +39,7 @@ def test_a_killed_run_resumes_where_it_stopped(tmp_path: Path) -> None:
     with (tmp_path / "out").open("wb") as out:
         process = subprocess.Popen([str(PLUMBLINE), *arguments], cwd=ROOT, env=environment(tmp_path), stdout=out, stderr=out)
         wait_for(run / "round-1" / ".align.partial", process, 400)
+        wait_for(run / "tracking.json", process, 100)  # MLflow is told of the start beside the stages, which come first
         busy = plumbline(tmp_path, *arguments)  # meanwhile nobody else may work on the folder
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
