@@ -1,5 +1,6 @@
 """Which keys of a configuration are paths, and what they are relative to."""
 
+import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -50,5 +51,5 @@ def _look_up(tree: Any, key: str) -> Any:
 
 
 def _absolute(reference: str, base: Path, always: bool = False) -> str:
-    path = base / Path(reference).expanduser()  # an absolute one stays what it is
-    return str(path.resolve()) if always or path.exists() else reference
+    path = base / os.path.expanduser(reference)  # an absolute one stays what it is, and so does the home of a user who is none
+    return str(path.resolve()) if always or os.path.exists(path) else reference  # Path.exists raises for a text of 300 letters

@@ -76,7 +76,9 @@ def load_sweep(path: Path) -> Sweep:
     try:
         config = SweepConfig.model_validate(tree)
     except ValidationError as error:
-        raise PlumblineError(f"{sentence(error, str(path), union='')} (see configs/paper_grid.yaml)") from None
+        raise PlumblineError(
+            f"{sentence(error, str(path), union='', roots=(SweepConfig,))} (see configs/paper_grid.yaml)"
+        ) from None
     axes = {axis: _values(path, axis, values) for axis, values in config.grid.items()}
     cells = []
     for combination in itertools.product(*(values.items() for values in axes.values())):
@@ -86,6 +88,12 @@ def load_sweep(path: Path) -> Sweep:
             keys |= some
         cells.append(_cell(path, config, point, keys))
     labels = [cell.label for cell in cells]
+    if not all(labels):
+        raise PlumblineError(f"{path}: a cell's name has neither a letter nor a digit in it: name the values of an axis in such")
+    if len({cell.config.engine for cell in cells if isinstance(cell.config, RoundsConfig)}) > 1:
+        raise PlumblineError(
+            f"{path}: cells share one engine and what it has answered, so engine cannot vary: make several sweeps"
+        )
     if twice := next((label for label in labels if labels.count(label) > 1), None):
         raise PlumblineError(f"{path}: two cells are called {twice!r}: give the values of an axis names that differ")
     return Sweep(config.name, {axis: list(values) for axis, values in axes.items()}, cells)
@@ -101,7 +109,10 @@ def _values(path: Path, axis: str, values: list[Any] | dict[str, dict[str, Any]]
 
 def _cell(path: Path, sweep: SweepConfig, point: dict[str, str], keys: dict[str, Any]) -> Cell:
     label = re.sub(r"[^a-z0-9_-]+", "-", "-".join(point.values()).lower()).strip("-_")
-    sets = [f"{key}={json.dumps(value)}" for key, value in {**keys, "name": f"{sweep.name}-{label}"}.items()]
+    sets = [
+        f"{key}={json.dumps(value, ensure_ascii=False, default=str)}"
+        for key, value in {**keys, "name": f"{sweep.name}-{label}"}.items()
+    ]
     try:
         return Cell(label, point, load_config(path.parent / sweep.base, sets, path.parent))
     except PlumblineError as error:

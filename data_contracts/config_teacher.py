@@ -1,7 +1,7 @@
 """Teachers: whoever revises and judges.
 
-What a teacher costs, how fast it is asked and where its replies are kept (`FREE_TO_CHANGE`) decides no reply: that is in no
-dataset's key and may change between two starts of one run.
+What a teacher costs, at which address and how fast it is asked and where its replies are kept (`FREE_TO_CHANGE`) decides no
+reply: that is in no dataset's key and may change between two starts of one run.
 """
 
 import re
@@ -11,7 +11,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 
 from data_contracts.config_base import Share, Strict
 
-FREE_TO_CHANGE = ("budget", "price", "concurrency", "timeout", "journal", "api_key_env", "gpus", "gpu_memory")
+FREE_TO_CHANGE = ("base_url", "budget", "price", "concurrency", "timeout", "journal", "api_key_env", "gpus", "gpu_memory")
 
 
 class Price(Strict):

@@ -1,17 +1,19 @@
 """From a YAML file and `--set a.b=c` to a checked configuration, or one sentence that names the key."""
 
 import difflib
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from data_contracts.check_method import check_method
 from data_contracts.config import HumanPairsConfig, RoundsConfig, RunConfig
 from data_contracts.config_judge import check_judge
+from data_contracts.config_keys import keys_of, meant, models_at, tag_of
 from data_contracts.config_paths import resolve_paths
 from data_contracts.config_teacher import secret_fault
 from data_contracts.errors import PlumblineError
@@ -25,10 +27,12 @@ class _Loader(yaml.SafeLoader):
     """Safe YAML that refuses a key given twice, which plain YAML lets pass with the last one winning."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(k, deep=deep) for k, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.YAMLError(f"line {node.start_mark.line + 1}: the key {key!r} is given twice")
+        seen: list[Any] = []
+        for key in (self.construct_object(k, deep=deep) for k, _ in node.value):
+            if key in seen:
+                line = node.value[len(seen)][0].start_mark.line + 1
+                raise yaml.YAMLError(f"line {line}: the key {key!r} is given twice")
+            seen.append(key)
         return super().construct_mapping(node, deep)
 
 
@@ -108,29 +112,42 @@ def _assign(tree: dict[str, Any], assignment: str) -> None:
 _TAGGED = ("flow", "teacher", "method", "stronger", "weaker", "sources")  # after these pydantic names the member of a union, too
 
 
-def sentence(error: ValidationError, where: str, union: str = "flow") -> str:
-    """The first thing that is wrong, as one sentence. `union`: the key that chooses among the whole's members, if one does."""
-    first = error.errors()[0]
-    parts = [str(p) for p in first["loc"]]
-    names, owner = [], union
-    for part in parts:
+def sentence(
+    error: ValidationError, where: str, union: str = "flow", roots: Sequence[type[BaseModel]] = (RoundsConfig, HumanPairsConfig)
+) -> str:
+    """The first thing that is wrong, as one sentence, unknown keys before those that are missing, which they may be meant as.
+
+    `union`: the key that chooses among the whole's members, the `roots`, if one does.
+    """
+    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+    path, owner = list[tuple[str, bool]](), union
+    for part in map(str, first["loc"]):
         is_tag = owner in _TAGGED and not part.isdigit()
-        names += [] if is_tag else [part]
+        path.append((part, is_tag))
         owner = owner if part.isdigit() else "" if is_tag else part
+    names = [part for part, is_tag in path if not is_tag]
     if len(names) > 2 and names[-3:-2] == ["objective"]:
         del names[-2]
     key = ".".join(names)
     kind, more = first["type"], len(error.errors()) - 1
     if kind == "extra_forbidden":
-        text = f"unknown key {key}: remove it or correct its spelling"
+        group = ".".join(names[:-1]) or "a configuration"
+        text = f"unknown key {key}: {meant(names[-1], group, keys_of(models_at(roots, path[:-1])))}"
     elif kind == "missing":
         text = f"the key {key} is missing"
     elif kind == "union_tag_not_found":
         text = f"{key or 'the config'} needs the key {first['ctx']['discriminator']}"
+        text += "" if key else " (rounds or human_pairs)"
     elif kind == "union_tag_invalid":
         ctx = first["ctx"]
         tag = ctx["discriminator"].strip("'")
         text = f"{key + '.' if key else ''}{tag} is {ctx['tag']!r}, {_offered(ctx['tag'], ctx['expected_tags'])}"
+    elif kind in ("model_type", "model_attributes_type", "dict_type"):
+        there = models_at(roots, path)
+        takes = f", one of them {tag}" if (tag := tag_of(there)) else f": {', '.join(keys_of(there))}" if there else ""
+        text = f"{key} is {first['input']!r}, which must be a group of keys{takes}"
+    elif kind == "string_pattern_mismatch" and names[-1] == "name":
+        text = f"{key} is {first['input']!r}: use small letters, digits, - and _ (it names a folder)"
     else:
         text = f"{key} is {first['input']!r}: {first['msg'].removeprefix('Input ')}"
     return f"{where}: {text}" + (f" (and {more} more)" if more else "")
@@ -146,13 +163,13 @@ def _offered(given: str, expected: str) -> str:
 
 def _check_together(config: RoundsConfig | HumanPairsConfig, where: str) -> None:
     for key, value in _files(config):
-        if not Path(value).exists():
+        if not os.path.exists(value):
             raise PlumblineError(
                 f"{where}: {key} is {value!r}, which does not exist: correct it (in a config file it is relative to that file, "
                 "on the command line to the working directory)"
             )
     for key, value in _checkpoints(config):
-        if not Path(value).is_dir() and not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", value):
+        if not os.path.isdir(value) and not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", value):
             raise PlumblineError(f"{where}: {key} is {value!r}, neither a folder with a checkpoint nor a hub id like org/name")
     objective = config.align.objective.name
     if objective == "kto" and config.align.batch_size < 2:

@@ -203,7 +203,7 @@ STEPS = pa.schema(
         ("rejected_logp", pa.float64()),
         ("chosen_logratio", pa.float64()),
         ("rejected_logratio", pa.float64()),
-        ("chosen_reward", pa.float64()),  # beta times the log-ratio; null where the objective has no beta
+        ("chosen_reward", pa.float64()),  # beta times the log-ratio; null without beta or reference, and for means over tokens
         ("rejected_reward", pa.float64()),
         ("margin", pa.float64()),  # chosen minus rejected log-ratio (not times beta)
         ("accuracy", pa.float64()),  # share of pairs with a positive margin; no margin counts one half

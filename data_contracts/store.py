@@ -85,7 +85,7 @@ def open_dataset(folder: Path) -> Dataset:
         raise PlumblineError(
             f"{folder} holds no finished dataset (no manifest.json): name a dataset's folder, or run the stage that makes it"
         )
-    manifest = json.loads(manifest_path.read_text())
+    manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
     if file_digest(folder / "data.parquet") != manifest["data"]:
         raise PlumblineError(f"{folder}/data.parquet was changed after it was finished: delete the folder and resume the run")
     return Dataset(folder, manifest["kind"], manifest["key"], manifest["rows"], manifest["seconds"], manifest["facts"], manifest)
@@ -159,7 +159,7 @@ def build(
         "facts": facts,
         "data": file_digest(work / "data.parquet"),
     }
-    (work / "manifest.json").write_text(json.dumps(manifest, indent=2, ensure_ascii=False))
+    (work / "manifest.json").write_text(json.dumps(manifest, indent=2, ensure_ascii=False), encoding="utf-8")
     if folder.exists():
         shutil.rmtree(folder)  # only ever an unfinished leftover: it has no manifest
     work.rename(folder)
@@ -174,7 +174,7 @@ def _link(source: Path, work: Path, folder: Path, noted: Mapping[str, Any] | Non
     shutil.rmtree(folder, ignore_errors=True)  # only ever an unfinished leftover
     shutil.copytree(source, work, copy_function=os.link)
     if noted:
-        manifest = json.loads((source / "manifest.json").read_text())
+        manifest = json.loads((source / "manifest.json").read_text(encoding="utf-8"))
         write_text(work / "manifest.json", json.dumps({**manifest, **noted}, indent=2, ensure_ascii=False))
     work.rename(folder)
     return open_dataset(folder)

@@ -1,7 +1,10 @@
 """`plumbline …`. Nothing heavy is imported before a command has checked its input."""
 
+import errno
+import os
 import sys
 from collections.abc import Callable
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -110,7 +113,6 @@ def _run(path: Path, sets: list[str], run_dir: Path | None) -> None:
 
 
 def _show(folder: Path) -> None:
-    import os
     from shlex import quote
 
     from data_contracts.mask import mask
@@ -133,7 +135,7 @@ def _show(folder: Path) -> None:
         home = quote(f"{folder}/prefect")
         typer.echo(f"Prefect UI  PREFECT_HOME={home} {bin_}/prefect server start --host 127.0.0.1")
     else:
-        typer.echo(f"Prefect UI  {os.environ.get('PREFECT_API_URL', '').removesuffix('/api')}")
+        typer.echo(f"Prefect UI  {mask(os.environ.get('PREFECT_API_URL', '')).removesuffix('/api')}")
     if not is_told(folder):
         typer.echo(f"MLflow was not told everything: {bin_}/plumbline sync {quote(str(shown))}")
 
@@ -181,13 +183,39 @@ for panel, commands in PANELS.items():
             app.command(name, rich_help_panel=panel)(command)
 
 
+# a disk that is full or read-only, a quota, a limit, somebody else's folder: nothing that a traceback would explain
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+def past_any_proxy() -> None:
+    """This process and those it starts ask servers on loopback themselves, whatever proxy the machine is set to."""
+    known = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(
+        dict.fromkeys([*known.split(","), "127.0.0.1", "localhost"])
+    ).strip(",")
+
+
 def main() -> None:
     from data_contracts.errors import PlumblineError
+    from data_contracts.plain import plain
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # what a terminal cannot show, and names that are no text, stop nobody
+    past_any_proxy()
     try:
         app()
     except PlumblineError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {plain(str(error))}", err=True)  # it may quote a file, a model or a server
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        typer.echo(
+            f"error: {error.filename or 'a file'} could not be written ({error.strerror}): make room or get the permission, then "
+            "give the same command again, which goes on where this one stopped",
+            err=True,
+        )
         sys.exit(2)
     except KeyboardInterrupt:
         typer.echo("stopped; run the same command again to resume", err=True)

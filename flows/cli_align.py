@@ -25,6 +25,7 @@ def align(
 
     The files in infra/accelerate/ say how torchrun and accelerate launch start many, on one node or several.
     """
+    from data_contracts.errors import PlumblineError
     from data_contracts.load_config import load_config
     from data_contracts.store import open_dataset
     from flows.display import working
@@ -34,12 +35,16 @@ def align(
     from tasks.align import align as stage
 
     c = load_config(config, set_ or [])
+    if c.align.momentum:
+        raise PlumblineError("align.momentum carries on the training of a run's round before, and this is none: leave it out")
     folder = out.resolve()
     trainer = Launched() if is_launched() else Trainer(folder.with_name(f"{folder.name}.log"), c.align.processes)
     if isinstance(trainer, Launched) and not trainer.first:
         trainer.serve()
         return
     start = open_checkpoint(policy or c.policy)
+    named = c.align.second_reference
+    second = start if named in ("initial", "previous") else open_checkpoint(named) if named else None
     with working("align") as progress:
         done = stage(
             folder,
@@ -50,6 +55,7 @@ def align(
             c.seed,
             trainer,
             progress,
+            second,
         )
     trainer.close()
     typer.echo(f"{done.facts['verdict']}\n{done.rows} steps in {done.seconds:.0f} s; the model is {done.folder / 'model'}")

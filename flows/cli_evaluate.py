@@ -113,11 +113,10 @@ def _show(scored: "Scored", compared: dict[str, Any], as_json: bool) -> None:
     out.print(_table(scored))
     for gain in compared["gains"]:
         interval = f"95 % interval {gain['low']:+.3f} to {gain['high']:+.3f}, p = {gain['p']:.4f}"
-        out.print(
-            f"against {escape(gain['against'])}: {gain['mean']:+.3f} ({interval}, paired, {gain['distinct']} distinct questions)"
-        )
+        distinct = f"paired, {gain['distinct']} distinct questions"
+        out.print(f"against {escape(safe(gain['against']))}: {gain['mean']:+.3f} ({interval}, {distinct})")
     if picked := compared["selection"]:
-        out.print(f"[yellow]Warning:[/] {escape(scored.answered.model)} {selection_warning(**picked)}.")
+        out.print(f"[yellow]Warning:[/] {escape(safe(scored.answered.model))} {selection_warning(**picked)}.")
     guessed = ", guessed as upstream does" if scored.parser.startswith("official") else ""
     for answer in left[:_SHOWN]:
         place, begin = f"{answer['question']} ({answer['benchmark']})", repr(answer["response"][:80])
@@ -134,7 +133,7 @@ def _table(scored: "Scored") -> "Table":
     from tasks.compare_text import safe
 
     title = f"{scored.answered.model} on {scored.answered.benchmark}, {scored.parser}"
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1), title=escape(title))
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), title=escape(safe(title)))
     table.add_column("")
     for heading in ("as upstream", "mean", "95 % interval", "rows", "distinct", "unparsed"):
         table.add_column(heading, justify="right")

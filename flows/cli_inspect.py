@@ -21,6 +21,12 @@ def inspect(
 
     with TemporaryDirectory() as scratch:
         datasets = [read(source, model, Path(scratch) / str(i)) for i, source in enumerate(sources)]
+        for source, (_, data) in zip(sources, datasets, strict=True):
+            for text in data.facts.get("warnings", []) if Path(source).is_file() else []:
+                typer.echo(f"{source}: {text}", err=True)
+        names = [name for name, _ in datasets]
+        if len(set(names)) < len(names):  # two stages of one round
+            datasets = [(source, data) for source, (_, data) in zip(sources, datasets, strict=True)]
         gaps: list = [None] * len(datasets)
         if reference:
             from models.checkpoint import open_checkpoint

@@ -53,6 +53,8 @@ def show(
 
     row = describe(name)
     typer.echo(f"{row['name']}: {row['summary']}\n\n{row['text']}\n")
+    if row["symbols"]:
+        typer.echo(f"symbols    {row['symbols']}")
     typer.echo(f"needs      {', '.join(row['needs']) or 'chosen answers only'}")
     if row["alone"]:
         typer.echo(f"takes      {' or '.join(row['alone'])} answers alone, too")

@@ -22,6 +22,7 @@ def list_(journals: Annotated[list[Path], typer.Argument(metavar="JOURNAL...", h
     from rich.table import Table
     from rich.text import Text
 
+    from data_contracts.plain import plain
     from flows.display import console
 
     for where in journals:
@@ -31,7 +32,7 @@ def list_(journals: Annotated[list[Path], typer.Argument(metavar="JOURNAL...", h
             table.add_column(name, justify="left" if name in ("model", "ended") else "right", overflow="fold")
         for model, reason, calls, read, written, cost in journal.summary():
             money = "–" if cost is None else f"{cost:,.4f}"
-            table.add_row(Text(_plain(model)), Text(_plain(reason)), f"{calls:,}", _count(read), _count(written), money)
+            table.add_row(Text(plain(model)), Text(plain(reason)), f"{calls:,}", _count(read), _count(written), money)
         console().print(table)
 
 
@@ -106,11 +107,6 @@ def _open_to_pay(folder: Path) -> "Journal":
     if not isinstance(config, RoundsConfig):
         raise PlumblineError(f"the run in {folder} has no teacher: name a journal file")
     return open_journal(config.teacher, folder)
-
-
-def _plain(text: str) -> str:
-    """A stranger's word without what a terminal could take for an order."""
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _count(value: int | None) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from data_contracts.config import RoundsConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.load_config import load_config
+from data_contracts.mask import mask
 from flows.iterate import check
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -111,7 +112,7 @@ def deploy(request: Request, pool: str) -> Deployed:
             pull_steps=[],
             paused=False,
         )
-    url = f"{os.environ['PREFECT_API_URL'].removesuffix('/api')}/deployments/deployment/{deployment}"
+    url = f"{mask(os.environ['PREFECT_API_URL']).removesuffix('/api')}/deployments/deployment/{deployment}"
     return Deployed(f"{scheduled_rounds.name}/{config.name}", url, pool, found.type)
 
 

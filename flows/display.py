@@ -42,9 +42,9 @@ def quiet_libraries(log: Path) -> Iterator[None]:
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)
-    terminal: IO[str] = os.fdopen(os.dup(1), "w", buffering=1)
+    terminal: IO[str] = os.fdopen(os.dup(1), "w", buffering=1, encoding=sys.stdout.encoding, errors="replace")
     before, _console = _console, _make_console(terminal)
-    with log.open("a") as sink:
+    with log.open("a", encoding="utf-8") as sink:
         os.dup2(sink.fileno(), 1)
         os.dup2(sink.fileno(), 2)
         try:

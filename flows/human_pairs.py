@@ -16,7 +16,7 @@ from models.objectives.one_sided import refuse_one_sided
 from tasks.align import align
 from tasks.changes import TITLE, read_changes
 from tasks.contamination import evaluation_texts
-from tasks.import_pairs import import_pairs, split_held_out
+from tasks.import_pairs import import_pairs, refuse_unreadable, split_held_out
 from tasks.rank import rank
 from tasks.validate import limits_of, validate
 
@@ -37,6 +37,7 @@ def human_pairs_flow(name: str) -> None:
     with telling_failure(folder):
         story.changes(TITLE, read_changes(folder))
         read = step("import", import_pairs, folder / "import", c.pairs, s.policy)
+        refuse_unreadable(read, c.pairs.file, c.validate_.max_quarantined)
         refuse_one_sided(read.folder, c.align)
         limits = limits_for(c, s.policy)
         clean = step("validate pairs", validate, folder / "validate_pairs", read, c.validate_, limits, folder / "data_docs")

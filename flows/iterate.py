@@ -11,6 +11,7 @@ from data_contracts.config_teacher import FREE_TO_CHANGE
 from data_contracts.errors import PlumblineError
 from data_contracts.flatten import flatten
 from data_contracts.load_config import dump_config, load_config
+from data_contracts.mask import mask
 from data_contracts.store import write_text
 from data_contracts.suites import check_settings
 from flows import services
@@ -25,10 +26,13 @@ from tasks.measures import check_measures
 from tasks.pair import METHODS, revise_config
 from tasks.prompts import check_enough
 from tasks.revise import revision_prompt
+from tasks.spending import has_answered
 from tasks.summary import is_finished
 
 if TYPE_CHECKING:
     from prefect import Flow
+
+    from flows.session import Session
 
 PRIVATE = {  # no phoning home, no pools of threads beside the engine's own
     "GX_ANALYTICS_ENABLED": "false",
@@ -47,6 +51,8 @@ def check(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
     That includes a folder that holds a run with another configuration; more rounds, or another budget for the teacher, are the
     same run.
     """
+    if "?" in str(folder):
+        raise PlumblineError(f"the run folder {folder} has a ? in its path, where an SQLite address ends: use another --run-dir")
     check_settings(config.validate_)
     evaluation_texts(None, config.validate_.contamination)
     try:
@@ -54,6 +60,7 @@ def check(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
     except PlumblineError as error:
         raise PlumblineError(f"align: {error}") from None
     if isinstance(config, RoundsConfig):
+        _check_sizes(config)
         check_measures(config)
         if config.method.name == "recorded":
             check_recorded(config.prompts, config.rounds)
@@ -65,14 +72,24 @@ def check(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
     saved = folder / "config.yaml"
     if saved.exists():
         old, new = (flatten(c.model_dump(mode="json", by_alias=True)) for c in (load_config(saved), config))
-        changed = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k) and not _is_free(k))
+        changed = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k) and not _is_free(k, folder))
         if changed:
             differences = ", ".join(f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in changed[:3])
             raise PlumblineError(f"{folder} holds a run with another configuration ({differences}): use another --run-dir")
 
 
-def _is_free(key: str) -> bool:
-    return key == "rounds" or (key.startswith("teacher.") and key.split(".")[1] in FREE_TO_CHANGE)
+def _is_free(key: str, run: Path) -> bool:
+    """A teacher that has given nothing yet, since its server refused its name, say, may be corrected altogether."""
+    return key == "rounds" or (key.startswith("teacher.") and (key.split(".")[1] in FREE_TO_CHANGE or not has_answered(run)))
+
+
+def _check_sizes(config: RoundsConfig) -> None:
+    few, enough = config.validate_.min_rows, config.validate_.contracts.get("enough_rows")
+    if config.prompts.per_round < few and (enough is None or enough.severity in (None, "fail")):
+        raise PlumblineError(
+            f"prompts.per_round is {config.prompts.per_round} and validate.min_rows {few}, so no round could go on: raise the "
+            "former, or lower the latter"
+        )
 
 
 def _check_templates(config: RoundsConfig) -> None:
@@ -120,18 +137,29 @@ def execute(
 
         try:
             server.check_given()
-            with open_session(folder, config, overrides):
+            with open_session(folder, config, overrides) as session:
                 write_text(saved, dump_config(config))
                 write_changes(folder, replaced or {}, config.model_dump(mode="json", by_alias=True))
-                server.start()
-                with working("starting engine, trainer and Prefect server"):
-                    run = import_flow(config)
-                    server.wait()
-                console().print(f"Prefect UI while this runs: {server.url.removesuffix('/api')}")
+                run = start(server, session)
                 (run.fn if within_flow else run)(config.name)
         finally:
             flush_logs()
             server.stop()
+
+
+def start(server: PrefectServer, session: "Session") -> "Flow[[str], None]":
+    """Start what the flow of `session` needs, and return it.
+
+    The order is the one in which they hold each other up least on few cores: the server starts while this process imports, the
+    trainer while it starts the engine.
+    """
+    server.start()
+    with working("starting engine, trainer and Prefect server"):
+        run = import_flow(session.config)
+        session.warm()
+        server.wait()
+    console().print(f"Prefect UI while this runs: {mask(server.url).removesuffix('/api')}")
+    return run
 
 
 def flush_logs() -> None:

@@ -1,4 +1,4 @@
-"""One process at a time works on a run's folder. A lock of the file system, so it ends with its process, however that ends."""
+"""One process at a time works on a folder of a run or of the servers, by a lock of the file system: it ends with its process."""
 
 import fcntl
 import os
@@ -12,7 +12,7 @@ from data_contracts.errors import BusyError
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Raises BusyError if another process has the lock."""
-    with (folder / ".lock").open("a+") as lock:
+    with (folder / ".lock").open("a+", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -1,6 +1,5 @@
 """Server processes: started in a group of their own, recognised by more than a number, ended with everything they started."""
 
-import ctypes
 import os
 import signal
 import socket
@@ -8,10 +7,14 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.parent import die_with_parent
+
 _STOP_SECONDS = 10
+_NICE = 5
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ def start(
 
 
 def start_bound(command: Sequence[str], environment: Mapping[str, str], log: Path) -> "subprocess.Popen[bytes]":
-    """Like `start`, for a server that must not outlive this process."""
+    """Like `start`, for a server that must not outlive this process, nor hold it up where cores are few."""
     with log.open("ab") as sink:
         return subprocess.Popen(
             command,
@@ -43,17 +46,17 @@ def start_bound(command: Sequence[str], environment: Mapping[str, str], log: Pat
             stdout=sink,
             stderr=sink,
             start_new_session=True,
-            preexec_fn=_die_with_parent,
+            preexec_fn=_serve_parent,
         )
 
 
 def identify(pid: int) -> Process:
-    return Process(pid, int(_stat(pid)[19]), Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+    return Process(pid, int(_stat(pid)[19]), Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip())
 
 
 def members(process: Process) -> list[int]:
     """Live processes of the group; none if its number belongs to somebody else by now."""
-    if process.boot != Path("/proc/sys/kernel/random/boot_id").read_text().strip():
+    if process.boot != Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip():
         return []
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
@@ -70,7 +73,8 @@ def stop(process: Process) -> None:
     for sign in (signal.SIGTERM, signal.SIGKILL):
         deadline = time.monotonic() + _STOP_SECONDS
         if members(process):
-            os.killpg(process.pid, sign)
+            with suppress(ProcessLookupError):  # it has just ended
+                os.killpg(process.pid, sign)
         while members(process) and time.monotonic() < deadline:
             time.sleep(0.05)
 
@@ -100,11 +104,11 @@ def free_port(wanted: int = 0) -> int:
 def _stat(pid: int) -> list[str]:
     """Fields of /proc/PID/stat from the state on (proc(5) counts it as the third); empty if there is no such process."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return []
 
 
-def _die_with_parent() -> None:
-    """Linux: the kernel ends the server if this process is killed, even with SIGKILL."""
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+def _serve_parent() -> None:
+    die_with_parent()
+    os.nice(_NICE)

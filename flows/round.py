@@ -22,6 +22,7 @@ from tasks.align import align
 from tasks.changes import round_changes
 from tasks.contamination import evaluation_texts
 from tasks.evaluate import evaluate
+from tasks.import_pairs import refuse_unreadable
 from tasks.import_recorded import import_recorded
 from tasks.judge import judge
 from tasks.lineage import Standing, standing
@@ -80,13 +81,15 @@ def make_pairs(s: Session, folder: Path, name: str, champion: Standing, number: 
     def gate(data: Dataset, place: str, policy: str | None = model.hash, fresh: bool = False) -> Dataset:
         limits = limits_of(tokenizer, c.validate_.max_tokens, policy)
         if fresh:  # prompts that nobody has held against the evaluation yet
-            limits = replace(limits, evaluation=evaluation_texts(c.evaluate.benchmark, c.validate_.contamination))
+            texts = evaluation_texts(c.evaluate.benchmark, c.validate_.contamination)
+            limits = replace(limits, evaluation=texts, engine_tokens=c.engine.max_model_len)
         return run(place, validate, data, c.validate_, limits, s.folder / "data_docs")
 
     if "prompts" in method.stages:
         gate(run("prompts", take_prompts, c.prompts, number), "validate_prompts", policy=None, fresh=True)
     if "import" in method.stages:
-        run("import", import_recorded, c.prompts, c.method, model, number)
+        read = run("import", import_recorded, c.prompts, c.method, model, number)
+        refuse_unreadable(read, c.prompts.file, c.validate_.max_quarantined)
     if "sample" in method.stages:
         gate(run("sample", sample, made["validate_prompts"], c.sample, model, engine, seed), "validate_samples")
     if "sample_others" in method.stages:

@@ -77,7 +77,7 @@ def _alone(root: Path) -> Iterator[None]:
     limit for ever, and a worker's own limit (3.7.7) stops the worker when a run is retried while its process still ends.
     """
     root.mkdir(parents=True, exist_ok=True)
-    with (root / ".scheduled.lock").open("a") as lock:
+    with (root / ".scheduled.lock").open("a", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

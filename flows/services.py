@@ -1,17 +1,16 @@
 """`plumbline up`: the Prefect and the MLflow server, on loopback, their data in one folder, until `plumbline down`."""
 
-import fcntl
 import json
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from data_contracts.errors import PlumblineError
+from data_contracts.store import write_text
 from flows import processes
+from flows.lock import locked
 from flows.processes import Process
 
 _START_SECONDS = 180
@@ -75,7 +74,7 @@ def up(folder: Path, database: str | None) -> dict[str, Service]:
     or if the data of this folder's servers lies in another database.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
+    with locked(folder):
         environments, where = _databases(folder, database)
         before = known(folder)
         _check_database(folder, before, where)
@@ -96,7 +95,7 @@ def down(folder: Path) -> list[str]:
     """End both servers; their data stays. Returns the names of those that were running."""
     if not folder.is_dir():
         return []
-    with _locked(folder):
+    with locked(folder):
         found = running(folder)
         for service in found.values():
             processes.stop(service.process)
@@ -159,16 +158,4 @@ def _check_database(folder: Path, before: dict[str, Service], where: str) -> Non
 
 
 def _write(folder: Path, services: dict[str, Service]) -> None:
-    partial = folder / ".services.json.partial"
-    partial.write_text(json.dumps({name: asdict(service) for name, service in services.items()}, indent=2), encoding="utf-8")
-    partial.replace(folder / "services.json")
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    with (folder / ".lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise PlumblineError(f"another plumbline up or down is working in {folder}: wait for it") from None
-        yield
+    write_text(folder / "services.json", json.dumps({name: asdict(service) for name, service in services.items()}, indent=2))

@@ -18,10 +18,10 @@ from data_contracts.store import digest, file_digest, write_text
 from flows.lock import locked
 from models.benchmark import split_files
 from models.benchmark_hub import open_benchmark
-from models.checkpoint import Checkpoint, load_tokenizer, open_checkpoint, positions
+from models.checkpoint import Checkpoint, check_chat, load_tokenizer, open_checkpoint, positions
 from models.parsers import asks_teacher
 from models.training.process import Trainer
-from tasks.evaluate import answers_folder
+from tasks.evaluate import answers_folder, check_room
 from tasks.import_recorded import check_lines
 from tasks.lineage import Standing, standing
 from tasks.prompts import check_appended
@@ -48,6 +48,7 @@ class Session:
     overrides: dict[str, float] = field(default_factory=dict)  # what rounds that begin now do differently
     telling: "PrefectFuture[dict[str, str]] | None" = field(default=None, repr=False)  # what MLflow is being told
     _teller: Teller | None = field(default=None, repr=False)
+    _failure: Exception | None = field(default=None, repr=False)  # why the engine did not start
     _engine: "Engine | None" = field(default=None, repr=False)
     _teacher: "Teacher | None" = field(default=None, repr=False)
     _journal: "Journal | None" = field(default=None, repr=False)
@@ -61,11 +62,22 @@ class Session:
         """The run's one engine, started when first needed."""
         if self.lender is not None:
             return self.lender.engine()
+        if self._failure is not None:
+            raise self._failure
         if self._engine is None:
             from models.engine import Engine
 
             self._engine = Engine(self.policy, self.rounds.engine)
         return self._engine
+
+    def warm(self) -> None:
+        """Start trainer and engine before anybody asks for them. Why the engine does not start, is told who asks first."""
+        self.trainer.warm()
+        if isinstance(self.config, RoundsConfig):
+            try:
+                self.engine()
+            except Exception as error:  # the edge: whatever vLLM says belongs into the flow, which tells it everywhere
+                self._failure = error
 
     def journal(self) -> "Journal":
         """Every teacher call of the run."""
@@ -144,7 +156,7 @@ class Session:
             self._journal.close()
         if self._engine is not None:
             self._engine.close()
-        self._teacher = self._journal = self._engine = None
+        self._teacher = self._journal = self._engine = self._failure = None
 
     def reopen(self, config: RoundsConfig | HumanPairsConfig) -> None:
         """Lend what `config` needs from now on. Raises PlumblineError if a model cannot be used."""
@@ -165,7 +177,7 @@ def open_session(
     overrides: dict[str, float] | None = None,
     lender: Session | None = None,
 ) -> Iterator[Session]:
-    """Lock the run folder, check the models, and warm the trainer; at the end leave no process behind.
+    """Lock the run folder and check the models; at the end leave no process behind.
 
     With a `lender` its trainer, engine and teacher are used, and stay open.
 
@@ -175,13 +187,14 @@ def open_session(
         policy = open_checkpoint(config.policy)
         teacher = _open_teacher(config)
         others = _open_others(config) | _open_second(config, policy)
-        _check_lengths(config, policy)
+        for model in (policy, *([teacher] if teacher else [])):
+            check_chat(model.path)
+        _check_lengths(config, policy, teacher)
         _check_inputs(folder, config, {"policy": policy} | ({"teacher.model": teacher} if teacher else {}) | others)
         trainer = lender.trainer if lender else Trainer(folder / "logs" / "trainer.log", config.align.processes)
         session = Session(folder, config, trainer, policy, teacher, others, lender, overrides or {})
         _current.append(session)
         try:
-            session.trainer.warm()
             yield session
         finally:
             _current.pop()
@@ -192,10 +205,9 @@ def open_session(
 def open_lender(folder: Path, config: RoundsConfig | HumanPairsConfig) -> Iterator[Session]:
     """A session for the cells of a sweep to borrow from, with what `config` needs."""
     with locked(folder):
-        trainer = Trainer(folder / "logs" / "trainer.log")
+        trainer = Trainer(folder / "logs" / "trainer.log", config.align.processes)
         session = Session(folder, config, trainer, open_checkpoint(config.policy), _open_teacher(config))
         try:
-            trainer.warm()
             yield session
         finally:
             session.close()
@@ -234,7 +246,7 @@ def _open_second(config: RoundsConfig | HumanPairsConfig, policy: Checkpoint) ->
     return {str(name): found}
 
 
-def _check_lengths(config: RoundsConfig | HumanPairsConfig, policy: Checkpoint) -> None:
+def _check_lengths(config: RoundsConfig | HumanPairsConfig, policy: Checkpoint, teacher: Checkpoint | None) -> None:
     """Raises PlumblineError for budgets of tokens that cannot all be kept."""
     limit = positions(policy.path)
     if limit and config.validate_.max_tokens > limit:
@@ -244,6 +256,18 @@ def _check_lengths(config: RoundsConfig | HumanPairsConfig, policy: Checkpoint) 
             f"sample.max_tokens {config.sample.max_tokens} leaves no room for a prompt in engine.max_model_len "
             f"{config.engine.max_model_len}: raise the latter"
         )
+    if isinstance(config, RoundsConfig):
+        length = config.engine.max_model_len
+        taken = [("engine", length, "policy", policy)]
+        if teacher and config.teacher.kind == "vllm":
+            taken.append(("teacher", config.teacher.max_model_len, "teacher", teacher))
+        elif teacher:
+            taken.append(("engine", length, "teacher", teacher))
+        for group, wanted, who, model in taken:
+            limit = positions(model.path)
+            if limit and limit < wanted:
+                raise PlumblineError(f"{group}.max_model_len is {wanted}, but the {who} takes {limit} tokens: lower it")
+        check_room(config.evaluate, policy, config.engine.max_model_len)
 
 
 def _check_inputs(folder: Path, config: RoundsConfig | HumanPairsConfig, models: dict[str, Checkpoint]) -> None:
@@ -257,7 +281,7 @@ def _check_inputs(folder: Path, config: RoundsConfig | HumanPairsConfig, models:
         names["pairs.file"] = file_digest(Path(config.pairs.file))
     path = folder / "inputs.json"
     if path.exists():
-        changed = [name for name, found in names.items() if json.loads(path.read_text()).get(name) != found]
+        changed = [name for name, found in names.items() if json.loads(path.read_text(encoding="utf-8")).get(name) != found]
         if changed == ["prompts.file"] and isinstance(config, RoundsConfig):
             check_appended(folder, config.prompts)  # a run that goes on takes new prompts from the end of its file
             check_lines(folder, config.prompts)

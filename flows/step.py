@@ -9,11 +9,12 @@ from typing import Any
 from prefect import get_run_logger
 from prefect.assets import Asset, AssetProperties, materialize
 from prefect.cache_policies import NO_CACHE
+from rich.markup import escape
 
 from data_contracts.errors import PassingError, PlumblineError
 from data_contracts.store import Dataset
 from flows import story
-from flows.display import working
+from flows.display import console, working
 from flows.session import current
 from models.checkpoint import Checkpoint
 
@@ -44,6 +45,8 @@ def step(label: str, stage: Callable[..., Dataset], folder: Path, *arguments: An
             except PlumblineError:
                 story.gate(label, folder.with_name(f"{folder.name}.failed"))
                 raise
+        for text in dataset.facts.get("warnings", []):
+            console().print(f"[yellow]![/] {label}: {escape(text)}")
         get_run_logger().info("%s: %d rows in %.1f s", label, dataset.rows, dataset.seconds)
         lineage = ", ".join(key.removeprefix(f"{_root()}/") for key in made_from)
         facts = {"rows": dataset.rows, "seconds": dataset.seconds, "made from": lineage, "folder": str(dataset.folder)}

@@ -65,7 +65,7 @@ def encode(tokenizer: "PreTrainedTokenizerFast", prompts: Sequence[str], chat: b
 
 
 def _path(kept: Path, engine: "Engine", policy: Checkpoint, prompts: Sequence[str], sampling: Sampling, chat: bool) -> Path:
-    how = [asdict(sampling), chat, engine.dtype, engine.on_gpu, engine.version]
+    how = [asdict(sampling), chat, engine.dtype, engine.on_gpu, engine.version, engine.max_model_len]
     return kept / f"{digest([policy.hash, how, prompts])}.parquet"
 
 

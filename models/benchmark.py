@@ -6,11 +6,13 @@ Either file may be absent; each is a JSON object from id to question. The hub's 
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from data_contracts.errors import PlumblineError
+from data_contracts.json_text import SURROGATE, read_json
 from data_contracts.store import digest
 
 Split = Literal["free-form", "multiple-choice"]
@@ -76,6 +78,9 @@ def load_benchmark(folder: Path) -> tuple[Question, ...]:
         if paths[0].suffix != ".parquet" and len(paths) > 1:
             raise PlumblineError(f"{folder} holds two files with {split} questions ({paths[0].name}, {paths[1].name}): keep one")
     questions = [question for split, paths in found.items() for question in _load_split(split, paths)]
+    ids = Counter(question.id for question in questions)
+    if ids and (twice := ids.most_common(1)[0])[1] > 1:
+        raise PlumblineError(f"the benchmark in {folder} asks {twice[0]} {twice[1]} times: give each question an id of its own")
     if not questions:
         raise PlumblineError(f"the benchmark in {folder} holds no questions: add some to {next(iter(found.values()))[0].name}")
     return tuple(questions)
@@ -84,7 +89,7 @@ def load_benchmark(folder: Path) -> tuple[Question, ...]:
 def _load_split(split: Split, paths: list[Path]) -> list[Question]:
     if paths[0].suffix == ".json":
         try:
-            entries = json.loads(paths[0].read_text(encoding="utf-8"), object_pairs_hook=_unique_keys)
+            entries = read_json(paths[0].read_text(encoding="utf-8"), object_pairs_hook=_unique_keys)
         except ValueError as error:
             raise PlumblineError(f"{paths[0]} is not valid JSON ({error}): correct the file") from None
         if not isinstance(entries, dict):
@@ -144,7 +149,10 @@ def read_question(split: Split, id_: str, entry: Any, where: str) -> Question:
         if not 2 <= len(options) <= len(LETTERS):
             raise PlumblineError(f"{where}: options must be between 2 and {len(LETTERS)} texts, they are {len(options)}")
     accepted = _texts(target, f"{where}: target", blank=split == "multiple-choice")
-    content = digest([split, name, context, prompt, options, entry["target"]])
+    said = [split, name, context, prompt, options, entry["target"]]
+    if SURROGATE.search(json.dumps(said, ensure_ascii=False)):
+        raise PlumblineError(f"{where}: a text holds half a surrogate pair, which no text can: mend it")
+    content = digest(said)
     return Question(f"{split}/{id_}", split, name, context, prompt, options, accepted, right, content)
 
 

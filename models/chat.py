@@ -1,5 +1,6 @@
 """Between conversations and token ids. Prompt and answer are encoded apart and concatenated (design, decision 2)."""
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypedDict
 
@@ -23,14 +24,9 @@ def encode_prompt(tokenizer: "PreTrainedTokenizerFast", messages: Sequence[Messa
     if any(token in m["content"] for m in messages for token in control_tokens(tokenizer)):
         marks = [f"\ue000{i}\ue001" for i in range(len(messages))]
         shell = [Message(role=m["role"], content=mark) for m, mark in zip(messages, marks, strict=True)]
-        rendered, ids = _render(tokenizer, shell), []
-        for mark, message in zip(marks, messages, strict=True):
-            before, found, rendered = rendered.partition(mark)
-            ids += _encode(tokenizer, before)
-            ids += (
-                tokenizer(message["content"], add_special_tokens=False, split_special_tokens=True)["input_ids"] if found else []
-            )
-        return ids + _encode(tokenizer, rendered)
+        pieces = re.split("\ue000(\\d+)\ue001", _render(tokenizer, shell))  # a template may leave a message out, or move it
+        said = [messages[int(piece)]["content"] if i % 2 else piece for i, piece in enumerate(pieces)]
+        return [token for i, text in enumerate(said) for token in _encode(tokenizer, text, as_text=i % 2 == 1)]
     return _encode(tokenizer, _render(tokenizer, list(messages)))
 
 
@@ -51,8 +47,7 @@ def encode_text(tokenizer: "PreTrainedTokenizerFast", text: str) -> list[int]:
 
 def encode_answer(tokenizer: "PreTrainedTokenizerFast", text: str) -> list[int]:
     """Ids of a complete answer that somebody else wrote: its text as plain characters, then one end token."""
-    ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    return [*ids, end_token(tokenizer)]
+    return [*_encode(tokenizer, text, as_text=True), end_token(tokenizer)]
 
 
 def end_token(tokenizer: "PreTrainedTokenizerFast") -> int:
@@ -95,7 +90,9 @@ def _render(tokenizer: "PreTrainedTokenizerFast", messages: list[Message]) -> st
     return text
 
 
-def _encode(tokenizer: "PreTrainedTokenizerFast", rendered: str) -> list[int]:
+def _encode(tokenizer: "PreTrainedTokenizerFast", rendered: str, as_text: bool = False) -> list[int]:
+    """`as_text`: what spells a control token is read as its characters."""
     # the template writes its own beginning-of-sequence token, so the tokenizer must not add a second one
-    ids: list[int] = tokenizer(rendered, add_special_tokens=False)["input_ids"]
+    how = {"split_special_tokens": True} if as_text else {}
+    ids: list[int] = tokenizer(rendered, add_special_tokens=False, **how)["input_ids"]
     return ids

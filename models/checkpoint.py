@@ -7,7 +7,7 @@ import json
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from data_contracts.errors import PlumblineError
 from data_contracts.store import digest, file_digest
@@ -29,17 +29,66 @@ class Checkpoint:
 def open_checkpoint(reference: str | Path) -> Checkpoint:
     """The checkpoint in a folder, or fetched from the hub for an id like `org/name`.
 
-    Raises PlumblineError if it is incomplete or holds no safetensors weights.
+    Raises PlumblineError if it is incomplete or damaged, or holds no safetensors weights.
     """
     path = Path(reference)
     if not path.is_dir():
         path = _fetch(str(reference))
     if not (path / "config.json").exists():
-        raise PlumblineError(f"{path} holds no model: config.json is missing")
-    if not any(path.glob("*.safetensors")):
-        raise PlumblineError(f"{path} holds no safetensors weights, and no other format is loaded: convert the checkpoint first")
-    files = sorted({f for pattern in PARTS for f in path.glob(pattern)})
+        merge = "merge the adapter that it holds into its base first (peft's merge_and_unload, then save_pretrained)"
+        told = merge if (path / "adapter_config.json").exists() else "name the folder that save_pretrained wrote"
+        raise PlumblineError(f"{path} holds no model, since config.json is missing: {told}")
+    read_object(path / "config.json")
+    files = sorted({f for pattern in PARTS for f in path.glob(pattern) if f.is_file()})
+    if not any(f.suffix == ".safetensors" for f in files):
+        raise PlumblineError(
+            f"{path} holds no safetensors weights, and no other format is loaded: load the checkpoint in transformers once and "
+            "save it again with save_pretrained"
+        )
+    _check_weights(path, [f for f in files if f.suffix == ".safetensors"])
     return Checkpoint(path.resolve(), digest([[f.name, file_digest(f)] for f in files]))
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file of a checkpoint. Raises PlumblineError if it holds none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PlumblineError(f"{path} is not readable JSON ({error}): fetch or save the checkpoint again") from None
+    if not isinstance(found, dict):
+        raise PlumblineError(f"{path} holds no JSON object: fetch or save the checkpoint again")
+    return found
+
+
+def _check_weights(path: Path, files: list[Path]) -> None:
+    """Raises PlumblineError for shards that are missing, cut short, or only pointers to where the weights are."""
+    for index in path.glob("*.safetensors.index.json"):
+        shards = read_object(index).get("weight_map", {}).values()
+        if lacking := sorted({name for name in shards if not (path / name).exists()}):
+            raise PlumblineError(f"{path} lacks {len(lacking)} of its weight files, such as {lacking[0]}: fetch them")
+    for file in files:
+        size = file.stat().st_size
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            header = stream.read(length) if length <= size else b""
+        try:
+            ends = [entry["data_offsets"][1] for name, entry in json.loads(header).items() if name != "__metadata__"]
+        except (ValueError, TypeError, KeyError, AttributeError):
+            ends = [size]
+        if 8 + length + max(ends, default=0) != size:
+            raise PlumblineError(
+                f"{file} ({size} bytes) is damaged, cut short, or a Git LFS pointer: fetch it again, or run git lfs pull there"
+            )
+
+
+def check_chat(path: Path) -> None:
+    """Raises PlumblineError for a checkpoint without a tokenizer or a chat template; reads small files only."""
+    if not any((path / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")):
+        raise PlumblineError(f"{path} holds no tokenizer (tokenizer.json): save it there with the tokenizer's save_pretrained")
+    told = path / "tokenizer_config.json"
+    templates = (path / "chat_template.jinja", path / "chat_template.json")
+    if not any(p.exists() for p in templates) and not (told.exists() and read_object(told).get("chat_template")):
+        raise PlumblineError(f"the tokenizer in {path} has no chat template: add chat_template.jinja to the checkpoint")
 
 
 def _fetch(reference: str) -> Path:
@@ -56,10 +105,15 @@ def _fetch(reference: str) -> Path:
         ) from None
 
 
+def read_config(path: Path) -> dict[str, Any]:
+    """What the model in a folder says of itself; one that sees pictures, too, says some of it of its text model apart."""
+    config: dict[str, Any] = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    return config | config.get("text_config", {})
+
+
 def positions(path: Path) -> int | None:
     """How many tokens the model takes, if its configuration says so."""
-    config = json.loads((path / "config.json").read_text())
-    limit: int | None = config.get("text_config", config).get("max_position_embeddings")
+    limit: int | None = read_config(path).get("max_position_embeddings")
     return limit
 
 

@@ -6,8 +6,9 @@ log-probabilities of a probe longer than one cache block must equal those of a p
 """
 
 import io
-import json
+import logging
 import os
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,8 +18,9 @@ from typing import Any
 from data_contracts.config import EngineConfig
 from data_contracts.errors import PlumblineError
 from models.chat import decode_answer, end_token
-from models.checkpoint import Checkpoint, load_model, load_tokenizer
+from models.checkpoint import Checkpoint, load_model, load_tokenizer, read_config
 
+log = logging.getLogger(__name__)
 _ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # in this process: weights can be swapped and the model reached
     "VLLM_NO_USAGE_STATS": "1",
@@ -84,6 +86,7 @@ class Engine:
         self._probes: dict[str, tuple[list[float], list[float]]] = {}
         self._asleep = False
         self.current: Checkpoint
+        self._llm: Any = None
         self._start(checkpoint)
 
     def use(self, checkpoint: Checkpoint) -> None:
@@ -97,7 +100,7 @@ class Engine:
             return
         self.current = Checkpoint(checkpoint.path, "unproven")  # whatever fails from here on, nobody may rely on these weights
         self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(checkpoint.path)})
-        if json.loads((checkpoint.path / "config.json").read_text()).get("tie_word_embeddings") and not self.on_gpu:
+        if read_config(checkpoint.path).get("tie_word_embeddings") and not self.on_gpu:
             self._llm.apply_model(_retie)
         self._llm.reset_prefix_cache()
         self._prove(checkpoint)
@@ -119,19 +122,20 @@ class Engine:
 
         self._wake()
         only = StructuredOutputsParams(choice=list(choices)) if choices else None
+        end = end_token(self.tokenizer)  # also where the checkpoint's own settings do not name it
         parameters = [
             SamplingParams(
                 temperature=sampling.temperature,
                 top_p=sampling.top_p,
                 max_tokens=sampling.max_tokens,
                 seed=seed if sampling.temperature > 0 else None,
+                stop_token_ids=[end],
                 detokenize=False,
                 structured_outputs=only,
             )
             for seed in seeds
         ]
         outputs = self._run(prompts, parameters, progress)
-        end = end_token(self.tokenizer)
         completions = []
         for output in outputs:
             ids = list(output.outputs[0].token_ids)
@@ -160,33 +164,38 @@ class Engine:
             self._asleep = True
 
     def close(self) -> None:
-        import gc
-
+        if self._llm is None:  # closed already, or not started again
+            return
         from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
 
         self._llm.llm_engine.engine_core.shutdown()
-        del self._llm
-        gc.collect()
+        self._llm = None
         cleanup_dist_env_and_memory()
 
     def _start(self, checkpoint: Checkpoint) -> None:
         from vllm import LLM
 
-        self._llm = LLM(
-            str(checkpoint.path),
-            dtype=self.dtype,
-            max_model_len=self._config.max_model_len,
-            enforce_eager=not self.on_gpu,
-            gpu_memory_utilization=self._config.gpu_memory,
-            enable_sleep_mode=self.on_gpu,
-            # On a CPU a prompt cut in two by chunked prefill crashes a seeded request: vLLM rewinds its generator by a CUDA call.
-            enable_chunked_prefill=self.on_gpu,
-            max_num_batched_tokens=max(4096, self._config.max_model_len),
-            seed=0,
-            disable_log_stats=True,
-            trust_remote_code=False,
-            use_tqdm_on_load=False,
-        )
+        try:
+            self._llm = LLM(
+                str(checkpoint.path),
+                dtype=self.dtype,
+                max_model_len=self._config.max_model_len,
+                enforce_eager=not self.on_gpu,
+                gpu_memory_utilization=self._config.gpu_memory,
+                enable_sleep_mode=self.on_gpu,
+                # On a CPU a prompt cut in two by chunked prefill crashes a seeded request: vLLM rewinds its generator by a CUDA
+                # call.
+                enable_chunked_prefill=self.on_gpu,
+                max_num_batched_tokens=max(4096, self._config.max_model_len),
+                seed=0,
+                disable_log_stats=True,
+                trust_remote_code=False,
+                use_tqdm_on_load=False,
+            )
+        except Exception as error:  # an architecture it does not know, too little memory, …: whatever vLLM can say
+            log.exception("vLLM did not start")
+            said = textwrap.shorten(str(error) or type(error).__name__, 300, placeholder=" …")
+            raise PlumblineError(f"vLLM does not start on {checkpoint.path}: {said}; change engine, or the model") from None
         self._prove(checkpoint)
 
     def _wake(self) -> None:
@@ -249,7 +258,7 @@ class Engine:
 
 
 def _shape(path: Path) -> list[Any]:
-    config = json.loads((path / "config.json").read_text())
+    config = read_config(path)
     return [config.get(name) for name in _SAME_ENGINE]
 
 

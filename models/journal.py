@@ -237,7 +237,7 @@ def _marks(values: Sequence[str]) -> str:
 def find_journal(run: Path) -> tuple[Path, str]:
     """Where the teacher calls of the run in the folder `run` are, and the name that it pays under ("": it has not asked yet)."""
     note = run / "teacher.json"
-    said = json.loads(note.read_text()) if note.exists() else {"journal": "journal.db", "run": ""}
+    said = json.loads(note.read_text(encoding="utf-8")) if note.exists() else {"journal": "journal.db", "run": ""}
     return Path(os.path.normpath(run / said["journal"])), said["run"]
 
 

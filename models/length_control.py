@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from models.statistics import standard_error
+
 _Z = 1.959964
 
 
@@ -34,7 +36,8 @@ def length_controlled(
     Not as there: its instruction difficulties were fitted jointly on its leaderboard's models and exist for its 805 questions
     only; its L1 penalty found by cross-validation and its two "gamed" baselines are replaced by one pseudo-observation of one
     half for each coefficient (the log-F(1, 1) prior of Greenland and Mansournia 2015), which keeps separable data finite; and
-    it gives no standard error, which here is the delta method's on a covariance clustered by distinct question.
+    it gives no standard error, which here is the delta method's on a covariance clustered by distinct question, with the
+    predictions' own spread between questions of unequal difficulty, since other questions would be as hard by chance.
     """
     from statsmodels.genmod.families import Binomial
     from statsmodels.genmod.generalized_linear_model import GLM
@@ -61,7 +64,8 @@ def length_controlled(
         at_equal_length[:, 1] = 0.0
     predicted = fit.predict(at_equal_length)
     gradient = (predicted * (1 - predicted)) @ at_equal_length / len(wins)
-    error = float(np.sqrt(gradient @ fit.cov_params() @ gradient))
+    drawn: float = standard_error(predicted, clusters) if np.ptp(predicted) else 0.0
+    error = float(np.sqrt(gradient @ fit.cov_params() @ gradient + drawn**2))
     rate = float(predicted.mean())
     effect = float(fit.params[1]) if has_length else 0.0
     return LengthControlled(rate, max(0.0, rate - _Z * error), min(1.0, rate + _Z * error), error, effect)

@@ -1,6 +1,8 @@
 """A subprocess never outlives the process that started it."""
 
+import ctypes
 import os
+import signal
 import threading
 import time
 
@@ -12,6 +14,12 @@ def leave_with(parent: int) -> None:
     "signal on parent death" is about the parent's *thread*, which may end while the run goes on.
     """
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def die_with_parent() -> None:
+    """For a server that is not ours to watch in, as `preexec_fn` where the thread that starts it lives as long as the process:
+    Linux then ends it with that thread, even where that is killed."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def _watch(parent: int) -> None:

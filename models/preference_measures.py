@@ -8,8 +8,10 @@ import numpy as np
 
 _SATURATED = log(99)  # a logistic loss's gradient has fallen under 1 % there
 # The margin beta h, with h the chosen answer's log-ratio minus the rejected one's, beyond which an objective no longer pushes.
+# beta is `gamma` to rso and `tau` to IPO. APO-zero pushes either answer until it has saturated by itself.
 FLIP_MARGIN = {
-    **dict.fromkeys(("dpo", "rso_sigmoid", "minor_dpo", "apo_zero", "apo_down", "apo_auto"), _SATURATED),
+    **dict.fromkeys(("dpo", "rso_sigmoid", "minor_dpo", "apo_down"), _SATURATED),
+    **dict.fromkeys(("apo_zero", "apo_auto"), 2 * _SATURATED),
     **dict.fromkeys(("hinge", "rso_hinge"), 1.0),
     "ipo_sum": 0.5,
 }

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from data_contracts.errors import PlumblineError
+from data_contracts.json_text import read_json
+from data_contracts.store import write_text
 from models.benchmark import SPLITS, Question, Split, read_question
 
 _FILE = re.compile(r"(?P<model>.+)_close_(?P<split>freeform|multichoice)(?P<hard>_hard)?\.jsonl")
@@ -45,6 +47,8 @@ def read_responses(folder: Path) -> Responses:
         raise PlumblineError(f"{folder} holds the responses of {len(whose)} evaluations ({there}): name the folder of one")
     ((parent, model, hard),) = whose
     asked = [row for split in SPLITS for row in _read(parent / f"{model}_close_{_SHORT[split]}{hard}.jsonl", split)]
+    if not asked:
+        raise PlumblineError(f"the response files in {parent} hold no answer: evaluate the model again")
     questions, prompts, responses = zip(*asked, strict=True)
     return Responses(model, _benchmark(parent, bool(hard)), questions, prompts, responses)
 
@@ -67,7 +71,7 @@ def _read(path: Path, split: Split) -> Iterable[tuple[Question, str, str]]:
             continue
         where = f"{path}, line {number}"
         try:
-            row = json.loads(line)
+            row = read_json(line)
         except ValueError:
             raise PlumblineError(f"{where} is not valid JSON: the file was cut or edited, so evaluate the model again") from None
         texts = [row.get(key) for key in ("id", "formated_input", "response")] if isinstance(row, dict) else [None]
@@ -118,6 +122,4 @@ def entry(question: Question) -> dict[str, Any]:
 def write_lines(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    partial.replace(path)
+    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))

@@ -6,16 +6,15 @@ or false (TRL's unpaired preference format, for KTO). A conversation is a list o
 Anthropic's HH data: "\\n\\nHuman: …\\n\\nAssistant: …".
 """
 
-import gzip
-import json
-import math
 import re
-import zlib
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data_contracts.errors import PlumblineError
+from data_contracts.json_text import SURROGATE, lines_of, read_json
 from models.chat import Message
 
 _NUMBERS = ("chosen_score", "rejected_score", "win_probability", "uncertainty", "weight")
@@ -30,7 +29,6 @@ EXTRAS = {name: name for name in _NUMBERS} | {
 _TURN = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):[ \t]?")
 _ROLE = {"Human": "user", "Assistant": "assistant"}
 _ROLES = ("system", "user", "assistant")
-SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -69,17 +67,12 @@ REASONS = {
 
 def first_object(path: Path) -> dict[str, Any]:
     """The first line of a JSON lines file, plain or gzip, that is an object; empty where there is none."""
-    with path.open("rb") as raw:
-        is_gzip = raw.read(2) == b"\x1f\x8b"
-    with gzip.open(path) if is_gzip else path.open("rb") as stream:
-        try:
-            for line in stream:
-                with suppress(ValueError, RecursionError):
-                    row = json.loads(line.decode("utf-8-sig"))
-                    if isinstance(row, dict):
-                        return row
-        except (EOFError, OSError, zlib.error):  # damaged: the import says so, with its place
-            return {}
+    with suppress(PlumblineError):  # the import says what is wrong with it
+        for _, line in lines_of(path):
+            with suppress(ValueError):
+                row = read_json(line.decode("utf-8-sig"))
+                if isinstance(row, dict):
+                    return row
     return {}
 
 
@@ -133,7 +126,7 @@ def read_extras(row: dict[str, Any]) -> dict[str, Any] | Unreadable:
         if value is None:
             continue
         if key in _NUMBERS:
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= sys.float_info.max:
                 return Unreadable("not_a_number")
             if (key in ("win_probability", "uncertainty", "weight") and value < 0) or (key == "win_probability" and value > 1):
                 return Unreadable("not_a_number")

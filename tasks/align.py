@@ -1,6 +1,5 @@
 """Align the policy on validated pairs: the new checkpoint is the folder `model` inside the dataset's own folder."""
 
-import json
 import math
 import shutil
 from collections.abc import Mapping, Sequence
@@ -8,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from data_contracts.config_align import SHARING, AlignConfig
-from data_contracts.store import Dataset, Rows, build, shared
-from models.checkpoint import Checkpoint, open_checkpoint
+from data_contracts.store import Dataset, Rows, build, dataset_key, shared
+from models.checkpoint import Checkpoint, open_checkpoint, read_config
 from models.extrapolation import write_extrapolation
 from models.objectives.curriculum import stages
 from models.objectives.one_sided import refuse_one_sided
@@ -50,6 +49,9 @@ def align(
     Raises PlumblineError before training if the objective or the model cannot take the data, and if training fails.
     """
 
+    settings = config.model_dump(mode="json", exclude=SHARING) | {"seed": seed}
+    models = {"policy": policy.hash, "reference": reference.hash} | ({"second_reference": second.hash} if second else {})
+    models |= {"before": before.hash} if before else {}
     kept = folder.with_name(f".{folder.name}.resume")  # survives a killed attempt, and is a sibling since `work` does not
 
     def make(work: Path) -> tuple[Rows, dict[str, Any]]:
@@ -63,7 +65,7 @@ def align(
             "config": config.model_dump(mode="json"),
             "seed": seed,
             "out": str(work),
-            "resume": str(kept),
+            "resume": str(kept / dataset_key("steps", settings, [pairs], models)),
             "cache": str(cache or shared("references") or cache_of(pairs.folder)),
         }
         result = trainer.run(job, progress)
@@ -89,9 +91,6 @@ def align(
             "model_hash": open_checkpoint(work / "model").hash,
         }
 
-    settings = config.model_dump(mode="json", exclude=SHARING) | {"seed": seed}
-    models = {"policy": policy.hash, "reference": reference.hash} | ({"second_reference": second.hash} if second else {})
-    models |= {"before": before.hash} if before else {}
     done = build(folder, "steps", settings, make, [pairs], models)
     shutil.rmtree(kept, ignore_errors=True)
     return done
@@ -108,8 +107,7 @@ def refuse(pairs: Dataset, config: AlignConfig, policy: Checkpoint, second: Chec
         refuse_one_sided(pairs.folder, config)
     refuse_data(pairs.folder, pairs.kind, policy.hash, objective, second is not None)
     inputs = read_inputs(pairs.folder, objective.needs)
-    model = json.loads((policy.path / "config.json").read_text())
-    model = model.get("text_config", model)
+    model = read_config(policy.path)
     for examples in (inputs.examples, *inputs.aux.values()):
         check_fit(examples, model["vocab_size"], model.get("max_position_embeddings"))
     if config.curriculum is not None and config.curriculum.by == "margin":

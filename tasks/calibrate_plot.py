@@ -20,6 +20,7 @@ def plot(path: Path, found: Sequence["Calibration"], recorded: Sequence[Recorded
     import matplotlib
 
     matplotlib.use("Agg")
+    matplotlib.rcParams["text.parse_math"] = False  # a $ in a judge's name is no formula
     from matplotlib import pyplot as plt
 
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(14, 4), layout="constrained")

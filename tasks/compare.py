@@ -42,7 +42,9 @@ def open_side(text: str) -> Side:
 
     Raises PlumblineError if the folder holds no run, or the round has not been evaluated.
     """
-    name, _, place = text.partition("#")
+    name, mark, place = text.rpartition("#")
+    if not mark or Path(text).is_dir():
+        name, place = text, ""
     folder = Path(name)
     config = read_config(folder)
     if config["flow"] == "human_pairs":

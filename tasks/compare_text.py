@@ -8,6 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from data_contracts.plain import plain
 from tasks.summary import MISSING
 
 _LONGEST = 220  # characters of an answer
@@ -37,7 +38,7 @@ def render(found: dict[str, Any]) -> Iterator[RenderableType]:
 def _examples(title: str, some: dict[str, Any]) -> Iterator[RenderableType]:
     yield Text(f"\n{title}: {some['answers']} answers", style="bold")
     for example in some["examples"]:
-        yield Text(f"  {example['question_id']}  {safe(example['prompt'])}")
+        yield Text(f"  {safe(example['question_id'])}  {safe(example['prompt'])}")
         yield Text(f"    A  {safe(example['a'])}\n    B  {safe(example['b'])}", style="dim")
 
 
@@ -48,7 +49,7 @@ def _table(title: str, names: list[str], rows: list[list[str]]) -> RenderableTyp
     for name in names:
         table.add_column(name, justify="right" if name in ("questions", "gain (95 % interval)") else "left")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(safe(cell)) for cell in row))
     return table
 
 
@@ -66,5 +67,5 @@ def _show(value: Any) -> str:
 
 def safe(text: str) -> str:
     """One line, cut, without a character that a terminal would obey."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    line = " ".join(plain(text).split())
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]} …"

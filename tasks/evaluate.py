@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_contracts.config_evaluate import EvaluateConfig
+from data_contracts.errors import PlumblineError
 from data_contracts.store import Dataset, Rows, build, digest
-from models.answers import answer
+from models.answers import answer, encode
 from models.benchmark import Question, benchmark_name, load_benchmark
 from models.benchmark_hub import open_benchmark
 from models.benchmark_prompts import heard, prompt_builder
-from models.checkpoint import Checkpoint
+from models.checkpoint import Checkpoint, load_tokenizer
 from models.engine import Progress, quiet
 from models.parsers import asks_teacher, parser_label, read_answers
 from models.teacher import Teacher, metered
@@ -19,6 +20,9 @@ from tasks.score import metrics, scored_rows
 
 if TYPE_CHECKING:
     from models.engine import Engine
+
+
+_TEMPLATE = 256  # tokens that a chat template may add
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,20 @@ def prepare(config: EvaluateConfig) -> Evaluation:
     if config.prompts == "mixeval-base":
         asked["shots"] = digest([prompt(question) for question in questions])
     return Evaluation(asked["benchmark"], questions, prompt, config.model_dump(mode="json", exclude={"harness"}) | asked)
+
+
+def check_room(config: EvaluateConfig, policy: Checkpoint, room: int) -> None:
+    """Raises PlumblineError if a question leaves no room for an answer in an engine that takes `room` tokens."""
+    asked, chat = prepare(config), config.prompts != "mixeval-base"
+    prompts = {asked.prompt(question) for question in asked.questions}
+    # a token is a byte at the least, and a template adds a few; most benchmarks are known to fit without a tokenizer
+    long = [prompt for prompt in prompts if len(prompt.encode()) + _TEMPLATE >= room]
+    longest = max(map(len, encode(load_tokenizer(policy.path, chat), long, chat)), default=0) if long else 0
+    if longest >= room:
+        raise PlumblineError(
+            f"{config.benchmark}: a question of {longest} tokens leaves no room for an answer in engine.max_model_len {room}: "
+            "raise it, or name a benchmark of shorter questions"
+        )
 
 
 def answers_folder(run: Path) -> Path:

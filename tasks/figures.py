@@ -41,10 +41,16 @@ def scores_figure(path: Path, title: str, rows: Sequence[Row]) -> None:
     _save([axis], path)
 
 
-def _axes(n: int) -> list[Any]:
+def _figure(**how: Any) -> Any:
+    import matplotlib
     from matplotlib.figure import Figure
 
-    return list(Figure(figsize=(5.4 * n, 3.8), layout="constrained", dpi=110).subplots(1, n, squeeze=False)[0])
+    matplotlib.rcParams["text.parse_math"] = False  # a $ in a name is no formula
+    return Figure(layout="constrained", **how)
+
+
+def _axes(n: int) -> list[Any]:
+    return list(_figure(figsize=(5.4 * n, 3.8), dpi=110).subplots(1, n, squeeze=False)[0])
 
 
 def _save(axes: Sequence[Any], path: Path) -> None:
@@ -68,11 +74,9 @@ def heat_maps(
     start: float | None,
 ) -> None:
     """One heat map a panel, [row][column], on one scale, and beside them a bar a row for each of `beside`."""
-    from matplotlib.figure import Figure
-
     shown = {name: values for name, values in beside.items() if any(v is not None for v in values)}
     widths = [1.1 * len(columns) + 0.6] * len(panels) + [1.6] * len(shown)
-    figure = Figure(figsize=(sum(widths) + 3, 0.62 * len(rows) + 2.2), layout="constrained", dpi=120)
+    figure = _figure(figsize=(sum(widths) + 3, 0.62 * len(rows) + 2.2), dpi=120)
     cells = [v for grid in panels.values() for line in grid for v in line if v is not None]
     low, high = (min([*cells, *([start] if start is not None else [])]), max(cells)) if cells else (0.0, 1.0)
     fields = list(figure.subplots(1, len(widths), squeeze=False, width_ratios=widths)[0])

@@ -23,6 +23,10 @@ def harness(folder: Path, config: HarnessConfig, policy: Checkpoint, engine: "En
         engine.use(policy)
         return run_harness(config, engine, progress)
 
-    own = sorted(Path(config.folder).rglob("*.yaml")) if config.folder else []  # what they say counts, not where they lie
-    settings = config.model_dump(mode="json", exclude={"folder"}) | {"own": digest([file_digest(path) for path in own])}
+    root = Path(config.folder or "")
+    own = sorted(p for p in root.rglob("*") if p.is_file() and "__pycache__" not in p.parts) if config.folder else []
+    content = digest(
+        [[path.relative_to(root).as_posix(), file_digest(path)] for path in own]
+    )  # what they say, not where they lie
+    settings = config.model_dump(mode="json", exclude={"folder"}) | {"own": content}
     return build(folder, "harness", settings, make, models={"policy": policy.hash})

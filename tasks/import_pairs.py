@@ -4,28 +4,27 @@ The file is JSON lines, plain or gzip, read line by line. A line that cannot be 
 `unreadable.jsonl` with its number and the name of the reason.
 """
 
-import contextlib
-import gzip
 import hashlib
 import json
 import math
-import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from data_contracts.config import PairsFileConfig
 from data_contracts.errors import PlumblineError
-from data_contracts.store import Dataset, build, file_digest
+from data_contracts.json_text import lines_of, read_json
+from data_contracts.store import Dataset, Rows, build, file_digest
 from models.chat import Message, encode_answer, encode_prompt
 from models.checkpoint import Checkpoint, load_tokenizer
-from models.transcripts import EXTRAS, REASONS, Preference, Unreadable, read_extras, read_preference
+from models.transcripts import EXTRAS, REASONS, Preference, Unreadable, first_object, read_extras, read_preference
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-_GZIP = b"\x1f\x8b"
+Row = dict[str, Any]
+T = TypeVar("T")
 _SHAPES = (
     "JSON lines with chosen/rejected transcripts, or with prompt, chosen and rejected (or prompt, completion and label) as texts "
     "or messages"
@@ -47,26 +46,42 @@ def import_pairs(
     """
     path = Path(config.file)
 
-    def make(work: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    def make(work: Path) -> tuple[Rows, dict[str, Any]]:
         tokenizer = load_tokenizer(policy.path)
-        rows: list[dict[str, Any]] = []
-        failures: list[tuple[int, str]] = []
-        for number, line in lines_of(path, progress):
-            row = _read(line, number, tokenizer)
-            if isinstance(row, Unreadable):
-                failures.append((number, row.reason))
-            else:
-                rows.append(row)
-        counts = dict(sorted(Counter(reason for _, reason in failures).items()))
+
+        def read(told: Any, number: int) -> Row | Unreadable:
+            preference = read_preference(told)
+            return preference if isinstance(preference, Unreadable) else row_of(preference, number, tokenizer, told)
+
+        rows, facts = read_lines(lines_of(path, progress), read, work)
         if not rows:
-            told = "it is empty" if not failures else f"none of its {len(failures)} lines could be read {counts}"
+            told = f"{facts['warnings'][0]}; {_keys_of(path)}" if facts["lines"] else "it is empty"
             raise PlumblineError(f"{path} is no preference file: {told}; give {_SHAPES}")
-        with (work / "unreadable.jsonl").open("w", encoding="utf-8") as stream:
-            for number, reason in failures:
-                stream.write(json.dumps({"line": number, "reason": reason, "meaning": REASONS[reason]}) + "\n")
-        return rows, {"lines": len(rows) + len(failures), "pairs": len(rows), "unreadable": counts}
+        return rows, facts
 
     return build(folder, "pairs", {"file": file_digest(path)}, make, models={"policy": policy.hash})
+
+
+def facts_of(pairs: int, unreadable: Mapping[str, int]) -> dict[str, Any]:
+    """What an import says of itself: `lines`, `pairs`, `unreadable` lines by reason, and these in words under `warnings`."""
+    lost = sum(unreadable.values())
+    reasons = "; ".join(f"{count} times {REASONS[reason]}" for reason, count in unreadable.items())
+    told = [f"{lost} of {pairs + lost} lines could not be read: {reasons}"] if lost else []
+    return {"lines": pairs + lost, "pairs": pairs, "unreadable": dict(unreadable), "warnings": told}
+
+
+def _keys_of(path: Path) -> str:
+    keys = [repr(key) for key in first_object(path)]
+    return f"the first has {', '.join(keys[:8]) or 'no keys'}"
+
+
+def refuse_unreadable(read: Dataset, file: str, most: float) -> None:
+    """Raises PlumblineError if more than the share `most` of the lines of an import could not be read."""
+    if read.facts["lines"] - read.facts["pairs"] > most * read.facts["lines"]:
+        raise PlumblineError(
+            f"{file}: {read.facts['warnings'][0]}; that is more than validate.max_quarantined ({most:g}) allows: mend the lines "
+            f"that {read.folder / 'unreadable.jsonl'} names"
+        )
 
 
 def read_preferences(path: Path) -> list[tuple[list[Message], str, str]]:
@@ -74,52 +89,50 @@ def read_preferences(path: Path) -> list[tuple[list[Message], str, str]]:
     if not path.is_file():
         raise PlumblineError(f"there is no file {path}: give {_SHAPES}")
     found = []
-    for number, line in lines_of(path, lambda done, total: None):
-        with contextlib.suppress(ValueError, RecursionError):
-            preference = read_preference(json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8")))
-            if isinstance(preference, Preference) and preference.chosen is not None and preference.rejected is not None:
-                found.append((preference.prompt, preference.chosen, preference.rejected))
+    for number, line in lines_of(path):
+        preference = _read(line, number, lambda told, _: read_preference(told))
+        if isinstance(preference, Preference) and preference.chosen is not None and preference.rejected is not None:
+            found.append((preference.prompt, preference.chosen, preference.rejected))
     if not found:
         raise PlumblineError(f"{path} is no preference file: none of its lines is a pair; give {_SHAPES}")
     return found
 
 
-def lines_of(path: Path, progress: Callable[[int, int], None]) -> Iterator[tuple[int, bytes]]:
-    """(number from 1, line) of every line that is not blank. Raises PlumblineError if a gzip file is damaged."""
-    total = path.stat().st_size
-    with path.open("rb") as raw, contextlib.ExitStack() as closing:
-        is_gzip = raw.read(2) == _GZIP
-        raw.seek(0)
-        stream: Iterable[bytes] = closing.enter_context(gzip.open(raw)) if is_gzip else raw
-        try:
-            for number, line in enumerate(stream, 1):
-                if line.strip():
-                    yield number, line
-                progress(raw.tell(), total)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise PlumblineError(f"{path} is a damaged gzip file ({error}): fetch it again") from None
+def read_lines(
+    lines: Iterable[tuple[int, bytes]], read: Callable[[Any, int], Row | Unreadable], work: Path
+) -> tuple[Rows, dict[str, Any]]:
+    """The rows that `read` makes of the JSON in each line and its number, and the facts `lines`, `pairs` and `unreadable`.
+
+    Which lines could not be read, and why, goes to `unreadable.jsonl` in the folder `work`.
+    """
+    rows: Rows = []
+    failures: list[dict[str, Any]] = []
+    for number, line in lines:
+        row = _read(line, number, read)
+        if isinstance(row, Unreadable):
+            failures.append({"line": number, "reason": row.reason, "meaning": REASONS[row.reason]})
+        else:
+            rows.append(row)
+    with (work / "unreadable.jsonl").open("w", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(failure) + "\n" for failure in failures)
+    counts = Counter(failure["reason"] for failure in failures)
+    return rows, facts_of(len(rows), dict(sorted(counts.items())))
 
 
-def _read(line: bytes, number: int, tokenizer: "PreTrainedTokenizerFast") -> dict[str, Any] | Unreadable:
+def _read(line: bytes, number: int, read: Callable[[Any, int], T | Unreadable]) -> T | Unreadable:
     from jinja2 import TemplateError
 
     try:
-        told = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-        preference = read_preference(told)
-        if isinstance(preference, Unreadable):
-            return preference
-        return row_of(preference, number, tokenizer, told)
+        return read(read_json(line.decode("utf-8-sig" if number == 1 else "utf-8")), number)
     except UnicodeDecodeError:
         return Unreadable("not_utf8")
-    except (ValueError, RecursionError):
+    except ValueError:
         return Unreadable("not_json")
     except TemplateError:
         return Unreadable("refused_by_template")
 
 
-def row_of(
-    preference: Preference, number: int, tokenizer: "PreTrainedTokenizerFast", told: dict[str, Any]
-) -> dict[str, Any] | Unreadable:
+def row_of(preference: Preference, number: int, tokenizer: "PreTrainedTokenizerFast", told: dict[str, Any]) -> Row | Unreadable:
     """A row of the pairs from the line `told`, with what it says beside the preference (models.transcripts.EXTRAS).
 
     A probability that the chosen answer beats the rejected one says nothing of an answer alone.
@@ -158,7 +171,7 @@ def split_held_out(folder: Path, pairs: Dataset, share: float, seed: int, side: 
     Raises PlumblineError if the pairs hold fewer than two conversations.
     """
 
-    def make(_work: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    def make(_work: Path) -> tuple[Rows, dict[str, Any]]:
         rows = pairs.records()
         openings = [_opening(row["prompt"]) for row in rows]
         ordered = sorted(set(openings), key=lambda text: hashlib.sha256(f"{seed}\n{text}".encode()).digest())

@@ -1,20 +1,21 @@
 """Import recorded: a round's share of a file of pairs, or of answers by several models, as pairs of the policy's tokens."""
 
-import json
-from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_contracts.config_pairs import PromptsConfig, Recorded
 from data_contracts.errors import PlumblineError
+from data_contracts.json_text import SURROGATE, lines_of
 from data_contracts.store import Dataset, Rows, build, digest, open_dataset
 from models.chat import encode_answer
 from models.checkpoint import Checkpoint, load_tokenizer
 from models.engine import Progress, quiet
-from models.transcripts import REASONS, SURROGATE, Unreadable, read_preference
-from tasks.import_pairs import lines_of, row_of
+from models.transcripts import REASONS, Unreadable, read_preference
+from tasks.import_pairs import Row, read_lines, row_of
+from tasks.run_folder import rounds_with
 from tasks.sample_others import look_up
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 def check_recorded(prompts: PromptsConfig, rounds: int) -> None:
     """Raises PlumblineError if the file has fewer lines than the rounds need."""
-    have = sum(1 for _ in lines_of(Path(prompts.file), quiet))
+    have = sum(1 for _ in lines_of(Path(prompts.file)))
     if have < prompts.per_round * rounds:
         raise PlumblineError(
             f"{prompts.file} holds {have} lines, but {rounds} rounds of prompts.per_round {prompts.per_round} need "
@@ -33,9 +34,8 @@ def check_recorded(prompts: PromptsConfig, rounds: int) -> None:
 
 def check_lines(run: Path, prompts: PromptsConfig) -> None:
     """Raises PlumblineError if the lines that a round of `run` took are not where they were: new ones belong at the end."""
-    for folder in sorted(run.glob("round-*/import")):
-        number = int(folder.parent.name.removeprefix("round-"))
-        if open_dataset(folder).manifest["config"]["lines"] != _content(prompts, number):
+    for number in rounds_with(run, "import/manifest.json"):
+        if open_dataset(run / f"round-{number}" / "import").manifest["config"]["lines"] != _content(prompts, number):
             raise PlumblineError(
                 f"{prompts.file} was changed where round {number} of {run} took its pairs: put these lines back and append new "
                 "pairs at the end, or use another --run-dir"
@@ -53,20 +53,13 @@ def import_recorded(
     path = Path(prompts.file)
 
     def make(work: Path) -> tuple[Rows, dict[str, Any]]:
-        tokenizer, rows, failures = load_tokenizer(policy.path), [], []
-        for line_number, line in _lines(prompts, number, progress):
-            row = _read(line, line_number, method, tokenizer)
-            if isinstance(row, Unreadable):
-                failures.append({"line": line_number, "reason": row.reason, "meaning": REASONS[row.reason]})
-            else:
-                rows.append(row)
+        read = partial(_read, method=method, tokenizer=load_tokenizer(policy.path))
+        rows, facts = read_lines(_lines(prompts, number, progress), read, work)
         if not rows:
-            why = failures[0]["meaning"] if failures else "there is none"
+            reasons = facts["unreadable"]
+            why = REASONS[max(reasons, key=reasons.__getitem__)] if reasons else "there is none"
             raise PlumblineError(f"{path}: no line of round {number} could be read as a pair ({why}): check the keys in method")
-        with (work / "unreadable.jsonl").open("w", encoding="utf-8") as stream:
-            stream.writelines(json.dumps(failure) + "\n" for failure in failures)
-        counts = Counter(str(failure["reason"]) for failure in failures)
-        return rows, {"lines": len(rows) + len(failures), "pairs": len(rows), "unreadable": dict(sorted(counts.items()))}
+        return rows, facts
 
     # keyed by what is taken, not by the whole file: that may grow between rounds
     slice_ = {"lines": _content(prompts, number), "round": number, **method.model_dump(mode="json")}
@@ -83,28 +76,18 @@ def _content(prompts: PromptsConfig, number: int) -> str:
     return digest([[line_number, line.strip().hex()] for line_number, line in _lines(prompts, number)])
 
 
-def _read(line: bytes, number: int, method: Recorded, tokenizer: "PreTrainedTokenizerFast") -> dict[str, Any] | Unreadable:
-    from jinja2 import TemplateError
-
-    try:
-        told = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-        sides = {side: look_up(told, getattr(method, side)) for side in ("prompt", "chosen", "rejected")}
-        preference = read_preference(sides | {key: look_up(told, key) for key in ("completion", "label")})
-        if isinstance(preference, Unreadable):
-            return preference
-        row = row_of(preference, number, tokenizer, told)
-        if isinstance(row, Unreadable):
-            return row
-        gold = look_up(told, method.gold) if method.gold else None
-        if isinstance(gold, str) and SURROGATE.search(gold):
-            return Unreadable("not_text")
-        gold_ids = encode_answer(tokenizer, gold) if isinstance(gold, str) else row.get("gold_ids")
-    except UnicodeDecodeError:
-        return Unreadable("not_utf8")
-    except (ValueError, RecursionError):
-        return Unreadable("not_json")
-    except TemplateError:
-        return Unreadable("refused_by_template")
+def _read(told: Any, number: int, method: Recorded, tokenizer: "PreTrainedTokenizerFast") -> Row | Unreadable:
+    sides = {side: look_up(told, getattr(method, side)) for side in ("prompt", "chosen", "rejected")}
+    preference = read_preference(sides | {key: look_up(told, key) for key in ("completion", "label")})
+    if isinstance(preference, Unreadable):
+        return preference
+    row = row_of(preference, number, tokenizer, told)
+    if isinstance(row, Unreadable):
+        return row
+    gold = look_up(told, method.gold) if method.gold else None
+    if isinstance(gold, str) and SURROGATE.search(gold):
+        return Unreadable("not_text")
+    gold_ids = encode_answer(tokenizer, gold) if isinstance(gold, str) else row.get("gold_ids")
     is_whole = preference.chosen is not None and preference.rejected is not None
     asked = method.probability is not None and is_whole  # one answer alone beats nothing
     chance = look_up(told, str(method.probability)) if asked else None

@@ -13,6 +13,7 @@ from data_contracts.errors import PlumblineError
 from data_contracts.store import Dataset, open_dataset, write_text
 from models.checkpoint import Checkpoint, open_checkpoint
 from tasks.promote import read_decision
+from tasks.run_folder import rounds_with
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def round_number(name: str) -> int:
 
 def last_decided(run: Path) -> int:
     """The number of the latest round with a decision, 0 if there is none."""
-    return max((int(p.parent.name.removeprefix("round-")) for p in run.glob("round-*/decision.json")), default=0)
+    return max(rounds_with(run, "decision.json"), default=0)
 
 
 def read_rollbacks(run: Path) -> list[Rollback]:
@@ -96,7 +97,7 @@ def roll_back(run: Path, to: int | None, reason: str) -> Rollback | None:
     if promoted == [0]:
         raise PlumblineError(f"{run}: no round was promoted, the start is champion, so there is nothing to roll back to")
     if to is None:
-        undone = rollbacks and rollbacks[-1].after == last and rollbacks[-1].to == now[-1] and last >= max(promoted)
+        undone = rollbacks and rollbacks[-1].after == last and rollbacks[-1].to == now[-1]
         to = now[-1] if undone or now == [0] else now[-2]
     if to not in promoted:
         names = ", ".join("the start (round-0)" if n == 0 else f"round-{n}" for n in promoted)

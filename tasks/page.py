@@ -10,6 +10,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from data_contracts.store import write_text
+
 PAGES = Path(__file__).parent / "pages"
 
 
@@ -22,9 +24,7 @@ def write_page(path: Path, template: str, **content: Any) -> None:
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         **content,
     )  # fmt: skip
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(path)
+    write_text(path, page)
 
 
 def cards(macro: str, items: Iterable[dict[str, Any]], size: int) -> list[Markup]:

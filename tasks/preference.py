@@ -44,7 +44,7 @@ def train_preference(
     rows = sides[1].records()
     openings = [next((m["content"] for m in row["prompt"] if m["role"] == "user"), "") for row in rows]
     chances = done["probabilities"]
-    card = json.loads((work / CARD).read_text()) | {
+    card = json.loads((work / CARD).read_text(encoding="utf-8")) | {
         "base": base.hash,
         "pairs": sides[0].rows,
         "held_out_pairs": len(rows),
@@ -56,7 +56,7 @@ def train_preference(
         "config": config.model_dump(mode="json"),
         "data": {side.folder.name: side.key for side in sides},
     }
-    (work / CARD).write_text(json.dumps(card, indent=2))
+    (work / CARD).write_text(json.dumps(card, indent=2), encoding="utf-8")
     work.rename(out)
     return card | {"hash": open_preference(out).checkpoint.hash}
 

@@ -138,8 +138,10 @@ def _ranked(rows: Rows, align: AlignConfig) -> dict[str, Any]:
     found["margin"] = sum((m > 0) + 0.5 * (m == 0) for m in margins) / len(rows)
     judged = [i for i, r in enumerate(rows) if r["win_probability"] is not None]
     said = [rows[i]["win_probability"] for i in judged]
-    found |= reach(align.objective.name, align.objective.model_dump().get("beta"), behind, [behind[i] for i in judged], said)
-    if judged and "reach" in found:
+    name, settings = align.objective.name, align.objective.model_dump()
+    scale = next((settings[key] for key in ("beta", "gamma", "tau") if key in settings), None)
+    found |= reach(name, scale, behind, [behind[i] for i in judged], said)
+    if judged and "reach" in found and name != "ipo_sum":  # whose margin is one of probabilities, and not of log-odds
         beta = found["reach"]["beta"]
         found["calibration"] = calibration([beta * margins[i] for i in judged], said)
     return found

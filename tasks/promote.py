@@ -10,7 +10,7 @@ from pathlib import Path
 
 from data_contracts.config_evaluate import EvaluateConfig, PromoteConfig, WinRateConfig
 from data_contracts.errors import PlumblineError
-from data_contracts.store import Dataset, Rows
+from data_contracts.store import Dataset, Rows, write_text
 from models.statistics import Interval, paired_gain
 
 
@@ -125,10 +125,7 @@ def _reason(failed: list[str], guards: dict[str, Interval], config: PromoteConfi
 
 
 def write_decision(path: Path, decision: Decision) -> None:
-    """Whole or not at all: a kill never leaves half a decision."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(asdict(decision), indent=2), encoding="utf-8")
-    partial.replace(path)
+    write_text(path, json.dumps(asdict(decision), indent=2))
 
 
 def read_decision(path: Path) -> Decision | None:

@@ -1,30 +1,27 @@
 """Prompts: the next unseen slice of a prompt file."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from data_contracts.config_pairs import PromptsConfig
 from data_contracts.errors import PlumblineError
+from data_contracts.json_text import json_lines
 from data_contracts.store import Dataset, build, digest, open_dataset
 from models.chat import Message
+from tasks.run_folder import rounds_with
 
 
 def read_prompts(path: Path) -> list[tuple[str, list[Message]]]:
-    """(id, conversation) of every line. A line holds `prompt` (text or messages) and optionally `id`.
+    """(id, conversation) of every line of a plain or gzip file. A line holds `prompt` (text or messages) and optionally `id`.
 
     Raises PlumblineError naming the line for anything else, and for an id that occurs twice.
     """
     found: dict[str, list[Message]] = {}
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PlumblineError(f"{path} cannot be read as UTF-8 text ({error}): prompts are JSON lines") from None
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        row = _parse(line, f"{path}:{number}")
-        prompt_id = str(row.get("id", number))
+    for number, row in json_lines(path, "prompts"):
+        if not isinstance(row, dict) or "prompt" not in row:
+            has = f" (it has {', '.join(map(repr, list(row)[:8]))})" if isinstance(row, dict) and row else ""
+            raise PlumblineError(f"{path}:{number} has no key 'prompt'{has}: prompts are JSON lines with that key")
+        prompt_id = str(number if row.get("id") is None else row["id"])
         if prompt_id in found:
             raise PlumblineError(f"{path}:{number}: the id {prompt_id!r} occurs twice: ids must be unique")
         found[prompt_id] = read_conversation(row["prompt"], f"{path}:{number}")
@@ -43,9 +40,8 @@ def check_enough(path: Path, per_round: int, rounds: int) -> None:
 
 def check_appended(run: Path, config: PromptsConfig) -> None:
     """Raises PlumblineError if the prompts that a round of `run` took are not where they were: new ones belong at the end."""
-    for folder in sorted(run.glob("round-*/prompts")):
-        number = int(folder.parent.name.removeprefix("round-"))
-        if open_dataset(folder).records() != _slice(config, number):
+    for number in rounds_with(run, "prompts/manifest.json"):
+        if open_dataset(run / f"round-{number}" / "prompts").records() != _slice(config, number):
             raise PlumblineError(
                 f"{config.file} was changed where round {number} of {run} took its prompts: put these lines back and append new "
                 "prompts at the end, or use another --run-dir"
@@ -63,16 +59,6 @@ def take_prompts(folder: Path, config: PromptsConfig, round_number: int) -> Data
 def _slice(config: PromptsConfig, round_number: int) -> list[dict[str, Any]]:
     begin = (round_number - 1) * config.per_round
     return [{"prompt_id": i, "prompt": m} for i, m in read_prompts(Path(config.file))[begin : begin + config.per_round]]
-
-
-def _parse(line: str, where: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise PlumblineError(f"{where} is not JSON ({error.msg}): prompts are JSON lines with a key `prompt`") from None
-    if not isinstance(row, dict) or "prompt" not in row:
-        raise PlumblineError(f"{where} has no key `prompt`")
-    return row
 
 
 def read_conversation(prompt: Any, where: str) -> list[Message]:

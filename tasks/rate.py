@@ -14,6 +14,7 @@ from typing import Any
 
 from data_contracts.config_judge import JudgeConfig
 from data_contracts.errors import PlumblineError
+from data_contracts.json_text import json_lines
 from data_contracts.store import Dataset, Rows, build, digest, file_digest, open_dataset
 from models.engine import Progress, quiet
 from models.objectives.aggregate import best_order, win_rates
@@ -58,13 +59,11 @@ def samples_in(source: Path, folder: Path, names: Mapping[str, str]) -> Dataset:
         return samples
     if unknown := sorted(set(names) - {"prompt", "answer"}):
         raise PlumblineError(f"--field {unknown[0]}=… names no field: use prompt or answer")
-    if not source.is_file():
-        raise PlumblineError(f"there is no file {source}: name JSON lines with prompts and answers, or a folder of samples")
     key = names.get("answer", "answer")
     lines = list(recorded_lines(source, names.get("prompt", "prompt"), key))
     found = {number for number, _, _ in lines}
-    for number, line in enumerate(source.read_text(encoding="utf-8-sig").split("\n"), 1):
-        if line.strip() and number not in found:
+    for number, _ in json_lines(source, "answers"):
+        if number not in found:
             raise PlumblineError(f"{source}:{number} has no text {key!r}: say what it is called there with --field answer=NAME")
     if not found:
         raise PlumblineError(f"{source} is empty: name JSON lines with prompts and answers")

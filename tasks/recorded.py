@@ -1,12 +1,12 @@
 """Recorded verdicts: comparisons that somebody already judged, read from JSON lines. A judge is measured against them."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from data_contracts.errors import PlumblineError
+from data_contracts.json_text import json_lines
 from models.chat import Message
 from tasks.comparison import POINTS, Comparison
 
@@ -34,23 +34,14 @@ def read_recorded(path: Path, names: Mapping[str, str]) -> list[Recorded]:
     unknown = sorted(set(names) - set(FIELDS))
     if unknown:
         raise PlumblineError(f"--field {unknown[0]}=… names no field: use {', '.join(FIELDS)}")
-    if not path.is_file():
-        raise PlumblineError(f"there is no file {path}: name JSON lines with recorded verdicts")
     called = {field: names.get(field, field) for field in FIELDS}
-    rows = []
-    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
-        if line.strip():
-            rows.append(_read(line, called, f"{path}, line {number}"))
+    rows = [_read(row, called, f"{path}:{number}") for number, row in json_lines(path, "recorded verdicts")]
     if not rows:
         raise PlumblineError(f"{path} is empty: a judge is measured against recorded verdicts")
     return rows
 
 
-def _read(line: bytes, called: Mapping[str, str], where: str) -> Recorded:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        raise PlumblineError(f"{where} is not JSON") from None
+def _read(row: Any, called: Mapping[str, str], where: str) -> Recorded:
     missing = [name for name in called.values() if not isinstance(row, dict) or name not in row]
     if missing:
         raise PlumblineError(f"{where} has no {missing[0]!r}: say what it is called there with --field prompt=… and so on")

@@ -2,7 +2,7 @@
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data_contracts.config_pairs import SampleConfig
 from data_contracts.errors import PlumblineError
@@ -10,6 +10,9 @@ from data_contracts.store import Dataset, build
 from models.chat import encode_prompt
 from models.checkpoint import Checkpoint
 from models.engine import Engine, Progress, Sampling, quiet
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 
 def sample(
@@ -31,7 +34,7 @@ def sample(
         engine.use(policy)
         rows = []
         for row in prompts.records():
-            ids = _encode(engine, row)
+            ids = encode_row(engine.tokenizer, row)
             for index in range(config.n):
                 sample_id = f"{row['prompt_id']}/{index}"
                 rows.append(
@@ -50,14 +53,15 @@ def sample(
     return build(folder, "samples", slice_, make, [prompts], {"policy": policy.hash})
 
 
-def _encode(engine: Engine, row: dict[str, Any]) -> list[int]:
+def encode_row(tokenizer: "PreTrainedTokenizerFast", row: dict[str, Any], whose: str = "the policy's") -> list[int]:
+    """Token ids of a row's prompt. Raises PlumblineError if the chat template does not take it."""
     from jinja2 import TemplateError
 
     try:
-        return encode_prompt(engine.tokenizer, row["prompt"])
-    except (TemplateError, TypeError, UnicodeEncodeError) as error:
+        return encode_prompt(tokenizer, row["prompt"])
+    except (TemplateError, TypeError) as error:
         raise PlumblineError(
-            f"prompt {row['prompt_id']!r} does not fit the policy's chat template ({error}): mend or remove it"
+            f"prompt {row['prompt_id']!r} does not fit {whose} chat template ({error}): mend or remove it"
         ) from None
 
 

@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_contracts.config_pairs import SampleConfig
-from data_contracts.errors import PlumblineError
+from data_contracts.json_text import json_lines
 from data_contracts.store import Dataset, Rows, build
-from models.chat import encode_answer, encode_prompt, end_token
+from models.chat import encode_answer, end_token
 from models.checkpoint import Checkpoint, load_tokenizer
 from models.engine import Engine, Progress, Sampling, quiet
 from models.teacher import Teacher, metered
-from models.transcripts import SURROGATE
 from tasks.prompts import read_conversation
-from tasks.sample import request_seed
+from tasks.sample import encode_row, request_seed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -58,7 +57,7 @@ def sample_others(
         tokenizer, rows, missing = load_tokenizer(policy.path), list[Row](), Counter[str]()
         asked = list({row["prompt_id"]: row for row in prompts.records()}.values())
         for row in asked:
-            row["prompt_ids"] = encode_prompt(tokenizer, row["prompt"])
+            row["prompt_ids"] = encode_row(tokenizer, row)
         for place, writer in enumerate(writers):
             mine = [row | {"sample_id": f"{row['prompt_id']}/other-{place}", "index": place} for row in asked]
             mine = [row | {"seed": request_seed(seed, row["sample_id"])} for row in mine]
@@ -93,7 +92,7 @@ def checkpoint_writer(checkpoint: Checkpoint, temperature: float, engine: Engine
         engine.use(checkpoint)
         own = engine.tokenizer
         shared = own.get_vocab() == tokenizer.get_vocab() and end_token(own) == end_token(tokenizer)
-        prompts = [encode_prompt(own, row["prompt"]) for row in rows]
+        prompts = [encode_row(own, row, f"{checkpoint.path.name}'s") for row in rows]
         completions = engine.generate(prompts, sampling, [row["seed"] for row in rows], progress)
         return [(c.text, c.finish_reason, c.token_ids if shared else None) for c in completions]
 
@@ -123,7 +122,7 @@ def file_writer(path: Path, prompt: str, answer: str, digest: str) -> Writer:
         progress(len(rows), len(rows))
         return [None if text is None else (text, "stop", None) for text in found]
 
-    return Writer(f"{answer} in file {digest}", 0.0, find)
+    return Writer(f"{answer} to {prompt} in file {digest}", 0.0, find)
 
 
 def recorded_lines(path: Path, prompt: str, answer: str) -> Iterator[tuple[int, str, str]]:
@@ -131,19 +130,10 @@ def recorded_lines(path: Path, prompt: str, answer: str) -> Iterator[tuple[int, 
 
     Raises PlumblineError naming a line that is not JSON, or no text.
     """
-    with path.open(encoding="utf-8-sig") as stream:
-        for number, line in enumerate(stream, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError:
-                raise PlumblineError(f"{path}:{number} is not JSON: recorded answers are JSON lines") from None
-            text = look_up(row, answer)
-            if isinstance(text, str) and SURROGATE.search(text):
-                raise PlumblineError(f"{path}:{number}: {answer} holds half a surrogate pair, which no text can: mend the line")
-            if isinstance(text, str):
-                yield number, json.dumps(read_conversation(look_up(row, prompt), f"{path}:{number}")), text
+    for number, row in json_lines(path, "recorded answers"):
+        text = look_up(row, answer)
+        if isinstance(text, str):
+            yield number, json.dumps(read_conversation(look_up(row, prompt), f"{path}:{number}")), text
 
 
 def recorded_answers(path: Path, prompt: str, answer: str) -> dict[str, str]:

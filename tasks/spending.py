@@ -1,5 +1,6 @@
 """What teachers were asked and what it cost: sums over the facts that stages keep about their calls (models.teacher.metered)."""
 
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,11 @@ def usage_of(facts: Mapping[str, Any]) -> Usage | None:
     found = [value for name, value in facts.items() if _is_usage(name, value)]
     used = total(found)
     return used if used["calls"] else None
+
+
+def has_answered(run: Path) -> bool:
+    """Whether a finished stage of a run in rounds holds what a teacher said."""
+    return any(usage_of(json.loads(path.read_text(encoding="utf-8"))["facts"]) for path in run.glob("round-*/*/manifest.json"))
 
 
 def total(usages: Iterable[Mapping[str, Any]]) -> Usage:

@@ -14,6 +14,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from data_contracts.errors import PlumblineError
+from tasks.run_folder import rounds_with
 from tasks.serving import stages as data_stages
 
 Manifest = dict[str, Any]
@@ -123,8 +124,14 @@ def status(run: Path) -> list[StageState]:
 
 
 def is_finished(run: Path) -> bool:
-    """Every stage is done and the report is written."""
-    return (run / "report.html").exists() and all(state.state == "finished" for state in status(run))
+    """Every stage is done, and the report was written since: one from before the latest round would tell nothing of it."""
+    report, last = (
+        run / "report.html",
+        [run / f"round-{number}" / "decision.json" for number in rounds_with(run, "decision.json")],
+    )
+    if not report.exists() or any(path.stat().st_mtime_ns > report.stat().st_mtime_ns for path in last):
+        return False
+    return all(state.state == "finished" for state in status(run))
 
 
 def is_round_finished(run: Path, number: int) -> bool:

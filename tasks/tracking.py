@@ -19,6 +19,7 @@ from tasks.failure import read_failure, was_killed
 from tasks.figures import scores_figure, training_figure
 from tasks.lineage import champions, read_rollbacks
 from tasks.promote import read_decision
+from tasks.run_folder import rounds_with
 from tasks.score import metric_name
 from tasks.spending import own_facts, total, usage_of
 from tasks.sweep import is_cell
@@ -108,11 +109,10 @@ def _description(run: Path, config: Mapping[str, Any]) -> str:
 
 def _finished(run: Path) -> list[str]:
     """What can be logged as a whole: changes, the start, each decided round, each rollback, a finished run on human pairs."""
-    rounds = sorted(int(p.parent.name.removeprefix("round-")) for p in run.glob("round-*/decision.json"))
     start = [0] if (run / "round-0" / "evaluate" / "manifest.json").exists() else []
     rollbacks = list(enumerate(read_rollbacks(run), 1))
     places = [f"changes-{digest([str(change) for change in changes])}"] if (changes := read_changes(run)) else []
-    for number in (*start, *rounds):
+    for number in (*start, *rounds_with(run, "decision.json")):
         places += [f"round-{number}", *(f"rollback-{i}" for i, rollback in rollbacks if rollback.after == number)]
     return [*places, *(["rank_after"] if (run / "rank_after" / "manifest.json").exists() else [])]
 
@@ -236,7 +236,7 @@ def _done(run: Path, state: dict[str, Any], place: str) -> None:
 
 def _read_state(run: Path) -> dict[str, Any]:
     path = run / "tracking.json"
-    state: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return state
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from models.parent import leave_with
 
-_NICE = 5  # the stages come first
+_NICE = 10  # the stages come first
 
 
 class TrackingError(Exception):
@@ -57,7 +57,7 @@ class Teller:
             root = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
             env = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"} | {"PYTHONPATH": root, "MPLBACKEND": "agg"}
             command = [sys.executable, "-m", "tasks.tracking_process", str(os.getpid())]
-            with self._log.open("a") as log:
+            with self._log.open("a", encoding="utf-8") as log:
                 # its own session: Ctrl-C is for the main process, which still has to tell why the run stopped
                 self._process = subprocess.Popen(
                     command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=env, start_new_session=True
@@ -66,7 +66,7 @@ class Teller:
 
 
 def _serve() -> None:
-    out = os.fdopen(os.dup(1), "w")
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a library prints goes to the log and not between the lines of JSON
     os.sched_setaffinity(0, range(os.cpu_count() or 1))  # vLLM pins the thread that starts us to one core
     os.nice(_NICE)

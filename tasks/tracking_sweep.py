@@ -7,6 +7,7 @@ from typing import Any
 from data_contracts.config_sweep import Grid
 from data_contracts.store import digest, open_dataset, write_text
 from tasks.failure import read_failure, was_killed
+from tasks.run_folder import rounds_with
 from tasks.summary import read_config
 from tasks.sweep import Result, cell_folder
 from tasks.sweep_tables import FILES
@@ -22,7 +23,7 @@ def track_sweep(folder: Path, sweep: Grid, results: list[Result], is_over: bool)
     """
     client = open_client(tracking_uri(folder))
     path = folder / "tracking.json"
-    state: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if state.get("server") != server():
         parent = create_run(client, folder, sweep.name, sweep.name, None, {"plumbline.sweep": sweep.name})
         state = {"server": server(), "run_id": parent, "cells": {}}
@@ -65,8 +66,9 @@ def _log_cell(client: Any, child: str, sweep: Path, run: Path, result: Result) -
         log_status(client, child, "KILLED" if was_killed(run) else "FAILED", result.failure)
         return
     rows = [*at(0, result.figures), *(("checkpoint", score, i) for i, score in enumerate(result.checkpoints, 1))]
-    aligned = sorted(run.glob("round-*/align"), key=lambda p: int(p.parent.name.removeprefix("round-"))) or [run / "align"]
-    log_metrics(client, child, [*rows, *curves(open_dataset(aligned[-1]).records())])
+    trained = rounds_with(run, "align")
+    aligned = run / f"round-{trained[-1]}" / "align" if trained else run / "align"
+    log_metrics(client, child, [*rows, *curves(open_dataset(aligned).records())])
     client.set_tag(child, "mlflow.note.content", result.verdict)
     # in the sweep's journal; a stage that cells share is on the bill of the one that made it, and is traced there
     stages = {p.parent.relative_to(run).as_posix(): open_dataset(p.parent) for p in sorted(run.glob("round-*/*/manifest.json"))}

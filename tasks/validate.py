@@ -9,6 +9,7 @@ evaluation sets, `contamination.json` says which was found where. If the dataset
 import json
 import shutil
 from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,9 +49,19 @@ def limits_of(tokenizer: "PreTrainedTokenizerFast", max_tokens: int, policy: str
         bos_per_prompt=0 if bos is None else probe.count(bos),
         control_tokens=tuple(spelt),
         control_ids=tuple(tokenizer.convert_tokens_to_ids(spelt)),
-        codec=Codec(partial(encode_prompts, tokenizer), partial(decode_answers, tokenizer)),
+        codec=Codec(partial(encode_prompts, tokenizer), partial(_sizes, tokenizer), partial(decode_answers, tokenizer)),
         policy=policy,
     )
+
+
+def _sizes(tokenizer: "PreTrainedTokenizerFast", conversations: Sequence[Sequence[Message]]) -> list[int | None]:
+    """Tokens of each prompt, or None where the chat template refuses it: all at once, and one by one only if that fails."""
+    from jinja2 import TemplateError
+
+    try:
+        return [len(ids) for ids in encode_prompts(tokenizer, conversations)]
+    except (TemplateError, TypeError):
+        return [None] if len(conversations) == 1 else [_sizes(tokenizer, [one])[0] for one in conversations]
 
 
 def validate(folder: Path, data: Dataset, config: ValidateConfig, limits: Limits, docs: Path) -> Dataset:

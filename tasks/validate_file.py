@@ -1,6 +1,7 @@
 """The contracts on a file that is not part of a run: read it, gate it, say which rows broke what."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ _OFF = ContractConfig(severity="off")
 # whoever asks wants to see every row, however many are broken
 _ALL = ValidateConfig(contracts={"enough_rows": _OFF, "quarantine_small": _OFF})
 # bounded by the run's own context and template
-_RUNS = {"total_tokens", "chosen_total_tokens", "rejected_total_tokens", "prompt_bos_tokens"}
+_RUNS = {"total_tokens", "tokens_to_ask", "chosen_total_tokens", "rejected_total_tokens", "prompt_bos_tokens"}
 
 
 def read_dataset(kind: str, file: Path, model: str, out: Path) -> Dataset:
@@ -48,7 +49,8 @@ def read_dataset(kind: str, file: Path, model: str, out: Path) -> Dataset:
 
 def check_file(data: Dataset, model: str, max_tokens: int, out: Path) -> dict[str, Any]:
     """`checked`, `kept`, `quarantined`, `unreadable`, `metrics`, the gate's contracts, and for each broken row what it broke."""
-    limits = limits_of(load_tokenizer(open_checkpoint(model).path), max_tokens)
+    checkpoint = open_checkpoint(model)
+    limits = replace(limits_of(load_tokenizer(checkpoint.path), max_tokens), tokenizer=checkpoint.hash)
     settings = _ALL.model_copy(update={"max_tokens": max_tokens})
     made = validate(out / "validated", data, settings, limits, out / "data_docs")
     gate = json.loads((made.folder / "gate.json").read_text(encoding="utf-8"))

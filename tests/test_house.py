@@ -47,6 +47,24 @@ def test_each_heavy_library_has_one_door() -> None:
             assert DOORS[library](path), f"{path} imports {library}"
 
 
+def without_encoding(source: str) -> list[str]:
+    """Calls that read or write text in whatever encoding the machine is set to."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            name, words = node.func.attr, [arg.value for arg in node.args if isinstance(arg, ast.Constant)]
+            is_text = name in ("open", "fdopen") and any(isinstance(word, str) and set(word) <= set("rwax+") for word in words)
+            if (name in ("read_text", "write_text") or is_text) and "encoding" not in (k.arg for k in node.keywords):
+                found.append(ast.unparse(node))
+    return found
+
+
+def test_text_files_are_utf_8_whatever_the_machine_is_set_to() -> None:
+    assert {str(p.relative_to(ROOT)): calls for p in sources() if (calls := without_encoding(p.read_text()))} == {}
+    assert without_encoding("p.read_text()\np.open('a')\np.write_text(t)") == ["p.read_text()", "p.open('a')", "p.write_text(t)"]
+    assert without_encoding("p.open('rb')\np.open('w', encoding='utf-8')\nwrite_text(p, t)") == []
+
+
 def test_files_stay_small() -> None:
     lengths = {p: len(p.read_text().splitlines()) for p in sources() if p.name != "__init__.py"}
     assert max(lengths.values()) <= 400, max(lengths, key=lengths.__getitem__)

@@ -21,7 +21,8 @@ VERSION = 3  # part of every gate's dataset key: raise it when a contract lets s
 SUITES: dict[str, ModuleType] = {"prompts": prompts, "samples": samples, "revisions": revisions}
 SUITES |= {"verdicts": verdicts, "pairs": pairs, "lists": lists}
 
-_ANY = Limits(1, 0, None, 0, (), (), None, Codec(lambda _: [], lambda _: []), EvaluationTexts([], 1, 1.0))
+_CODEC = Codec(lambda _: [], lambda _: [], lambda _: [])
+_ANY = Limits(1, 0, None, 0, (), (), engine_tokens=1, codec=_CODEC, evaluation=EvaluationTexts([], 1, 1.0))
 
 
 def catalogue() -> dict[str, list[Contract]]:

@@ -31,6 +31,7 @@ class Codec:
     """The tokenizer as the contracts need it: whole columns at once."""
 
     encode_prompts: Callable[[Sequence[Any]], list[list[int]]]
+    prompt_sizes: Callable[[Sequence[Any]], list[int | None]]  # in tokens; None: the chat template refuses the conversation
     decode_answers: Callable[[Sequence[Sequence[int]]], list[str]]
 
 
@@ -44,13 +45,17 @@ class Limits:
     bos_per_prompt: int  # how often the chat template itself writes it: 0 or 1
     control_tokens: tuple[str, ...]
     control_ids: tuple[int, ...]
+    tokenizer: str = ""  # what decides the codec; "" where the dataset's parents say it: the hash of its checkpoint
     policy: str | None = None  # hash of the checkpoint that must have written the answers; None: not checked
+    engine_tokens: int | None = None  # what the engine takes, prompt and answer together; None: nobody is asked
     codec: Codec | None = field(default=None, repr=False)  # None: the contracts on round trips are left out
     evaluation: EvaluationTexts | None = field(default=None, repr=False)  # what must not be trained on; None: nothing
 
     def facts(self) -> dict[str, Any]:
         """What decides a verdict, for a dataset's key."""
-        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("codec", "evaluation")}
+        apart = ("codec", "evaluation", "engine_tokens")
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in apart}
+        plain |= {} if self.engine_tokens is None else {"engine_tokens": self.engine_tokens}
         texts = self.evaluation
         return plain | ({"evaluation": digest([texts.texts, texts.ngram, texts.similarity])} if texts else {})
 

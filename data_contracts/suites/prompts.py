@@ -1,5 +1,6 @@
 """Prompts: one row per conversation to answer. What stands in an evaluation set must not be trained on."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -18,8 +19,13 @@ IN_EVALUATION = per_row(
 def derive(frame: pd.DataFrame, limits: Limits) -> pd.DataFrame:
     """The numbers that the contracts below look at, one row per prompt."""
     prompts = conversations(frame["prompt"])
+    sizes: Sequence[int | None] = [0] * len(frame)
+    if limits.codec and limits.engine_tokens:
+        sizes = limits.codec.prompt_sizes(frame["prompt"].tolist())
     return pd.DataFrame(
         {
+            "refused_by_template": [int(size is None) for size in sizes],
+            "tokens_to_ask": [size or 0 for size in sizes],
             "turns_out_of_order": [turns_out_of_order(p) for p in prompts],
             "empty_turns": [sum(not content.strip() for _, content in p) for p in prompts],
             "rows_with_this_prompt": copies(prompts),
@@ -39,6 +45,22 @@ def contracts(limits: Limits) -> list[Contract]:
             "prompt_asked_once", "A prompt that is asked again counts twice.", "rows_with_this_prompt", high=1, severity="warn"
         ),
     ]
+    if limits.codec and limits.engine_tokens:
+        most = min(limits.engine_tokens, limits.max_tokens) - 1
+        contracts += [
+            per_row(
+                "template_takes_prompt",
+                "The policy's chat template refuses the conversation (a system message, say), so nobody can be asked.",
+                "refused_by_template",
+                high=0,
+            ),
+            per_row(
+                "prompt_leaves_room",
+                "Prompt and answer share engine.max_model_len and validate.max_tokens: this prompt alone fills one of them.",
+                "tokens_to_ask",
+                high=most,
+            ),
+        ]
     if limits.evaluation is None:
         return contracts
     return [*contracts, IN_EVALUATION]

@@ -8,8 +8,8 @@ from models.embedded.facts import FAMILIES
 
 def write_card(out: Path, card: dict) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    (out / "card.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n")
-    (out / "card.md").write_text(render(card))
+    (out / "card.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (out / "card.md").write_text(render(card), encoding="utf-8")
 
 
 def _row(label: str, figures: dict) -> str:

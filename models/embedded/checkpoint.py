@@ -35,8 +35,8 @@ def save(model: Llama, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
         **tokens,
     }
     out.mkdir(parents=True, exist_ok=True)
-    (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    (out / "generation_config.json").write_text(json.dumps(tokens, indent=2) + "\n")
+    (out / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    (out / "generation_config.json").write_text(json.dumps(tokens, indent=2) + "\n", encoding="utf-8")
     tokenizer.save_pretrained(out)
     save_file(model.state_dict(), out / "model.safetensors", {"format": "pt"})
     (out / "model.safetensors").chmod(0o644)  # safetensors writes for the owner only; images run as someone else
@@ -44,7 +44,7 @@ def save(model: Llama, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
 
 def load(path: Path) -> Llama:
     """A checkpoint folder written by `save`."""
-    c = json.loads((path / "config.json").read_text())
+    c = json.loads((path / "config.json").read_text(encoding="utf-8"))
     sizes = ("vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size", "num_attention_heads")
     model = Llama(Shape(*(c[k] for k in sizes)))
     model.load_state_dict(load_file(path / "model.safetensors"))

@@ -40,6 +40,6 @@ def write_data(out: Path) -> None:
     benchmark = out / "mixeval" / BENCHMARK
     benchmark.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(row) + "\n" for row in prompt_rows(prompt_tasks())]
-    (out / "prompts.jsonl").write_text("".join(lines))
+    (out / "prompts.jsonl").write_text("".join(lines), encoding="utf-8")
     for kind, rows in mixeval_rows(question_tasks()).items():
-        (benchmark / f"{kind}.json").write_text(json.dumps(rows, indent=1) + "\n")
+        (benchmark / f"{kind}.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")

@@ -11,11 +11,19 @@ from data_contracts.errors import PlumblineError
 from data_contracts.objective_config import CONFIGS
 from models.objectives import REGISTRY, build_objective
 from models.objectives.batch import Answers, Batch, Need, Objective, State
+from models.objectives.list_registry import LISTS
 from models.objectives.one_sided import alone
 from models.objectives.serving import served_by, takes_lists
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+# what the formulas of the objectives on pairs and labels call things; those on lists say it themselves
+SYMBOLS = (
+    "w the chosen answer, l the rejected one; log pi and log ref sums over an answer's n tokens; "
+    "r = log pi - log ref, h = r_w - r_l, m = log pi / n; s the logistic function"
+)
 
 
 def rows() -> list[dict[str, Any]]:
@@ -25,13 +33,15 @@ def rows() -> list[dict[str, Any]]:
 
 
 def describe(name: str) -> dict[str, Any]:
-    """The row of `name`, and under "text" what its docstring says after the summary: formula, when to use it, when not.
+    """The row of `name`, and under "text" what its docstring says after the summary: formula, when to use it, when not; under
+    "symbols" what the formula calls things, where it does not say so itself.
 
     Raises PlumblineError for a name that is not registered.
     """
     if name not in REGISTRY:
         raise PlumblineError(f"there is no objective {name!r}; `plumbline objectives` lists those there are")
-    return _row(name) | {"text": cleandoc(REGISTRY[name].__doc__ or "").partition("\n\n")[2]}
+    text = cleandoc(REGISTRY[name].__doc__ or "").partition("\n\n")[2]
+    return _row(name) | {"text": text, "symbols": None if name in LISTS else SYMBOLS}
 
 
 def _row(name: str) -> dict[str, Any]:

@@ -41,8 +41,8 @@ def mean_ratio(batch: Batch) -> "Tensor":
 
 
 def nll(batch: Batch) -> "Tensor":
-    """Negative log-likelihood a token of the first answer."""
-    return -mean_logp(batch)[:, 0]
+    """Negative log-likelihood a token of the first answer. Of the others nothing is asked, not even that they are there."""
+    return -batch.logp[:, 0] / batch.lengths[:, 0]
 
 
 def logistic(margin: "Tensor") -> "Tensor":

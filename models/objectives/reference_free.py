@@ -1,6 +1,7 @@
-"""Objectives without a reference model. pi is a sum of log-probabilities, m = pi / n its mean over the answer's n tokens.
+"""Objectives without a reference model. m = log pi / n is the mean log-probability of an answer's n tokens.
 
-They save the reference's forward pass. Nothing holds the policy near where it started except the learning rate.
+No loss here looks at a reference. The trainer still takes the start's log-probabilities once, which cost one forward over the
+data and no memory: they say how far the policy has moved. Nothing holds it near where it started except the learning rate.
 """
 
 from dataclasses import dataclass
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 class Slic:
     """Sequence likelihood calibration from human feedback: a hinge between the answers and imitation of the chosen one.
 
-    max(0, delta - (pi_w - pi_l)) + nll_weight (-pi_w). The NLL is of the sequence; HALOs' code adds it token by token to a loss a
-    row, which is taken for a slip of shapes.
+    max(0, delta - (log pi_w - log pi_l)) + nll_weight (-log pi_w). The NLL is of the sequence; HALOs' code adds it token by token
+    to a loss a row, which is taken for a slip of shapes.
 
     Use it as a cheap start. Not with answers of unequal length: sums favour the shorter one.
     """
@@ -37,7 +38,7 @@ class Slic:
 class Cpo:
     """Contrastive preference optimisation: DPO with a uniform reference, and imitation of the chosen answer.
 
-    -log s(beta (pi_w - pi_l)) + nll_weight (-m_w).
+    -log s(beta (log pi_w - log pi_l)) + nll_weight (-m_w).
 
     Use it where both answers are good and the chosen one better (it comes from translation). Sums favour short answers; `simpo`
     takes means.
@@ -59,8 +60,8 @@ class Simpo:
 
     -log s(beta (m_w - m_l - gamma_beta_ratio)).
 
-    Use it to save the reference and to keep length out of the reward; it wants its learning rate and both parameters tuned (the
-    authors: 2.5 and 0.55 for Llama 3, 10 and 0.5 for Gemma). Not for many epochs: nothing anchors the policy.
+    Use it to do without a reference and to keep length out of the reward; it wants its learning rate and both parameters tuned
+    (the authors: 2.5 and 0.55 for Llama 3, 10 and 0.5 for Gemma). Not for many epochs: nothing anchors the policy.
     """
 
     beta: float
@@ -126,7 +127,7 @@ def _gold(batch: Batch) -> "Tensor":
 class TriplePo:
     """Triple preference optimisation: a gold answer to imitate, and a chosen to tell from a rejected one, in one step.
 
-    -log s(beta (pi_w - pi_l)) + nll_weight (-m_gold).
+    -log s(beta (log pi_w - log pi_l)) + nll_weight (-m_gold).
 
     Use it to replace fine-tuning followed by preferences, when a third, gold answer is at hand (it may be the chosen one; then it
     is `cpo`). Defaults are TRL's; the authors' script has beta 0.1, weight 0.5.

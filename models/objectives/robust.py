@@ -89,9 +89,10 @@ class Osp:
 class Dno:
     """Direct Nash optimisation: on-policy regression of the margin on the difference in expected win rate.
 
-    -p log s(eta h) - (1 - p) log s(-eta h), algorithm 1, with p = s(r_w - r_l) and r an answer's mean win probability against the
-    policy's samples; `practical` is DNO-Prct, p = 1: DPO each round on pairs whose winner is good and whose gap is wide (positive
-    at least 5 of 6, gap at least 2), the reference being the round's first policy.
+    -p log s(eta h) - (1 - p) log s(-eta h), algorithm 1, with p = s(R_w - R_l) and R an answer's win probability against the
+    pair's other one (the paper's is the mean over the policy's samples); `practical` is DNO-Prct, p = 1: DPO each round on pairs
+    whose winner is good and whose gap is wide (positive at least 5 of 6, gap at least 2), the reference being the round's first
+    policy.
 
     Use it in rounds, with reference `previous`. As win rates lie in 0..1, the ideal targets are all within 0.27..0.73, so that
     the exact form learns slowly.

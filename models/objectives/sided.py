@@ -20,7 +20,8 @@ def bco_losses(reward: "Tensor", label: "Tensor", delta: float) -> "Tensor":
 class Bco:
     """Binary classifier optimisation: tells desirable from undesirable answers, around the running mean of rewards.
 
-    -log s(beta r_w - delta) - log s(-(beta r_l - delta)), delta the mean of beta r over all answers so far, without gradient.
+    -log s(beta r_w - delta) - log s(-(beta r_l - delta)), delta the mean of beta r over all answers so far, without gradient: as
+    in TRL. The paper's lies midway between the desirable and the undesirable answers' means, the same where either are as many.
 
     Use it for labelled single answers in place of KTO: it needs no divergence estimate, and its gradient does not vanish for
     answers far on the wrong side. Not when desirable and undesirable answers come from different prompts (the paper's weights

@@ -73,7 +73,8 @@ class SppoHard:
 class SppoSoft:
     """Self-play preference optimisation: each answer's log-ratio is drawn to its win rate above one half, over beta.
 
-    mean over answers of (r - (P - 1/2) / beta)^2, P an answer's mean win probability against the others (the authors sample 5).
+    mean over answers of (r - (P - 1/2) / beta)^2, P an answer's mean win probability against the others: in a pair the one other,
+    where the authors average over 5 samples.
 
     Use it in rounds on the policy's own samples with reference `previous` and a judge that gives probabilities; it also copes
     with preferences that go round in circles. About beta see `sppo_hard`.
@@ -92,9 +93,9 @@ class SppoSoft:
 class Gpo:
     """General preference optimisation: SPPO on preference scores, which are not squeezed into 0..1.
 
-    mean over answers of (r - S / beta)^2, S an answer's mean score against the others, S_ij = logit P_ij (with P kept within
-    0.001 and 0.999). Reconstructed: the squared form is from memory, and the scores of the paper's own preference model are
-    replaced by logits of a judge's win probabilities.
+    mean over answers of (r - S / beta)^2, S an answer's mean score against the others (in a pair the one other), S_ij =
+    logit P_ij (with P kept within 0.001 and 0.999). Reconstructed: the squared form is from memory, and the scores of the
+    paper's own preference model are replaced by logits of a judge's win probabilities.
 
     Use it like `sppo_soft` when sure preferences should count for more than in proportion. About beta see `sppo_hard`.
     """

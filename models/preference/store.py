@@ -39,7 +39,7 @@ def save(model: "PreferenceModel", origin: Path, out: Path) -> None:
     save_checkpoint(model.model, origin, out, torch.float32)
     save_file({"head.weight": model.head.weight.detach().cpu().contiguous()}, out / _HEAD)
     card = {key: getattr(model, key) for key in _KEYS}
-    (out / CARD).write_text(json.dumps(card, indent=2))
+    (out / CARD).write_text(json.dumps(card, indent=2), encoding="utf-8")
 
 
 def open_preference(folder: Path) -> SavedPreference:

@@ -13,6 +13,7 @@ from typing import Any
 
 from data_contracts.config_teacher import BatchTeacher
 from data_contracts.errors import PlumblineError
+from data_contracts.json_text import SURROGATE, read_json
 from data_contracts.store import digest, write_text
 from models.engine import Progress
 from models.journal import Journal, Reply, Request
@@ -96,13 +97,12 @@ def read_results(path: Path, journal: Journal) -> dict[str, int]:
 def _parse(line: str) -> dict[str, Any]:
     """The object in a line, empty for anything else."""
     try:
-        row = json.loads(line)
+        row = read_json(line)
         if not isinstance(row, dict) or "custom_id" in row:
             return row if isinstance(row, dict) else {}
-        json.dumps(row, ensure_ascii=False).encode()  # what no text file can hold has no digest
-    except (ValueError, RecursionError):
+    except ValueError:
         return {}
-    return row
+    return {} if SURROGATE.search(json.dumps(row, ensure_ascii=False)) else row  # what no text can hold has no digest
 
 
 def _result(row: dict[str, Any], wanted: Mapping[str, Request]) -> tuple[Request, Reply] | str:

@@ -1,12 +1,12 @@
 """One call of an OpenAI-compatible server: what to send, what came back, and what a refusal means."""
 
 import email.utils
-import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from data_contracts.errors import PassingError, PlumblineError
+from data_contracts.json_text import read_json
 from models.journal import Reply, Request
 from models.teachers.asking import Again
 from models.teachers.weigh import candidates_in
@@ -88,8 +88,8 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 def read_reply(text: str) -> Reply | None:
     """The reply in the text of a (chat) completion, or None if it is not one. Nothing in the text is trusted."""
     try:
-        return reply_in(json.loads(text))
-    except (ValueError, RecursionError):
+        return reply_in(read_json(text))
+    except ValueError:
         return None
 
 

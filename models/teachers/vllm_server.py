@@ -1,7 +1,6 @@
 """A vLLM server on loopback for the length of a run: started when first asked, gone when the run is."""
 
 import contextlib
-import ctypes
 import os
 import secrets
 import signal
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from data_contracts.config_teacher import VllmTeacher
 from data_contracts.errors import PlumblineError
+from models.parent import die_with_parent
 
 _START_SECONDS = 900.0  # a large checkpoint on a slow disk; two minutes are usual
 _STOP_SECONDS = 30.0
@@ -52,7 +52,7 @@ class VllmServer:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # its own group, so that stopping it also stops what it started
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
         begin = time.monotonic()
         while not _answers(self.url):
@@ -119,8 +119,3 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _die_with_parent() -> None:
-    """Linux: the kernel ends the server if this process is killed, even with SIGKILL."""
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)

@@ -2,10 +2,12 @@
 
 import json
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 from data_contracts.errors import PlumblineError
+from data_contracts.json_text import read_json
 from models.engine import Progress, Sampling
 from models.teacher import Conversation, Teacher
 
@@ -34,12 +36,12 @@ def weigh(
 def read_weights(text: str, choices: Sequence[str]) -> list[float]:
     """From the JSON of a first token's candidates. Spellings that differ in case or white space are one choice."""
     try:
-        candidates = json.loads(text)
-    except (ValueError, RecursionError):
+        candidates = read_json(text)
+    except ValueError:
         candidates = {}
     mass = dict.fromkeys((choice.casefold() for choice in choices), 0.0)
     for token, logp in candidates.items() if isinstance(candidates, dict) else ():
-        if (word := token.strip().casefold()) in mass and isinstance(logp, int | float):
+        if (word := token.strip().casefold()) in mass and isinstance(logp, int | float) and abs(logp) <= sys.float_info.max:
             mass[word] += math.exp(min(0.0, logp))
     return [math.log(m) if (m := mass[choice.casefold()]) > 0 else -math.inf for choice in choices]
 
@@ -56,5 +58,5 @@ def candidates_in(choice: dict[str, Any]) -> str | None:
         found = list(older[0].items())
     else:
         return None
-    known = {t: float(p) for t, p in found if isinstance(t, str) and isinstance(p, int | float) and math.isfinite(p)}
+    known = {t: float(p) for t, p in found if isinstance(t, str) and isinstance(p, int | float) and abs(p) <= sys.float_info.max}
     return json.dumps(known, ensure_ascii=True) if known else None

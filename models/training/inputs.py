@@ -40,7 +40,7 @@ class Inputs:
 
 def kind_of(folder: Path) -> str:
     """ "pairs" or "lists"."""
-    return str(json.loads((folder / "manifest.json").read_text())["kind"])
+    return str(json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["kind"])
 
 
 def read_inputs(folder: Path, needs: Need, tokenizer: "PreTrainedTokenizerFast | None" = None) -> Inputs:

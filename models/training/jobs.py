@@ -10,15 +10,14 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from data_contracts.config_align import SHARING, AlignConfig
-from data_contracts.store import digest
+from data_contracts.config_align import AlignConfig
 from models.checkpoint import Checkpoint, load_model, load_tokenizer
 from models.objectives.batch import Need
 from models.objectives.wrappers import configured
 from models.preference.train import train_preference
 from models.training import team
 from models.training.checkpoints import save_checkpoint
-from models.training.data import Example, check_fit, content_digest, hold_out, read_pairs
+from models.training.data import Example, check_fit, hold_out, read_pairs
 from models.training.given import prepare
 from models.training.inputs import read_inputs
 from models.training.logps import all_logps, verify_head
@@ -40,9 +39,9 @@ def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Train `policy` on the dataset in folder `pairs`; writes model/ into the folder `out`, and with config.checkpoints "epochs"
     the model after each earlier epoch, epochs/epoch-1/ and so on.
 
-    The folder `resume` holds what a killed job leaves to its next attempt; who asks for the job removes it in the end. The folder
-    `cache` holds reference log-probabilities, for this job and any other. A team of processes does the job together if all are
-    asked: each returns the same, and process 0 writes.
+    The folder `resume` holds what a killed job leaves to its next attempt, and to no other job; who asks removes it in the end.
+    The folder `cache` holds reference log-probabilities, for this job and any other. A team of processes does the job together if
+    all are asked: each returns the same, and process 0 writes.
 
     Returns {"steps": rows of records.STEPS, "figures": what the objective measured last, "tokens": trained on in all, "seconds":
     spent on that}.
@@ -92,10 +91,7 @@ def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     elif team.size() > 1:
         team.replicate(model)
     started = time.monotonic()
-    models = [policy.hash, *(c.hash for c in (reference, *second))]
-    snapshots = Snapshots(
-        kept, digest([config.model_dump(mode="json", exclude=SHARING), job["seed"], models, content_digest(examples)]), moving
-    )
+    snapshots = Snapshots(kept, moving)
 
     def write(whole: "PreTrainedModel", folder: Path) -> None:
         if team.rank() == 0:

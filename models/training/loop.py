@@ -64,7 +64,10 @@ def train(
     standing = snapshots.restore(model, optimizer) if snapshots else Standing()
     rows: Rows = list(standing.rows)
     figures, state, budget = standing.figures, standing.state, config.micro_batch_tokens
-    beta = getattr(config.objective, "beta", None)
+    rewards = (
+        Need.REFERENCE in objective.needs and not objective.spec.normalised
+    )  # of other objectives beta scales something else
+    beta = getattr(config.objective, "beta", None) if rewards else None
     if standing.step:
         log.info("goes on after step %d of %d", standing.step, len(batches))
     for step, indices in enumerate(batches):
@@ -92,25 +95,13 @@ def train(
         optimizer.step()
         optimizer.zero_grad()
         batch = [given.examples[i] for i in indices]
-        there = lengths(batch) > 0
-        chosen, rejected = there[:, 0], there[:, 1:].any(-1)
-        others = partial(_others, there=there, pairs=Need.PAIR in objective.needs)
-        margin = (ratio[:, 0] - others(ratio))[chosen & rejected]
-        chosen_ratio, rejected_ratio = _mean(ratio[chosen, 0]), _mean(others(ratio)[rejected])
         seconds = time.monotonic() - started
         rows.append(
             {
                 "step": step + 1,
                 "epoch": (step + 1) * config.epochs / len(batches),
                 "loss": losses.mean().item(),
-                "chosen_logp": _mean(logp[chosen, 0]),
-                "rejected_logp": _mean(others(logp)[rejected]),
-                "chosen_logratio": chosen_ratio,
-                "rejected_logratio": rejected_ratio,
-                "chosen_reward": None if beta is None or chosen_ratio is None else beta * chosen_ratio,
-                "rejected_reward": None if beta is None or rejected_ratio is None else beta * rejected_ratio,
-                "margin": _mean(margin),
-                "accuracy": _mean((margin > 0) + 0.5 * (margin == 0)),
+                **_measured(batch, logp, ratio, beta, Need.PAIR in objective.needs),
                 "gradient_norm": norm,
                 "learning_rate": rate,
                 "reference_kl": figures.get("reference_kl"),
@@ -155,6 +146,23 @@ def within_memory(accumulate: Callable[..., Found], model: "PreTrainedModel", bu
         budget //= 2
         torch.cuda.empty_cache()  # does nothing where CUDA was never used
         log.warning("out of memory: the step is repeated, and training goes on, with micro batches of %d tokens", budget)
+
+
+def _measured(batch: Sequence[Example], logp: Tensor, ratio: Tensor, beta: float | None, pairs: bool) -> dict[str, float | None]:
+    """Means over the batch of what its answers' log-probabilities and log-ratios to the reference, both [B, K], come to."""
+    there = lengths(batch) > 0
+    chosen, rejected = there[:, 0], there[:, 1:].any(-1)
+    others = partial(_others, there=there, pairs=pairs)
+    margin = (ratio[:, 0] - others(ratio))[chosen & rejected]
+    ratios = {"chosen": _mean(ratio[chosen, 0]), "rejected": _mean(others(ratio)[rejected])}
+    return {
+        "chosen_logp": _mean(logp[chosen, 0]),
+        "rejected_logp": _mean(others(logp)[rejected]),
+        **{f"{side}_logratio": mean for side, mean in ratios.items()},
+        **{f"{side}_reward": None if beta is None or mean is None else beta * mean for side, mean in ratios.items()},
+        "margin": _mean(margin),
+        "accuracy": _mean((margin > 0) + 0.5 * (margin == 0)),
+    }
 
 
 def _mean(values: Tensor) -> float | None:

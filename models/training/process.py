@@ -53,7 +53,7 @@ class Trainer:
         for rank in range(self._size):
             place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": self._size, "LOCAL_WORLD_SIZE": self._size}
             place_env = {k: str(v) for k, v in place.items()} | _LOOPBACK if self._size > 1 else {}
-            with self._log.open("a") as log:
+            with self._log.open("a", encoding="utf-8") as log:
                 pipe = subprocess.PIPE
                 # its own session: Ctrl-C is for the main process, which then ends this one
                 process = subprocess.Popen(

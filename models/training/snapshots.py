@@ -40,10 +40,10 @@ class Standing:
 
 
 class Snapshots:
-    """Snapshots in `folder` of the one training that `key` stands for; those of another key are removed."""
+    """Snapshots of one training, to which `folder` belongs alone."""
 
-    def __init__(self, folder: Path, key: str, moving: "MovingReference | None" = None) -> None:
-        self._folder, self._key, self._moving = folder, key, moving
+    def __init__(self, folder: Path, moving: "MovingReference | None" = None) -> None:
+        self._folder, self._moving = folder, moving
         self._due = time.monotonic() + EVERY
 
     def save_if_due(self, standing: Standing, model: "PreTrainedModel", optimizer: torch.optim.Optimizer) -> None:
@@ -70,7 +70,7 @@ class Snapshots:
         save_file(flat, work / "optimizer.safetensors")
         if reference:
             save_file(reference, work / "reference.safetensors")
-        (work / "standing.json").write_text(json.dumps({"key": self._key} | asdict(standing)))
+        (work / "standing.json").write_text(json.dumps(asdict(standing)), encoding="utf-8")
         for path in work.iterdir():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
@@ -82,11 +82,10 @@ class Snapshots:
         """Put the latest snapshot into `model` and `optimizer`; the beginning, and nothing changed, where there is none."""
         from safetensors.torch import load_file
 
-        folder = team.first(self._latest() if team.rank() == 0 else None)
+        folder = team.first(next(reversed(self._complete()), None))
         if folder is None:
             return Standing()
-        stored = json.loads((folder / "standing.json").read_text())
-        del stored["key"]
+        stored = json.loads((folder / "standing.json").read_text(encoding="utf-8"))
         parameters = load_file(folder / "parameters.safetensors")
         kept = list(trainable(model).items())
         with torch.no_grad():
@@ -101,14 +100,6 @@ class Snapshots:
             self._moving.restore(load_file(folder / "reference.safetensors"))
         optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
         return Standing(**(stored | {"state": State(**stored["state"])}))
-
-    def _latest(self) -> Path | None:
-        """The last snapshot of this training; those of another, that come after it, are removed."""
-        for folder in reversed(self._complete()):
-            if json.loads((folder / "standing.json").read_text())["key"] == self._key:
-                return folder
-            shutil.rmtree(folder)
-        return None
 
     def _complete(self) -> list[Path]:
         return sorted(self._folder.glob("step-*"))

@@ -11,6 +11,7 @@ from data_contracts.config import HumanPairsConfig, RoundsConfig
 from data_contracts.config_sweep import load_sweep
 from data_contracts.errors import PlumblineError
 from data_contracts.load_config import dump_config, load_config
+from models.rubrics import open_rubric
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,6 +63,17 @@ WRONG: dict[str, tuple[dict[str, Any] | str, list[str]]] = {
         ["unknown key", "align.objective.gamma"],
     ),
     "unknown key of a teacher": (rounds(teacher={"kind": "local", "model": "teacher", "key": 1}), ["unknown key", "teacher.key"]),
+    "misspelt": ({k: v for k, v in rounds(prompt=1).items() if k != "prompts"}, ["unknown key prompt: perhaps prompts"]),
+    "misspelt inside": (rounds(prompts={"file": "prompts.jsonl", "per_rounds": 1}), ["prompts.per_rounds", "perhaps per_round "]),
+    "misspelt in a list": (
+        rounds(
+            method={"name": "off_policy_judge", "sources": ["teacher", {"kind": "file", "file": "prompts.jsonl", "promt": 1}]}
+        ),
+        ["method.sources.1.promt", "perhaps prompt"],
+    ),
+    "named as others name it": (rounds(align={"objective": {"name": "dpo"}, "lora": {"r": 8}}), ["align.lora takes rank, alpha"]),
+    "an objective's name alone": (rounds(align={"objective": "dpo"}), ["align.objective", "group of keys, one of them name"]),
+    "a judge's kind alone": (rounds(judge="generation"), ["judge is 'generation'", "group of keys: kind, verdict"]),
     "text for a number": (rounds(sample={"n": "two"}), ["sample.n", "'two'"]),
     "number for text": (rounds(name=7), ["name", "7"]),
     "truth for a number": (rounds(rounds=True), ["rounds", "True"]),
@@ -74,7 +86,7 @@ WRONG: dict[str, tuple[dict[str, Any] | str, list[str]]] = {
     "missing key": (without("policy"), ["policy", "is missing"]),
     "missing group": (without("align"), ["align", "is missing"]),
     "missing key inside": (rounds(prompts={"per_round": 1}), ["prompts.file", "is missing"]),
-    "no flow": (without("flow"), ["needs the key", "flow"]),
+    "no flow": (without("flow"), ["needs the key", "flow", "rounds or human_pairs"]),
     "unknown flow": (rounds(flow="circles"), ["flow", "circles", "rounds"]),
     "key of the other flow": (human(rounds=2), ["unknown key", "rounds"]),
     "unknown objective": (
@@ -152,7 +164,7 @@ WRONG: dict[str, tuple[dict[str, Any] | str, list[str]]] = {
     ),
     "remote likelihood": (rounds(teacher=OPENAI, judge={"kind": "likelihood"}), ["judge.kind", "local teacher"]),
     "kto alone": (rounds(align={"objective": {"name": "kto"}, "batch_size": 1}), ["align.batch_size", "at least 2"]),
-    "key given twice": ("flow: rounds\nname: a\nname: b\n", ["'name'", "twice"]),
+    "key given twice": ("flow: rounds\nname: a\nname: b\n", ["line 3", "'name'", "twice"]),
     "key given twice inside": ("flow: rounds\nsample: {n: 1, n: 2}\n", ["'n'", "twice"]),
     "not yaml": ("flow: [", ["not valid YAML"]),
     "a python object": ("flow: !!python/object/apply:os.getcwd []", ["not valid YAML"]),
@@ -244,6 +256,23 @@ def test_paths_in_a_file_are_relative_to_it_and_overrides_to_the_working_directo
     assert plain.pairs.file == str(here / "pairs.jsonl")
     assert overridden.pairs.file == str(elsewhere / "pairs.jsonl")
     assert plain.policy == overridden.policy == str(here / "student")
+
+
+def test_the_home_of_a_user_who_is_none_is_a_path_that_is_not_there(here: Path) -> None:
+    with pytest.raises(PlumblineError, match=r"pairs.file is '~no-such-user/pairs.jsonl', which does not exist"):
+        load_config(write(here, human(pairs={"file": "~no-such-user/pairs.jsonl"})))
+
+
+def test_a_text_where_a_file_should_be_named_is_told(here: Path) -> None:
+    """Longer than a file's name may be: a rubric's own words, say."""
+    words = "Prefer the answer that is short, kind and right. " * 20
+    config = load_config(write(here, rounds(judge={"rubric": words})))
+    assert isinstance(config, RoundsConfig)
+    with pytest.raises(PlumblineError, match=r"there is no rubric Prefer .*: name a YAML file"):
+        open_rubric(config.judge.rubric)
+    for key in ("prompts.file", "policy", "evaluate.benchmark"):
+        with pytest.raises(PlumblineError, match=f"{key} is 'Prefer"):
+            load_config(write(here, rounds()), [f"{key}={words}"])
 
 
 SETS = {

@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +59,18 @@ def test_the_key_depends_on_everything_that_decides_the_content_and_on_no_order(
     ]
     assert len(set(keys)) == len(keys)
     assert dataset_key("prompts", {"b": 2, "a": 1}) == keys[0]
+
+
+def test_a_manifest_is_the_same_whatever_the_machine_calls_text(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom data_contracts.store import build\n"
+        "facts = {'judge': '\\u5224 \\u2013'}\n"
+        "print(build(Path(sys.argv[1]), 'prompts', {}, lambda _: ([], facts)).facts == facts)"
+    )
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": os.getcwd()}  # ASCII
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "d")], env=plain, capture_output=True, text=True)
+    assert done.stdout == "True\n", done.stderr
+    assert open_dataset(tmp_path / "d").facts == {"judge": "判 –"}
 
 
 def test_a_stage_that_fails_leaves_no_dataset_and_its_leftovers_do_no_harm(tmp_path: Path) -> None:

@@ -64,6 +64,8 @@ def test_paths_are_relative_to_the_sweeps_file(tmp_path: Path) -> None:
         ({"grid": {"seed": ["a/b", "a b"]}}, "the cell a-b is impossible"),
         ({"grid": {"align.epochs": [1, 0]}}, "the cell 0 is impossible.*align.epochs is 0"),
         ({"grid": {"no.such": [1]}}, "unknown key no"),
+        ({"grid": {"engine.max_model_len": [256, 512]}}, "share one engine .* so engine cannot vary"),
+        ({"grid": {"mood": {"☀": {"seed": 1}, "b": {"seed": 2}}}}, "neither a letter nor a digit"),
         ({"more": 1}, "more"),
         ({"base": "nowhere.yaml"}, "nowhere.yaml does not exist"),
     ],
@@ -72,6 +74,12 @@ def test_what_is_wrong_is_one_sentence(tmp_path: Path, keys: dict[str, object], 
     with pytest.raises(PlumblineError, match=sentence) as error:
         load_sweep(write(tmp_path, **keys))
     assert "\n" not in str(error.value)
+
+
+def test_any_text_reaches_the_cells_as_it_stands(tmp_path: Path) -> None:
+    (tmp_path / "p 😀.jsonl").write_text('{"prompt": "hello"}\n' * 3000)
+    (cell,) = load_sweep(write(tmp_path, set={"prompts.file": "p 😀.jsonl"}, grid={"seed": [0]})).cells
+    assert cell.config.prompts.file == str(tmp_path / "p 😀.jsonl")  # type: ignore[union-attr]
 
 
 def test_cells_that_would_share_a_folder_are_refused(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def test_a_killed_run_resumes_where_it_stopped(tmp_path: Path) -> None:
         process = subprocess.Popen([str(PLUMBLINE), *arguments], cwd=ROOT, env=environment(tmp_path), stdout=out, stderr=out)
         wait_for(run / "config.yaml", process, 400)
         busy = plumbline(tmp_path, *arguments)  # meanwhile nobody else may work on the folder
-        wait_for(run / "tracking.json", process, 400)
+        wait_for(run / "tracking.json", process, 400)  # MLflow is told of the start beside the stages, which come first
         wait_for(run / "round-1" / "validate_pairs" / "manifest.json", process, 400)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()

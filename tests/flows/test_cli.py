@@ -1,5 +1,8 @@
 """The command line as a whole: what it shows of itself, and where it refuses to write."""
 
+import io
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +11,10 @@ import typer.main
 from typer.testing import CliRunner
 
 from data_contracts.errors import PlumblineError
-from flows.cli import PANELS, app
+from data_contracts.store import build
+from flows.cli import PANELS, app, main
+from flows.cli import _show as show
+from tests.tasks.run_folder import make_run
 
 EMBEDDED = Path(__file__).resolve().parents[2] / "models" / "embedded"
 
@@ -50,6 +56,48 @@ def test_a_place_that_cannot_be_written_is_refused_before_any_work(tmp_path: Pat
     error = CliRunner().invoke(app, given).exception
     assert isinstance(error, PlumblineError)
     assert said in str(error)
+
+
+def test_a_terminal_that_cannot_show_a_character_gets_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Latin-1 terminal knows no dash of this kind, and no encoding knows a file's name that is no text."""
+    shown = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr(sys, "stdout", shown)
+    monkeypatch.setattr(sys, "argv", ["plumbline", "objectives"])
+    with pytest.raises(SystemExit) as done:
+        main()
+    shown.flush()
+    assert done.value.code == 0 and b"apo_zero" in shown.buffer.getvalue()
+    missing = os.fsdecode(os.fsencode(tmp_path) + b"/no-\xff-text")
+    told = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    monkeypatch.setattr(sys, "stderr", told)
+    monkeypatch.setattr(sys, "argv", ["plumbline", "status", missing])
+    with pytest.raises(SystemExit) as done:
+        main()
+    told.flush()
+    assert done.value.code == 2 and b"holds no run" in told.buffer.getvalue()
+
+
+def test_the_password_of_a_named_server_is_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "https://me:secret@prefect.example/api")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:secret@mlflow.example")
+    show(make_run(tmp_path / "run"))
+    assert (shown := capsys.readouterr().out).count(".example") == 2 and "secret" not in shown
+
+
+def test_one_training_takes_a_second_reference_and_no_momentum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = build(tmp_path / "pairs", "pairs", {}, lambda _: ([], {})).folder
+    given = ["align", "configs/demo.yaml", str(data), str(tmp_path / "out"), "--set"]
+
+    def stopped(*arguments: Any) -> None:
+        raise PlumblineError(f"second: {arguments[8].path.name if arguments[8] else arguments[8]}")
+
+    monkeypatch.setattr("tasks.align.align", stopped)
+    teacher = f"align.second_reference={EMBEDDED / 'teacher'}"
+    for setting, said in (("align.momentum=0.3", "momentum"), (teacher, "second: teacher"), ("seed=1", "second: None")):
+        error = CliRunner().invoke(app, [*given, setting]).exception
+        assert isinstance(error, PlumblineError) and said in str(error)
 
 
 def test_folders_on_the_way_to_a_page_are_made(tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from data_contracts.errors import BusyError
 from flows.cli import app
+from flows.lock import locked
 from tests.models.chat_server import says, serving
 
 DEMO = Path(__file__).resolve().parents[2] / "configs" / "demo.yaml"
@@ -43,6 +45,13 @@ def test_answers_in_a_file_get_scores_and_ranks(tmp_path: Path) -> None:
     told = [json.loads(line) for line in (tmp_path / "out" / "scores.jsonl").read_text().splitlines()]
     assert [(t["prompt"][0]["content"], t["answer"]) for t in told] == rows
     assert [(t["score"], t["rank"]) for t in told] == [(2.0, 2), (1.0, 1), (4.0, 1), (None, None)]
+
+
+def test_two_commands_do_not_write_to_one_folder(tmp_path: Path) -> None:
+    (tmp_path / "record.jsonl").write_text('{"prompt": "p", "first": "a", "second": "b", "first_wins": 1}\n')
+    (tmp_path / "out").mkdir()
+    with locked(tmp_path / "out"), pytest.raises(BusyError, match=r"another process .* is working on out: wait for it"):
+        call("http://127.0.0.1:9/v1", "kind: generation", "calibrate", str(DEMO), "--recorded", "record.jsonl")
 
 
 def test_a_judge_is_held_against_a_record(tmp_path: Path) -> None:

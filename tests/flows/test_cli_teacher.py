@@ -92,7 +92,7 @@ def test_an_export_is_lines_of_json_without_control_characters(tmp_path: Path, m
     assert json.loads(out)["reply"] == "\x07 fine ’" and out.rstrip("\n").isprintable()
     (tmp_path / "e.jsonl").write_text(out)
     assert "1 added" in call("import", tmp_path / "new.db", tmp_path / "e.jsonl")
-    assert "m?[2J" in table(monkeypatch, tmp_path / "j.db", tmp_path / "new.db")
+    assert "m [2J" in table(monkeypatch, tmp_path / "j.db", tmp_path / "new.db")
 
 
 def test_a_place_without_a_journal_is_one_sentence(tmp_path: Path) -> None:
@@ -111,6 +111,23 @@ def test_what_decides_no_reply_may_change_between_two_starts(tmp_path: Path, mon
     changed = load_config(run / "config.yaml", [f"teacher.{key}" for key in free])
     check(changed, run)
     assert yaml.safe_load(dump_config(changed))["teacher"]["budget"] == {"tokens": 9, "money": None}
-    for key in ("model=other", "base_url='http://127.0.0.1:2/v1'"):
-        with pytest.raises(PlumblineError, match=f"another configuration .*teacher.{key.split('=')[0]}"):
-            check(load_config(run / "config.yaml", [f"teacher.{key}"]), run)
+    with pytest.raises(PlumblineError, match=r"has a \? in its path"):
+        check(changed, tmp_path / "why?")
+    check(load_config(run / "config.yaml", ["teacher.base_url='http://127.0.0.1:2/v1'"]), run)  # the server moved
+
+
+def test_a_teacher_s_name_may_be_corrected_until_it_has_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "any")
+    run = run_in(tmp_path / "run", OPENAI)
+    other = load_config(run / "config.yaml", ["teacher.model=other"])
+    used = {"calls": 0, "cached": 0, "input_tokens": 0, "output_tokens": 0, "cost": None}
+    for stage, facts in (("sample", {"samples": 3}), ("evaluate", {"teacher": used})):
+        (run / "round-1" / stage).mkdir(parents=True)
+        (run / "round-1" / stage / "manifest.json").write_text(json.dumps({"facts": facts}))
+    check(other, run)
+    with pytest.raises(PlumblineError, match=r"another configuration .*sample\.temperature"):
+        check(load_config(run / "config.yaml", ["sample.temperature=0.1"]), run)
+    (run / "round-1" / "revise").mkdir()
+    (run / "round-1" / "revise" / "manifest.json").write_text(json.dumps({"facts": {"teacher": used | {"calls": 3}}}))
+    with pytest.raises(PlumblineError, match=r"another configuration .*teacher\.model"):
+        check(other, run)

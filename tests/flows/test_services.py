@@ -1,8 +1,10 @@
 """`plumbline up`: real servers that answer, keep their data, hide what is secret, and are gone after `plumbline down`."""
 
+import http.server
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 
 from data_contracts.errors import PlumblineError
 from flows import database, processes, services
+from flows.cli import past_any_proxy
 from tests.end_to_end.command import left_running, plumbline
 from tests.postgres import PASSWORD, cluster
 
@@ -96,6 +99,31 @@ def test_a_number_that_belongs_to_another_process_by_now_is_left_alone() -> None
         assert ours.wait(timeout=5) is not None
     finally:
         ours.kill()
+
+
+def test_a_group_that_ends_by_itself_while_it_is_stopped_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = subprocess.Popen(["true"], start_new_session=True)
+    process = processes.identify(gone.pid)
+    gone.wait()
+    seen = iter([[gone.pid]])  # it was there a moment ago
+    monkeypatch.setattr(processes, "members", lambda _: next(seen, []))
+    processes.stop(process)
+
+
+def test_loopback_is_asked_past_any_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr("urllib.request._opener", None)  # made once, with the proxies of that moment
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nobody answers
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "corp.example")
+    url = f"http://127.0.0.1:{server.server_port}/"
+    assert not processes.answers(url)
+    past_any_proxy()
+    assert processes.answers(url) and os.environ["no_proxy"] == "corp.example,127.0.0.1,localhost" == os.environ["NO_PROXY"]
+    server.shutdown()
+    server.server_close()
 
 
 def test_what_a_group_started_is_stopped_with_it_even_after_its_leader(tmp_path: Path) -> None:

@@ -62,4 +62,4 @@ def test_a_source_has_its_own_temperature_or_the_samples(running: Session, tmp_p
     path = tmp_path / "answers.jsonl"
     path.write_text("{}\n")
     file = running.writer(FileSource(kind="file", file=str(path), answer="gpt"), standing, 1, 0)
-    assert file.name == f"gpt in file {file_digest(path)}"
+    assert file.name == f"gpt to prompt in file {file_digest(path)}"

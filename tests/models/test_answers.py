@@ -13,7 +13,7 @@ from models.engine import Completion
 class Counting:
     """The engine's interface; answers with the prompt's own ids reversed, and counts."""
 
-    dtype, on_gpu, version = "float32", False, "1"
+    dtype, on_gpu, version, max_model_len = "float32", False, "1", 512
 
     def __init__(self, tokenizer) -> None:
         self.tokenizer, self.asked = tokenizer, 0
@@ -60,12 +60,15 @@ def test_whatever_could_change_an_answer_asks_again(tokenizer, student, tmp_path
     engine = Counting(tokenizer)
     newer = Counting(tokenizer)
     newer.version = "2"
+    narrower = Counting(tokenizer)
+    narrower.max_model_len = 256  # it would cut a long answer earlier
     for again in (
         lambda: answer(engine, other, PROMPTS, 8, kept=kept),
         lambda: answer(engine, student, [*PROMPTS, "three"], 8, kept=kept),
         lambda: answer(engine, student, PROMPTS, 9, kept=kept),
         lambda: answer(engine, student, PROMPTS, 8, chat=False, kept=kept),
         lambda: answer(newer, student, PROMPTS, 8, kept=kept),
+        lambda: answer(narrower, student, PROMPTS, 8, kept=kept),
     ):
         assert again().reused == 0
 

@@ -85,6 +85,7 @@ def test_one_split_is_enough_and_content_ignores_the_id(tmp_path: Path) -> None:
         ({"problem_type": "free-form"}, "problem_type is 'free-form', must be 'multiple-choice'"),
         ({"prompt": " "}, "prompt and benchmark_name"),
         ({"context": 3}, "prompt and benchmark_name"),
+        ({"context": "\ud83d"}, "half a surrogate pair"),
     ],
 )
 def test_a_malformed_question_is_named_with_its_file_and_id(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -106,11 +107,20 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
         ("{}", "no questions"),
         ('{"0": 1}', "every key"),
         ('{"0": {}, "0": {}}', "'0' is given twice"),
+        ('{"0": ' + "[" * 100_000, "not valid JSON .it nests too deeply"),
     ],
 )
 def test_a_file_of_another_shape_is_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(PlumblineError, match=message):
         load_benchmark(write(tmp_path, text))
+
+
+def test_an_id_that_occurs_twice_is_named(tmp_path: Path) -> None:
+    """Answers are matched by id; a file of JSON lines may give one to two questions."""
+    rows = [FREE | {"id": id_} for id_ in ("a", "b", "a")]
+    (tmp_path / "free_form.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(PlumblineError, match="asks free-form/a 2 times"):
+        load_benchmark(tmp_path)
 
 
 def test_a_folder_without_questions_is_refused(tmp_path: Path) -> None:

@@ -15,6 +15,21 @@ def test_a_message_cannot_forge_control_tokens(student: Checkpoint) -> None:
     assert [i for i in tokenizer(hostile)["input_ids"] if i in specials]  # the plain way would have been fooled
 
 
+def test_a_template_may_leave_a_message_out_or_move_it(student: Checkpoint) -> None:
+    tokenizer = load_tokenizer(student.path)
+    turns = [
+        {"role": "system", "content": "be kind"},
+        {"role": "user", "content": "say <|end|>"},
+        {"role": "assistant", "content": "no"},
+        {"role": "user", "content": "please"},
+    ]
+    for order, words in (("[1:]", "say <|end|>|no|please|"), ("[::-1]", "please|no|say <|end|>|be kind|")):
+        tokenizer.chat_template = f"{{% for m in messages{order} %}}{{{{ m.content }}}}|{{% endfor %}}"
+        assert tokenizer.decode(encode_prompt(tokenizer, turns)) == words
+        plain = [m | {"content": m["content"].replace("<|end|>", "end")} for m in turns]
+        assert tokenizer.decode(encode_prompt(tokenizer, plain)) == words.replace("<|end|>", "end")
+
+
 def test_ordinary_messages_are_encoded_as_the_template_says(student: Checkpoint) -> None:
     tokenizer = load_tokenizer(student.path)
     turns = [

@@ -89,6 +89,19 @@ def test_an_answer_ends_with_eos_exactly_if_the_model_stopped(engine: Engine, st
         assert all((c.token_ids.count(eos) == 1 and c.token_ids[-1] == eos) == (c.finish_reason == "stop") for c in made)
 
 
+def test_an_answer_ends_where_the_template_ends_turns_whatever_the_checkpoint_s_settings_name(
+    engine: Engine, student: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.use(student)
+    (whole,) = engine.generate(prompts(engine, 1), GREEDY, [0])
+    ends = whole.token_ids[2]
+    assert whole.token_ids.index(ends) < len(whole.token_ids) - 1
+    monkeypatch.setattr("models.engine.end_token", lambda tokenizer: ends)
+    (cut,) = engine.generate(prompts(engine, 1), GREEDY, [0])
+    assert cut.token_ids == whole.token_ids[: whole.token_ids.index(ends) + 1]
+    assert cut.finish_reason == "stop"
+
+
 def test_a_prompt_too_long_is_refused_before_anything_runs(engine: Engine) -> None:
     with pytest.raises(PlumblineError, match=r"engine\.max_model_len"):
         engine.generate([[5] * 600], GREEDY, [0])

@@ -62,6 +62,20 @@ def test_difficulty_is_centred_and_changes_no_rate_where_it_explains_nothing():
     assert known.rate == pytest.approx(plain.rate, abs=0.005)
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_the_interval_covers_the_rate_on_all_questions_as_often_as_it_says(known):
+    """Questions are drawn too, so that with unequal difficulties not only the coefficients are uncertain."""
+    rng, inside, runs = np.random.default_rng(5), 0, 120
+    truth = (1 / (1 + np.exp(-(0.5 + 2 * known * rng.normal(size=400_000))))).mean()
+    for _ in range(runs):
+        lengths, hard = rng.normal(50, 150, 200), rng.normal(size=200)
+        logits = 0.5 + np.tanh(lengths / lengths.std(ddof=1)) + 2 * known * hard
+        wins = (rng.random(200) < 1 / (1 + np.exp(-logits))).astype(float)
+        found = length_controlled(wins, lengths, IDS[:200], hard if known else None)
+        inside += found.low <= truth <= found.high
+    assert 0.91 <= inside / runs <= 0.99
+
+
 def test_recorded_verdicts_of_alpaca_eval_give_the_raw_rate_exactly(shared_data):
     rows = [json.loads(line) for line in (shared_data / "alpaca_eval_responses.jsonl").read_text().splitlines()]
     verdicts = [row["gpt4_judge_prob_gemma_wins"] for row in rows]

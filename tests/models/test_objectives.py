@@ -64,6 +64,15 @@ def test_loss_and_gradient_stay_finite_200_nats_from_the_reference(name, paramet
 
 
 @every
+def test_loss_and_gradient_stay_finite_ten_thousand_nats_away_also_on_answers_of_one_token(name, parameters):
+    for w in (-1e4, 0.0, 1e4):
+        for l in (-1e4, 0.0, 1e4):  # noqa: E741
+            b = replace(batch([(w - 2e4, l - 2e4)], [(-2e4, -2e4)], torch.float32), lengths=torch.tensor([[1, 1]]))
+            loss, gradient = loss_and_gradient(make(name, **parameters), b)
+            assert loss.isfinite().all() and gradient.isfinite().all() and gradient.square().sum().isfinite()
+
+
+@every
 def test_the_order_of_a_batch_does_not_matter_and_its_company_only_if_declared(name, parameters):
     pi, ref = random_pairs(6)
     scores = [[0.5 + 0.3 * math.sin(i), 0.5 + 0.3 * math.sin(2 * i)] for i in range(6)]

@@ -2,13 +2,14 @@
 
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 
 from models.objectives.adaptive import DECAY
 from models.objectives.batch import Answers, Batch, State
+from models.objectives.wrappers import nll_anchor
 from tests.models.objective_cases import PI, REF, batch, loss_and_gradient, make, random_pairs, single
 
 
@@ -35,6 +36,16 @@ def one_answer(side, z=0.0):
 def test_unpaired_objectives_take_single_answers(name, side, loss, gradient):
     found, slope = loss_and_gradient(make(name), one_answer(side, 0.25))
     assert (found.item(), slope.item()) == pytest.approx((loss, gradient), abs=1e-6)
+
+
+@pytest.mark.parametrize("name,anchor", [("sft", 0.0), ("kto", 0.0), ("kto", 0.5), ("bco", 0.5), ("apo_zero_unpaired", 0.5)])
+def test_an_answer_that_is_not_there_has_neither_loss_nor_slope(name, anchor):
+    """Its length is 0, which divides nothing: a NaN there would reach every weight through whatever it is summed with."""
+    objective = nll_anchor(make(name), anchor)
+    b = replace(batch([(-12.0, 0.0), PI], [(-13.0, 0.0), REF]), mask=torch.tensor([[True, False], [True, True]]))
+    b = replace(b, lengths=torch.tensor([[20, 0], [20, 25]]))
+    loss, gradient = loss_and_gradient(objective, b)
+    assert loss.isfinite().all() and gradient.isfinite().all() and gradient[0, 1] == 0 > gradient[0, 0]
 
 
 def test_at_the_reference_losses_are_the_known_constants():

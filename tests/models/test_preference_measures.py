@@ -4,8 +4,10 @@ import math
 
 import pytest
 
+from models.objectives.catalogue import default_config
 from models.preference_measures import FLIP_MARGIN, calibration, reach
 from models.text_measures import distinct, repetition, self_bleu
+from tests.models.objective_cases import batch, loss_and_gradient, make
 
 
 def test_pairs_too_far_behind_under_the_reference_cannot_be_flipped():
@@ -14,6 +16,21 @@ def test_pairs_too_far_behind_under_the_reference_cannot_be_flipped():
     assert reach("ipo_sum", 0.5, behind)["reach"]["cannot_flip"] == 0.5  # at 1 nat: a tie counts as flipped
     assert reach("hinge", 0.1, behind)["reach"]["cannot_flip"] == 0.0
     assert reach("dpo", 1.0, behind)["reach"]["cannot_flip"] == 0.5 and FLIP_MARGIN["dpo"] == pytest.approx(4.595, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", FLIP_MARGIN)
+def test_an_objective_still_pushes_below_its_flip_margin_and_hardly_above(name):
+    """A hundredth of beta, for each of the answers pushed: both with half the margin each, or one with all of it."""
+    parameters = default_config(name).parameters()
+    scale = next(parameters[key] for key in ("beta", "gamma", "tau") if key in parameters)
+    sides = {"minor_dpo": (1, 0), "apo_down": (0, 1)}.get(name, (1, 1))
+
+    def push(share):
+        chosen, rejected = (share * FLIP_MARGIN[name] / scale * side / sum(sides) for side in sides)
+        _, gradient = loss_and_gradient(make(name), batch([(chosen - 100, -rejected - 100)], [(-100.0, -100.0)]))
+        return (sides[1] * gradient[0, 1] - sides[0] * gradient[0, 0]).item() / sum(sides) / scale
+
+    assert push(1.01) < 0.01 < push(0.9)
 
 
 def test_an_objective_without_such_a_bound_has_none():

@@ -74,6 +74,8 @@ def test_names_carry_the_version_where_the_path_tells_it(tmp_path: Path) -> None
     ("rows", "message"),
     [
         (["{"], r"line 1 is not valid JSON"),
+        (["[" * 100_000], r"line 1 is not valid JSON"),
+        ([""], "hold no answer"),
         ([line(FREE, "0"), "[]"], r"line 2: id, formated_input and response must be texts"),
         ([line(FREE, "0") | {"response": None}], "must be texts"),
         ([line(FREE, "0"), line(FREE, "0")], r"line 2: the id '0' is answered twice"),

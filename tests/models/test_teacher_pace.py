@@ -261,7 +261,9 @@ def test_ctrl_c_keeps_what_is_under_way(tmp_path):
         return echo(request)
 
     code = (
-        "import sys\nfrom pathlib import Path\nfrom tests.models.test_teacher_pace import *\n"
+        "import signal, sys\nfrom pathlib import Path\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which a shell's background jobs ignore, and their children
+        "from tests.models.test_teacher_pace import *\n"
         "teacher_at(sys.argv[1], Journal(Path(sys.argv[2])), concurrency=2).complete(chats(*'012345'), SAMPLING, 0, quiet)\n"
     )
     with serving(answer) as (address, requests, _):

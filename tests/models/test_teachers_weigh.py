@@ -43,13 +43,16 @@ def test_the_older_interface_says_the_same():
     [
         *({}, {"logprobs": None}, {"logprobs": []}, {"logprobs": {"content": None}}, {"logprobs": {"content": [3]}}),
         *(chat([("A", 0)], 2), chat([("A", "x"), (4, 0.0)]), {"logprobs": {"content": [{"top_logprobs": "A"}]}}),
+        chat([("A", -(10**400))]),
     ],
 )
 def test_what_is_no_single_token_with_candidates_is_a_reply_like_any_other(choice):
     assert reply_in(body(choice)).text == "A"
 
 
-@pytest.mark.parametrize("text", ["", "A", "[1]", "{", '{"B": -1}', '{"A": "x"}', json.dumps({"a b": 0.0})])
+@pytest.mark.parametrize(
+    "text", ["", "A", "[1]", "{", '{"B": -1}', '{"A": "x"}', json.dumps({"a b": 0.0}), json.dumps({"A": -(10**400)})]
+)
 def test_a_choice_that_nobody_named_has_no_probability(text):
     assert read_weights(text, ("A",)) == [-math.inf]
 

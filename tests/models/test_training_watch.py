@@ -116,6 +116,14 @@ def test_each_step_says_rewards_divergence_and_memory(pairs, tiny, tmp_path):
         assert row["peak_memory_mb"] > 50 and row["mfu"] is None and row["held_out_accuracy"] is None
 
 
+@pytest.mark.parametrize("name", ["simpo", "dpo_norm"])
+def test_an_objective_whose_reward_is_no_sum_of_log_ratios_says_none(pairs, tiny, tmp_path, name):
+    rows = run(pairs, tmp_path / "out", tiny, name=name, epochs=1)["steps"]
+    assert all(
+        row["chosen_reward"] is None and row["rejected_reward"] is None and row["chosen_logratio"] is not None for row in rows
+    )
+
+
 def test_a_loss_that_sits_at_ln_2_is_an_alarm_and_one_that_moves_is_not():
     still = [{"loss": math.log(2) + 1e-5 * (-1) ** i} for i in range(20)]
     assert "ln 2" in watch.alarm(still)

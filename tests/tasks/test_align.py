@@ -43,6 +43,25 @@ def test_a_checkpoint_and_its_record_are_left_behind_and_not_made_twice(tiny, tr
         align(tmp_path / "align", pairs, config(), tiny, tiny, 1, NoTrainer())
 
 
+def test_what_a_killed_attempt_leaves_is_taken_up_by_the_same_training_and_by_no_other(tiny, student, tmp_path):
+    """Snapshots, and the models of epochs: those of another training would be copied beside this one's result."""
+
+    class Killed:
+        def run(self, job, progress):
+            raise PlumblineError(job["resume"])
+
+    def resumed(*given, **more):
+        with pytest.raises(PlumblineError) as stopped:
+            align(tmp_path / "align", *given, Killed(), **more)
+        return str(stopped.value)
+
+    pairs, fewer = (pairs_dataset(tmp_path / str(count), tiny, count) for count in (24, 23))
+    first = resumed(pairs, config(), tiny, tiny, 0)
+    assert resumed(pairs, config(processes=2), tiny, tiny, 0) == first  # who does the work decides nothing
+    others = [(pairs, config(), tiny, tiny, 1), (pairs, config(epochs=2), tiny, tiny, 0), (fewer, config(), tiny, tiny, 0)]
+    assert len({first, *(resumed(*given) for given in others), resumed(pairs, config(), tiny, tiny, 0, before=student)}) == 5
+
+
 def test_empty_answers_are_refused_before_training(tiny, tmp_path):
     rows = pair_rows(tiny, 4)
     rows[2]["rejected_ids"] = []

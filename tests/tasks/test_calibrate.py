@@ -110,8 +110,8 @@ def test_a_judge_without_order_has_no_position(tmp_path):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("{", "line 1 is not JSON"),
-        ("[]", "line 1 has no 'prompt'"),
+        ("{", ":1 is not JSON"),
+        ("[]", ":1 has no 'prompt'"),
         ('{"prompt": "p", "first": "a", "second": "b"}', "has no 'first_wins'"),
         ('{"prompt": "p", "first": "a", "second": 2, "first_wins": 1}', "answers must be text"),
         ('{"prompt": [], "first": "a", "second": "b", "first_wins": 1}', "prompt must be text or a list"),

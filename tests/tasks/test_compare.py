@@ -102,10 +102,15 @@ def test_human_pairs_are_compared_by_ranking(tmp_path: Path, run: Path) -> None:
         beside(human, run)
 
 
-def test_what_is_not_there_is_said(run: Path, tmp_path: Path) -> None:
+def test_what_is_not_there_is_said(run: Path) -> None:
     for place, sentence in (("#round-7", "no finished evaluate"), ("#7", "names no round"), ("/nowhere", "holds no run")):
         with pytest.raises(PlumblineError, match=sentence):
             open_side(f"{run}{place}")
+
+
+def test_a_folder_may_be_called_as_it_likes(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "é #2", 1)
+    assert [open_side(f"{folder}{place}").round for place in ("", "#round-0", "#round-1")] == [1, 0, 1]
 
 
 def test_an_answer_cannot_command_the_terminal(run: Path) -> None:
@@ -113,4 +118,5 @@ def test_an_answer_cannot_command_the_terminal(run: Path) -> None:
     assert len(safe("x" * 10_000)) < 300
     found = beside(f"{run}#round-0", f"{run}#round-1")
     found["answers"]["wrong_to_right"]["examples"][0]["b"] = "[bold red]not markup[/] \x1b[31m"
-    assert "[bold red]not markup[/] [31m" in shown(found)
+    found["scores"][0]["metric"] = found["answers"]["wrong_to_right"]["examples"][0]["question_id"] = "id \x1b[32m"
+    assert "[bold red]not markup[/] [31m" in shown(found) and "id [32m" in shown(found) and "\x1b" not in shown(found)

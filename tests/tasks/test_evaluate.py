@@ -21,7 +21,7 @@ EMBEDDED = Path(__file__).parents[2] / "models" / "embedded" / "data" / "mixeval
 class Greedy:
     """The engine's interface over a real transformers model on the CPU: slow, but nothing has to be started."""
 
-    dtype, on_gpu, version = "float32", False, "transformers"
+    dtype, on_gpu, version, max_model_len = "float32", False, "transformers", 512
 
     def __init__(self) -> None:
         self.asked: list[list[int]] = []

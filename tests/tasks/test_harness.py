@@ -1,6 +1,7 @@
 """lm-evaluation-harness on the run's own engine: real tasks of ours, from a folder, on the embedded student."""
 
 import json
+import shutil
 
 import pytest
 
@@ -50,6 +51,26 @@ def test_choices_answers_and_whole_texts_are_scored_by_the_engine(folder, studen
         assert rows["own_choice", f"own_choice/{i}"]["score"] == expected[-1]
     assert made.facts["own_choice"]["acc"] == pytest.approx(sum(expected) / 3)
     assert made.facts["own_whole"]["word_perplexity"] > 1 and 0 <= made.facts["own_written"]["exact_match"] <= 1
+
+
+def test_a_changed_file_of_a_task_is_noticed(folder, student, tmp_path, monkeypatch):
+    """The questions, not only the YAML that names them; where the folder lies says nothing."""
+
+    class Idle:
+        def use(self, checkpoint):
+            pass
+
+    def key():
+        config = HarnessConfig(tasks=["own_choice"], folder=str(copy))
+        return harness(tmp_path / str(len(list(tmp_path.iterdir()))), config, student, Idle()).key
+
+    monkeypatch.setattr("tasks.harness.run_harness", lambda *_: ([], {}))
+    copy = shutil.copytree(folder, tmp_path / "a")
+    first = key()
+    copy = copy.rename(tmp_path / "b")
+    assert key() == first
+    (copy / "data.jsonl").write_text("{}")
+    assert key() != first
 
 
 def test_a_task_nobody_knows_and_a_missing_extra_are_told_in_a_sentence(folder, monkeypatch):

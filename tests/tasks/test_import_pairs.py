@@ -1,5 +1,6 @@
 import gzip
 import json
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ from data_contracts.errors import PlumblineError
 from data_contracts.store import Dataset, build
 from models.checkpoint import Checkpoint
 from models.embedded.tokenizer import CHAT_TEMPLATE, build_tokenizer
-from models.transcripts import REASONS, Preference, Unreadable, parse_transcript, read_preference
-from tasks.import_pairs import import_pairs, split_held_out
+from models.transcripts import REASONS, Preference, Unreadable, parse_transcript, read_extras, read_preference
+from tasks.import_pairs import import_pairs, refuse_unreadable, split_held_out
 
 ASK = {"role": "user", "content": "Which fruit?"}
 REPLY = {"role": "assistant", "content": "Which one?"}
@@ -127,6 +128,12 @@ def test_what_cannot_be_read_has_a_named_reason(name: str) -> None:
     assert reason in REASONS
 
 
+@pytest.mark.parametrize("value", [10**400, math.nan, math.inf, True, "1"])
+def test_a_score_that_is_no_number_has_a_named_reason(value: Any) -> None:
+    assert read_extras({"chosen_score": value}) == Unreadable("not_a_number")
+    assert read_extras({"chosen_score": -1.5, "weight": 2}) == {"chosen_score": -1.5, "weight": 2.0}
+
+
 def test_a_speaker_named_inside_a_line_is_no_turn() -> None:
     turns = parse_transcript("\n\nHuman: Quote it.\n\nAssistant: He said Human: hello\nAssistant: too")
     assert turns == [{"role": "user", "content": "Quote it."}, says("He said Human: hello\nAssistant: too")]
@@ -163,6 +170,17 @@ def test_bad_lines_are_counted_and_named_and_the_good_ones_kept(tmp_path: Path, 
     ]
     assert made.facts["unreadable"] == {"missing_field": 1, "not_json": 2, "not_utf8": 1, "refused_by_template": 1}
     assert (made.facts["lines"], made.facts["pairs"]) == (7, 2)
+    (said,) = made.facts["warnings"]
+    assert said.startswith("5 of 7 lines could not be read: 1 times chosen or rejected is missing")
+    refuse_unreadable(made, "f.jsonl", 0.75)
+    with pytest.raises(PlumblineError, match=r"f\.jsonl: 5 of 7 lines .* more than validate\.max_quarantined \(0\.5\)"):
+        refuse_unreadable(made, "f.jsonl", 0.5)
+
+
+def test_a_file_under_other_keys_is_told_with_the_keys_it_has(tmp_path: Path, policy: Checkpoint) -> None:
+    config = write(tmp_path / "f.jsonl", [{"question": "q", "chosen": "a", "rejected": "b"}] * 3)
+    with pytest.raises(PlumblineError, match=r"3 of 3 lines .* the first has 'question', 'chosen', 'rejected'; give JSON lines"):
+        import_pairs(tmp_path / "import", config, policy)
 
 
 def test_gzip_is_known_by_its_content_and_reads_the_same(tmp_path: Path, policy: Checkpoint) -> None:
@@ -180,8 +198,8 @@ def test_gzip_is_known_by_its_content_and_reads_the_same(tmp_path: Path, policy:
     ("content", "told"),
     [
         (b"", "it is empty"),
-        (b"PAR1\x00\x01\xff", "none of its 1 lines could be read {'not_utf8': 1}"),
-        (b'[\n{"chosen": 1}\n]', "none of its 3 lines could be read"),
+        (b"PAR1\x00\x01\xff", "is a Parquet file, and JSON lines are read"),
+        (b'[\n{"chosen": 1}\n]', "is one JSON array"),
         (gzip.compress(b'{"chosen": 1}\n' * 1000)[:-20], "damaged gzip file"),
     ],
 )

@@ -12,6 +12,7 @@ from data_contracts.errors import PlumblineError
 from data_contracts.store import Dataset
 from models.chat import encode_answer
 from models.checkpoint import Checkpoint, load_tokenizer
+from tasks.import_pairs import facts_of
 from tasks.import_recorded import check_lines, check_recorded, import_recorded
 from tasks.pair.stage import pair
 
@@ -49,7 +50,7 @@ def test_keys_name_where_things_are_and_a_gold_answer_stands_beside_the_pair(tmp
 
 def test_lines_that_cannot_be_read_are_counted_and_kept_by_name(tmp_path: Path, tiny: Checkpoint) -> None:
     data = imported(tmp_path, ["{", {"prompt": "Why?", "chosen": "so"}, PLAIN[0] | {"p": 2}], tiny, 1)
-    assert data.facts == {"lines": 3, "pairs": 1, "unreadable": {"missing_field": 1, "not_json": 1}}
+    assert data.facts == facts_of(1, {"missing_field": 1, "not_json": 1})
     kept = [json.loads(line) for line in (data.folder / "unreadable.jsonl").read_text().splitlines()]
     assert [(k["line"], k["reason"]) for k in kept] == [(1, "not_json"), (2, "missing_field")]
 
@@ -75,7 +76,7 @@ def test_pairs_and_labelled_completions_stand_in_one_file(tmp_path: Path, tiny: 
 
 def test_a_gold_answer_that_no_text_can_hold_costs_its_line_alone(tmp_path: Path, tiny: Checkpoint) -> None:
     data = imported(tmp_path, [PLAIN[0] | {"best": "\ud800"}, PLAIN[1]], tiny, gold="best")
-    assert data.facts == {"lines": 2, "pairs": 1, "unreadable": {"not_text": 1}}
+    assert data.facts == facts_of(1, {"not_text": 1})
 
 
 def test_a_run_that_goes_on_takes_new_pairs_from_the_end_of_its_file_and_no_others(tmp_path: Path, tiny: Checkpoint) -> None:

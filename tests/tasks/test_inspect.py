@@ -1,13 +1,16 @@
 """`plumbline inspect`: figures by method that can be checked by hand, and a page on which nobody's text is markup."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from data_contracts.errors import PlumblineError
 from data_contracts.store import Dataset, build
+from flows.cli import app
 from tasks.inspect_page import write_page
 from tasks.inspect_pairs import histograms, parts, read, render
 
@@ -47,6 +50,12 @@ def test_methods_are_parted_and_their_figures_are_those_of_contrast(tmp_path: Pa
     assert (other.figures["token_jaccard"], other.figures["near_identical"], other.figures["margin"]) == (1, 1, 3)
     assert "margin" not in clair.figures and "reference_gap" not in clair.figures
     assert render([clair, other]).row_count == 2
+
+
+def test_two_stages_of_one_round_stay_apart(tmp_path: Path) -> None:
+    stages = [str(pairs(tmp_path / "run" / "round-1" / stage, row(0)).folder) for stage in ("pair", "validate_pairs")]
+    done = CliRunner().invoke(app, ["inspect", *stages, "--json"])
+    assert list(json.loads(done.output)) == stages
 
 
 def test_rows_of_one_side_are_counted_and_shown_and_compare_nothing(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from data_contracts.config_evaluate import PreferenceMetricsConfig
 from data_contracts.store import build
 from models.chat import encode_prompt
 from models.checkpoint import load_tokenizer, open_checkpoint
-from tasks.preference_metrics import Compared, _pairs, preference_metrics
+from tasks.preference_metrics import Compared, _pairs, _ranked, preference_metrics
 from tasks.rank import rank
 from tests.pairs_dataset import pair_rows, pairs_dataset
 
@@ -89,6 +89,15 @@ def test_judged_pairs_show_calibration_and_held_out_pairs_are_called_so(student,
     facts = measure(tmp_path, student, engine, moved, judged, config=CONFIG.model_copy(update={"held_out": 0.5})).facts
     assert "train" not in facts and 0 <= facts["held_out"]["calibration"]["error"] <= 1
     assert 0 <= facts["held_out"]["reach"]["idealized_accuracy"] <= 1
+
+
+@pytest.mark.parametrize("name,scale", [("dpo", 0.1), ("ipo_sum", 0.1), ("rso_sigmoid", 0.05), ("apo_zero", 0.1)])
+def test_what_an_objective_cannot_flip_is_told_whatever_its_scale_is_called(name, scale):
+    row = {"policy_chosen": -1.0, "policy_rejected": -2.0, "reference_chosen": -300.0, "reference_rejected": -1.0}
+    align = AlignConfig.model_validate({"objective": {"name": name}})
+    found = _ranked([row | {"chosen_tokens": 1, "rejected_tokens": 1, "win_probability": 0.8}], align)
+    assert found["reach"]["cannot_flip"] == 1 and found["reach"]["beta"] == scale
+    assert ("calibration" in found) == (name != "ipo_sum")
 
 
 def test_an_objective_without_reference_is_ranked_only(student, engine, tmp_path):

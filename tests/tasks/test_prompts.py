@@ -1,5 +1,6 @@
 """Rounds take unseen prompts, and a bad prompt file is named by line before anything starts."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -48,14 +49,20 @@ def test_conversations_travel_whole(tmp_path: Path) -> None:
     assert read_prompts(write(tmp_path / "p.jsonl", [{"prompt": turns}])) == [("1", turns)]
 
 
+def test_a_prompt_without_an_id_is_called_after_its_line(tmp_path: Path) -> None:
+    rows: list[object] = [{"prompt": "a"}, {"prompt": "b", "id": None}, {"prompt": "c", "id": None}, {"prompt": "d", "id": 0}]
+    assert [id_ for id_, _ in read_prompts(write(tmp_path / "p.jsonl", rows))] == ["1", "2", "3", "0"]
+
+
 @pytest.mark.parametrize(
     ("row", "complaint"),
     [
-        ({"question": "x"}, "no key `prompt`"),
+        ({"question": "x", "answer": "y"}, "no key 'prompt' \\(it has 'question', 'answer'\\)"),
         ({"prompt": ""}, "not empty"),
         ({"prompt": 3}, "must be text or a list"),
         ({"prompt": [{"role": "assistant", "content": "x"}]}, "end with a user message"),
         ({"prompt": "again", "id": "0"}, "occurs twice"),
+        ({"prompt": "half a character: \ud83d"}, "half a surrogate pair"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, row: dict[str, object], complaint: str) -> None:
@@ -63,3 +70,31 @@ def test_a_bad_line_is_named(tmp_path: Path, row: dict[str, object], complaint: 
     with pytest.raises(PlumblineError, match=complaint) as error:
         read_prompts(file)
     assert "p.jsonl:2" in str(error.value)
+
+
+def test_byte_order_mark_line_ends_blank_lines_and_gzip_change_nothing(tmp_path: Path) -> None:
+    rows = [{"prompt": f"Größe 🙂 {i}", "id": None} for i in range(3)]
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    plain, odd, packed = (tmp_path / name for name in ("plain.jsonl", "odd.jsonl", "packed.jsonl.gz"))
+    plain.write_text("\n".join(lines), encoding="utf-8")
+    odd.write_bytes("\r\n".join([*lines, "", "  "]).encode("utf-8-sig"))
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    assert read_prompts(plain) == read_prompts(odd) == read_prompts(packed)
+    assert [name for name, _ in read_prompts(plain)] == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"PAR1\x15\x04", r"is a Parquet file.*pandas\.read_parquet\('p\.x'\)\.to_json\('p\.jsonl'"),
+        (b'[{"prompt": "a"}, {"prompt": "b"}]', "is one JSON array.*read_json"),
+        (b'\xef\xbb\xbf[\n {"prompt": "a"}\n]\n', "is one JSON array"),
+        (b"prompt,answer\na,b\n", "p.x:1 is not JSON"),
+        ('{"prompt": "Größe"}\n'.encode("latin-1"), "p.x:1 is not JSON .*utf-8"),
+        (gzip.compress(b'{"prompt": "a"}\n' * 9)[:-9], "damaged gzip file"),
+    ],
+)
+def test_a_file_in_another_format_is_told_with_what_to_do(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "p.x").write_bytes(content)
+    with pytest.raises(PlumblineError, match=said):
+        read_prompts(tmp_path / "p.x")

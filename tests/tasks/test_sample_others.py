@@ -1,6 +1,7 @@
 """Answers of other models: whose they are, in whose tokens, and what is missing is counted."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,26 @@ class _Engine:
         return [self.completion] * len(prompts)
 
 
+def test_a_prompt_that_a_template_refuses_is_named(tmp_path: Path, prompts: Dataset, tiny: Checkpoint) -> None:
+    refusing = Checkpoint(shutil.copytree(tiny.path, tmp_path / "strict"), "strict")
+    template = refusing.path / "chat_template.jinja"
+    refuse = "{% if messages[0].content == 'What is 1 plus 2?' %}{{ raise_exception('no sums') }}{% endif %}"
+    template.write_text(refuse + template.read_text())
+    nobody = Writer("nobody", 0.0, lambda rows, *_: [None] * len(rows))
+    with pytest.raises(PlumblineError, match=r"prompt 'p0' does not fit the policy's chat template \(no sums\)"):
+        made(tmp_path, prompts, refusing, nobody)
+    engine = _Engine(load_tokenizer(refusing.path), Completion("", [], "stop"))
+    with pytest.raises(PlumblineError, match="prompt 'p0' does not fit strict's chat template"):
+        made(tmp_path, prompts, tiny, checkpoint_writer(refusing, 0.0, engine))  # type: ignore[arg-type]
+
+
+def test_answers_found_under_other_prompts_are_another_dataset(tmp_path: Path, prompts: Dataset, tiny: Checkpoint) -> None:
+    path = tmp_path / "answers.jsonl"
+    path.write_text(json.dumps({"a": "Why?", "b": "How?", "said": "so"}) + "\n")
+    keys = {made(tmp_path / key, prompts, tiny, file_writer(path, key, "said", "d")).key for key in ("a", "b")}
+    assert len(keys) == 2
+
+
 @pytest.mark.parametrize("is_shared", [True, False])
 def test_a_samplers_own_ids_travel_only_where_the_tokenizer_is_the_policys(
     tmp_path: Path, prompts: Dataset, tiny: Checkpoint, is_shared: bool
@@ -101,7 +122,7 @@ def test_recorded_answers_are_found_by_their_prompt(tmp_path: Path, prompts: Dat
     ]
     assert data.facts["missing"] == {"0: no answer": 1, "1: no answer": 1}
     assert len({r["sample_id"] for r in data.records()}) == 4
-    for line, said in (("{", r"answers\.jsonl:1 is not JSON"), ('{"q": "Why?", "by": {"m": "\\ud800"}}', ":1: by.m holds half")):
+    for line, said in (("{", r"answers\.jsonl:1 is not JSON"), ('{"q": "Why?", "by": {"m": "\\ud800"}}', ":1 holds half")):
         path.write_text(f"{line}\n")
         with pytest.raises(PlumblineError, match=said):
             made(tmp_path / "again", prompts, tiny, file_writer(path, "q", "by.m", "d1"))

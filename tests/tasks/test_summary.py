@@ -1,5 +1,7 @@
 """The table and the state of a run are what its folder holds, finished or not."""
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,8 @@ import yaml
 from rich.console import Console
 
 from data_contracts.errors import PlumblineError
+from tasks.lineage import champions
+from tasks.run_folder import rounds_with
 from tasks.summary import cells, collect, header, is_finished, is_round_finished, markdown, render, render_status, status
 from tests.tasks.run_folder import answers, make_human_run, make_run
 
@@ -55,6 +59,25 @@ def test_a_run_is_finished_when_every_stage_and_the_report_are_there(tmp_path: P
     for run in (done, half):
         (run / "report.html").write_text("")
     assert is_finished(done) and not is_finished(half)
+
+
+def test_a_report_from_before_the_last_round_leaves_a_run_unfinished(tmp_path: Path) -> None:
+    """What a kill between a round's decision and the report leaves, where rounds were added to a finished run."""
+    run = make_run(tmp_path / "run")
+    report, decision = run / "report.html", run / "round-2" / "decision.json"
+    report.write_text("of one round")
+    os.utime(report, ns=(0, decision.stat().st_mtime_ns - 1))
+    assert all(state.state == "finished" for state in status(run)) and not is_finished(run)
+    os.utime(report, ns=(0, decision.stat().st_mtime_ns))
+    assert is_finished(run)
+
+
+def test_a_round_that_somebody_put_aside_is_no_round(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    (run / "report.html").write_text("")
+    shutil.copytree(run / "round-2", run / "round-2.old")
+    assert rounds_with(run, "decision.json") == [1, 2] and rounds_with(run, "align/manifest.json") == [1, 2]
+    assert champions(run) == [0, 1, 2] and is_finished(run)
 
 
 def test_a_run_on_human_pairs_shows_ranking_before_and_after(tmp_path: Path) -> None:

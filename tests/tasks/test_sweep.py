@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from data_contracts.config_sweep import Sweep, dump_sweep, load_sweep
+from data_contracts.config_sweep import Grid, Sweep, dump_sweep, load_sweep
 from data_contracts.errors import PlumblineError
 from models.journal import Journal, Reply, requests_of
 from tasks.failure import clear_failure, write_failure
-from tasks.sweep import cell_folder, collect, groups, is_cell
-from tasks.sweep_tables import FILES, write_tables
+from tasks.sweep import Result, cell_folder, collect, groups, is_cell
+from tasks.sweep_tables import FILES, markdown, write_tables
 from tasks.tracking import is_told, track
 from tasks.tracking_calls import CALLS
 from tasks.tracking_client import tracking_uri
@@ -174,6 +174,13 @@ def test_a_sweep_that_was_killed_is_put_right_by_sync(tmp_path: Path, sweep: Swe
     assert "plumbline.failure" not in client.get_run(parent).data.tags
     with pytest.raises(PlumblineError, match=f"plumbline sync {tmp_path}"):
         catch_up(last)
+
+
+def test_a_label_adds_no_column_and_no_row_to_the_table() -> None:
+    grid = Grid("small", {"how": ["a|b\n|c|", "d"]}, [])
+    results = [Result(str(i), {"how": label}, "waiting") for i, label in enumerate(grid.axes["how"])]
+    table = [line for line in markdown(grid, results).splitlines() if line.startswith("|")]
+    assert len(table) == 4 and len({line.count("|") for line in table}) == 1
 
 
 def test_a_cell_is_told_by_its_sweep_alone(tmp_path: Path, sweep: Sweep) -> None:

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -159,3 +160,25 @@ def test_limits_tell_what_the_template_writes() -> None:
     assert loop in begun
     tokenizer.chat_template = begun.removeprefix(head).replace(loop, loop + head)  # as Llama 2 does: nothing to count on
     assert (limits_of(tokenizer, 100).bos_token_id, limits_of(tokenizer, 100).bos_per_prompt) == (None, 0)
+
+
+def test_prompts_that_nobody_can_be_asked_are_set_aside_and_the_others_go_on(tmp_path: Path) -> None:
+    tokenizer = build_tokenizer()
+    tokenizer.chat_template = (
+        "{%- if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{%- endif %}" + tokenizer.chat_template
+    )
+    long, system = [{"role": "user", "content": "hello " * 60}], [{"role": "system", "content": "hello"}, *PROMPT]
+    rows = [{"prompt_id": name, "prompt": prompt} for name, prompt in (("good", PROMPT), ("long", long), ("system", system))]
+    given = build(tmp_path / "prompts", "prompts", {}, lambda _: (rows, {}))
+
+    def broken(place: str, limits: Limits) -> dict[str, list[str]]:
+        made = validate(tmp_path / place, given, config(max_tokens=1000), limits, tmp_path / "docs")
+        return {row["prompt_id"]: row["contracts"] for row in pq.read_table(made.folder / "quarantine.parquet").to_pylist()}
+
+    plain = limits_of(tokenizer, 1000)
+    assert broken("engine", replace(plain, engine_tokens=50)) == {
+        "long": ["prompt_leaves_room"],
+        "system": ["template_takes_prompt"],
+    }
+    assert set(broken("wide", replace(plain, engine_tokens=1000))) == {"system"}
+    assert broken("nobody", plain) == {}  # nobody is asked

@@ -1,6 +1,7 @@
 """`plumbline validate`: which rows of somebody's own file break what, and round trips through a real tokenizer."""
 
 import json
+import shutil
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,18 @@ def test_a_terminal_obeys_no_id(tmp_path: Path, tiny: Checkpoint) -> None:
     console.print(*render(found, 5))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "\x1b[2J" not in shown and "[2J[red]" in shown
+
+
+def test_another_models_verdict_is_not_taken_for_its_own(tmp_path: Path, tiny: Checkpoint) -> None:
+    """Two models may differ in their templates alone, of which a contract on round trips knows."""
+    other = shutil.copytree(tiny.path, tmp_path / "other")
+    template = other / "chat_template.jinja"
+    template.write_text(f"Hello{template.read_text()}")
+    data = read_dataset("pairs", write(tmp_path / "mine.jsonl", GOOD), str(tiny.path), tmp_path)
+    assert check_file(data, str(tiny.path), 256, tmp_path)["quarantined"] == 0
+    with pytest.raises(PlumblineError, match="made from other inputs or settings"):
+        check_file(data, str(other), 256, tmp_path)
+    assert check_file(data, str(other), 256, tmp_path / "apart")["rows"] == {"1": ["prompt_round_trip"]}
 
 
 def test_a_clean_file_breaks_nothing(tmp_path: Path, tiny: Checkpoint) -> None:

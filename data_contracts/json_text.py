@@ -1,0 +1,70 @@
+"""JSON that strangers wrote."""
+
+import contextlib
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from data_contracts.errors import PlumblineError
+
+_GZIP = b"\x1f\x8b"
+SURROGATE = re.compile(r"[\ud800-\udfff]")  # half a pair: JSON can spell it, and no text file can hold it
+
+
+def read_json(text: str | bytes, **how: Any) -> Any:
+    """`json.loads`, for which it is a ValueError like any other where the value nests deeper than Python goes."""
+    try:
+        return json.loads(text, **how)
+    except RecursionError:
+        raise ValueError("it nests too deeply") from None
+
+
+def lines_of(path: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> Iterator[tuple[int, bytes]]:
+    """(number from 1, line) of every line of a file, plain or gzip, that is not blank; progress counts bytes.
+
+    Raises PlumblineError if the file cannot be read, if it is a damaged gzip file, and for the two other formats in which such
+    data comes: Parquet, and one JSON array of all rows.
+    """
+    try:
+        with path.open("rb") as raw, contextlib.ExitStack() as closing:
+            total, head = path.stat().st_size, raw.read(4)
+            raw.seek(0)
+            if head == b"PAR1":
+                raise PlumblineError(_instead(path, "a Parquet file", "read_parquet"))
+            stream: Iterable[bytes] = closing.enter_context(gzip.open(raw)) if head.startswith(_GZIP) else raw
+            for number, line in enumerate(stream, 1):
+                if number == 1 and re.match(rb"(\xef\xbb\xbf)?\s*\[\s*(\{|$)", line):
+                    raise PlumblineError(_instead(path, "one JSON array", "read_json"))
+                if line.strip():
+                    yield number, line
+                progress(raw.tell(), total)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise PlumblineError(f"{path} is a damaged gzip file ({error}): fetch it again") from None
+    except OSError as error:
+        raise PlumblineError(f"{path} cannot be read ({error.strerror}): name a file of JSON lines") from None
+
+
+def _instead(path: Path, what: str, read: str) -> str:
+    write = f"pandas.{read}({path.name!r}).to_json({f'{path.stem}.jsonl'!r}, orient='records', lines=True)"
+    return f"{path} is {what}, and JSON lines are read: write it as such, for example by {write}"
+
+
+def json_lines(path: Path, what: str) -> Iterator[tuple[int, Any]]:
+    """(number from 1, value) of every line that is not blank of a file in UTF-8, plain or gzip; `what` says what the lines are.
+
+    Raises PlumblineError if the file cannot be read, or naming the first line that is not JSON or holds half a surrogate pair.
+    """
+    if not path.is_file():
+        raise PlumblineError(f"there is no file {path}: {what} are JSON lines")
+    for number, line in lines_of(path):
+        try:
+            value = read_json(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+        except ValueError as error:
+            raise PlumblineError(f"{path}:{number} is not JSON ({error}): {what} are JSON lines") from None
+        if b"\\u" in line and SURROGATE.search(json.dumps(value, ensure_ascii=False)):
+            raise PlumblineError(f"{path}:{number} holds half a surrogate pair, which no text can: mend the line")
+        yield number, value

@@ -1,0 +1,57 @@
+"""What a session refuses before an engine or a trainer is started."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from data_contracts.errors import PlumblineError
+from data_contracts.load_config import load_config
+from flows.iterate import check
+from flows.session import open_session
+from models.checkpoint import open_checkpoint
+from tasks.evaluate import check_room
+
+ROOT = Path(__file__).resolve().parents[2]
+DEMO = ROOT / "configs" / "demo.yaml"
+
+
+def benchmark(folder: Path, *prompts: str) -> Path:
+    entry = {"problem_type": "free-form", "context": None, "target": ["x"], "benchmark_name": "mine"}
+    folder.mkdir()
+    (folder / "free-form.json").write_text(json.dumps({str(i): entry | {"prompt": p} for i, p in enumerate(prompts)}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("engine.max_model_len=4096", r"engine\.max_model_len is 4096, but the policy takes 2048 tokens"),
+        ("teacher={kind: vllm, model: models/embedded/teacher, max_model_len: 5000}", r"teacher\.max_model_len is 5000"),
+        ("validate.max_tokens=4096", r"validate\.max_tokens is 4096"),
+        ("evaluate.benchmark={long}", r"a question of \d+ tokens leaves no room"),
+    ],
+)
+def test_what_does_not_fit_is_told_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, said: str
+) -> None:
+    monkeypatch.chdir(ROOT)
+    sets = ["judge={kind: generation}", change.replace("{long}", str(benchmark(tmp_path / "long", "how much? " * 400)))]
+    with pytest.raises(PlumblineError, match=said), open_session(tmp_path, load_config(DEMO, sets)):
+        pass
+    assert not (tmp_path / "logs").exists()  # where a trainer would have written
+
+
+def test_a_benchmark_of_long_words_that_fits_is_no_trouble(tmp_path: Path) -> None:
+    config = load_config(DEMO, [f"evaluate.benchmark={benchmark(tmp_path / 'b', 'number ' * 60)}"])
+    policy = open_checkpoint(config.policy)
+    check_room(config.evaluate, policy, 512)  # type: ignore[union-attr]
+    with pytest.raises(PlumblineError, match="leaves no room"):
+        check_room(config.evaluate, policy, 50)  # type: ignore[union-attr]
+
+
+def test_a_round_that_is_smaller_than_any_gate_lets_pass_is_told_before_anything_starts(tmp_path: Path) -> None:
+    check(load_config(DEMO, ["prompts.per_round=64"]), tmp_path)
+    check(load_config(DEMO, ["prompts.per_round=63", "validate.contracts.enough_rows={severity: warn}"]), tmp_path)
+    with pytest.raises(PlumblineError, match=r"prompts\.per_round is 63 and validate\.min_rows 64"):
+        check(load_config(DEMO, ["prompts.per_round=63"]), tmp_path)

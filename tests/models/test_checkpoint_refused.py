@@ -1,0 +1,67 @@
+"""Folders that are no checkpoint that can be used: each is one sentence that says what to do, before anything is loaded."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from data_contracts.errors import PlumblineError
+from models.checkpoint import Checkpoint, check_chat, open_checkpoint
+
+WEIGHTS = "model.safetensors"
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+
+
+def cut(folder: Path) -> None:
+    whole = (folder / WEIGHTS).read_bytes()
+    (folder / WEIGHTS).write_bytes(whole[:-7])
+
+
+def no_template(folder: Path) -> None:
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    told = json.loads((folder / "tokenizer_config.json").read_text())
+    told.pop("chat_template", None)
+    (folder / "tokenizer_config.json").write_text(json.dumps(told))
+
+
+def index(folder: Path) -> None:
+    (folder / f"{WEIGHTS}.index.json").write_text(json.dumps({"weight_map": {"a": WEIGHTS, "b": "model-2.safetensors"}}))
+
+
+def adapter(folder: Path) -> None:
+    (folder / "config.json").rename(folder / "adapter_config.json")
+
+
+# what is wrong → how it came about, and words of the sentence
+WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
+    "cut short": (cut, "cut short"),
+    "a pointer": (lambda f: (f / WEIGHTS).write_bytes(POINTER), "git lfs pull"),
+    "empty": (lambda f: (f / WEIGHTS).write_bytes(b""), "damaged"),
+    "a shard is missing": (index, "such as model-2.safetensors"),
+    "pickled": (lambda f: (f / WEIGHTS).rename(f / "pytorch_model.bin"), "save_pretrained"),
+    "an adapter": (adapter, "merge_and_unload"),
+    "half a configuration": (lambda f: (f / "config.json").write_text('{"model_type": '), "config.json is not readable JSON"),
+    "a list for a configuration": (lambda f: (f / "config.json").write_text("[]"), "no JSON object"),
+    "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), "holds no tokenizer"),
+    "no template": (no_template, "chat_template.jinja"),
+}
+
+
+def use(folder: Path) -> Checkpoint:
+    found = open_checkpoint(folder)
+    check_chat(found.path)
+    return found
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_folder_that_is_no_checkpoint_is_told_before_anything_is_loaded(tiny: Checkpoint, tmp_path: Path, name: str) -> None:
+    spoil, words = WRONG[name]
+    folder = tmp_path / "model"
+    shutil.copytree(tiny.path, folder)
+    assert use(folder).hash == tiny.hash  # whole, it is used
+    spoil(folder)
+    with pytest.raises(PlumblineError, match=words) as told:
+        use(folder)
+    assert "\n" not in str(told.value) and str(folder) in str(told.value)
