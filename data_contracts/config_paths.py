@@ -52,4 +52,4 @@ def _look_up(tree: Any, key: str) -> Any:
 
 def _absolute(reference: str, base: Path, always: bool = False) -> str:
     path = base / os.path.expanduser(reference)  # an absolute one stays what it is, and so does the home of a user who is none
-    return str(path.resolve()) if always or path.exists() else reference
+    return str(path.resolve()) if always or os.path.exists(path) else reference  # Path.exists raises for a text of 300 letters

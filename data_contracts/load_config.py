@@ -1,6 +1,7 @@
 """From a YAML file and `--set a.b=c` to a checked configuration, or one sentence that names the key."""
 
 import difflib
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -162,13 +163,13 @@ def _offered(given: str, expected: str) -> str:
 
 def _check_together(config: RoundsConfig | HumanPairsConfig, where: str) -> None:
     for key, value in _files(config):
-        if not Path(value).exists():
+        if not os.path.exists(value):
             raise PlumblineError(
                 f"{where}: {key} is {value!r}, which does not exist: correct it (in a config file it is relative to that file, "
                 "on the command line to the working directory)"
             )
     for key, value in _checkpoints(config):
-        if not Path(value).is_dir() and not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", value):
+        if not os.path.isdir(value) and not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", value):
             raise PlumblineError(f"{where}: {key} is {value!r}, neither a folder with a checkpoint nor a hub id like org/name")
     objective = config.align.objective.name
     if objective == "kto" and config.align.batch_size < 2:

@@ -197,8 +197,8 @@ class Exo(_Beta):
 
 class DiscoPop(_Objective):
     name: Literal["discopop"]
-    # the paper: 0.05. The loss has a hill at z = beta h = 0.08 that pairs must be thrown over. At 0.05 it is 1.6 nats away, and
-    # on the embedded world no pair got there (score 0.00, at 0.1 0.43, from 0.55); at 1 it is 0.08 nats away
+    # the paper: 0.05. The loss has a hill at z = beta h = 0.07 that pairs must be thrown over. At 0.05 it is 1.4 nats away, and
+    # on the embedded world no pair got there (score 0.00, at 0.1 0.43, from 0.55); at 1 it is 0.07 nats away
     beta: PositiveFloat = 1.0
     tau: Inside = 0.05
 

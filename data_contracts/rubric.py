@@ -1,5 +1,6 @@
 """A rubric: what answers are judged by, written by hand or derived from labelled pairs (`plumbline rubric derive`)."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -37,8 +38,8 @@ def load_rubric(path: Path) -> Rubric:
     """Raises PlumblineError if the file is no rubric."""
     import yaml
 
-    if not path.is_file():
-        raise PlumblineError(f"there is no rubric {path}: name a YAML file with a name and criteria")
+    if not os.path.isfile(path):
+        raise PlumblineError(f"there is no rubric {str(path)[:200]}: name a YAML file with a name and criteria")
     try:
         return Rubric.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

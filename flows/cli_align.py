@@ -35,13 +35,13 @@ def align(
     from tasks.align import align as stage
 
     c = load_config(config, set_ or [])
+    if c.align.momentum:
+        raise PlumblineError("align.momentum carries on the training of a run's round before, and this is none: leave it out")
     folder = out.resolve()
     trainer = Launched() if is_launched() else Trainer(folder.with_name(f"{folder.name}.log"), c.align.processes)
     if isinstance(trainer, Launched) and not trainer.first:
         trainer.serve()
         return
-    if c.align.momentum:
-        raise PlumblineError("align.momentum carries on the training of a run's round before, and this is none: leave it out")
     start = open_checkpoint(policy or c.policy)
     named = c.align.second_reference
     second = start if named in ("initial", "previous") else open_checkpoint(named) if named else None

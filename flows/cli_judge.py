@@ -32,6 +32,7 @@ def rate(
     import json
 
     run, names = _judging(config, set_), _names(field)
+    from data_contracts.store import write_text
     from flows.evaluate import open_asked, watch
     from tasks.criteria import check_templates
     from tasks.rate import rate as rate_samples
@@ -42,7 +43,7 @@ def rate(
     with open_asked(run, out, watched=True) as teacher, watch("judging", watched=True) as progress:
         scores = rate_samples(out / "scores", samples, run.judge, teacher, run.seed, progress)
     rows = rated_rows(samples, scores)
-    (out / "scores.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    write_text(out / "scores.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     mean = "–" if scores.facts["mean"] is None else f"{scores.facts['mean']:.3f}"
     prompts = len({row["prompt_id"] for row in scores.records()})
     typer.echo(f"{len(rows)} answers to {prompts} prompts, mean score {mean}, {scores.facts['unscored']} without a score")

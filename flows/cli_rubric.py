@@ -45,6 +45,7 @@ def derive(
     if out.exists():
         raise PlumblineError(f"{out} exists already: a rubric that may be in use is not rewritten; name another file")
     from data_contracts.rubric import dump_rubric
+    from data_contracts.store import write_text
     from flows.evaluate import open_asked, watch
     from tasks.compare_text import safe
     from tasks.comparison import Comparison
@@ -57,7 +58,7 @@ def derive(
     with open_asked(run, folder, watched=True) as teacher, watch("deriving", watched=True) as progress:
         made, tried = derive_rubric(labelled, settings, run.judge, teacher, run.seed, progress)
     said = [{"text": c.text, "proposed": c.proposed, "kept": c.is_kept, **c.evidence.model_dump()} for c in tried]
-    (folder / "candidates.json").write_text(json.dumps(said, indent=2, ensure_ascii=False), encoding="utf-8")
+    write_text(folder / "candidates.json", json.dumps(said, indent=2, ensure_ascii=False))
     for c in tried:
         e = c.evidence
         sure = f"{e.accuracy:.2f} ({e.low:.2f}–{e.high:.2f}) of {e.decided} decided of {e.pairs}"
@@ -67,5 +68,5 @@ def derive(
             f"none of {len(tried)} principles predicts the labels better than chance: give more pairs, or another teacher "
             f"(all candidates are in {folder / 'candidates.json'})"
         )
-    out.write_text(dump_rubric(made), encoding="utf-8")
+    write_text(out, dump_rubric(made))
     typer.echo(f"{out}: {len(made.criteria)} criteria; use it with judge.rubric")

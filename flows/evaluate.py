@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,8 +10,9 @@ from data_contracts.config import EngineConfig, RoundsConfig
 from data_contracts.config_evaluate import EvaluateConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.load_config import load_config
-from data_contracts.store import digest
+from data_contracts.store import digest, write_text
 from flows.display import quiet_libraries, working
+from flows.lock import locked
 from models.answers import answer, encode
 from models.checkpoint import Checkpoint, load_tokenizer, open_checkpoint, positions
 from models.engine import Progress, quiet
@@ -29,7 +30,8 @@ _ROOM = 4096  # tokens the engine takes at least, where the model does: a judge'
 def answer_benchmark(model: str, config: EvaluateConfig, root: Path, name: str | None, watched: bool) -> tuple[Path, Responses]:
     """The folder of `model`'s response files below `root`, and what they hold. Finished ones are read, and no engine starts.
 
-    Raises PlumblineError if the folder holds the answers of other weights, or to other questions or prompts.
+    Raises PlumblineError if the folder holds the answers of other weights, or to other questions or prompts, and BusyError while
+    another process writes there.
     """
     asked, policy = prepare(config), open_checkpoint(model)
     folder = response_folder(root, name or Path(model).resolve().name, asked.name)
@@ -43,7 +45,8 @@ def answer_benchmark(model: str, config: EvaluateConfig, root: Path, name: str |
     chat = config.prompts != "mixeval-base"
     longest = max(map(len, encode(load_tokenizer(policy.path, chat), prompts, chat)))
     length = min(positions(policy.path) or longest + config.max_tokens, max(longest + config.max_tokens, _ROOM))
-    with _engine(policy, EngineConfig(max_model_len=length), folder / "evaluate.log", watched) as get:
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder), _engine(policy, EngineConfig(max_model_len=length), folder / "evaluate.log", watched) as get:
         engine = get()
         with watch("answers", watched) as progress:
             given = answer(engine, policy, prompts, config.max_tokens, chat, answers_folder(root), progress)
@@ -52,7 +55,7 @@ def answer_benchmark(model: str, config: EvaluateConfig, root: Path, name: str |
     write_responses(folder, found)
     how = config.model_dump(include={"prompts", "max_tokens"})
     made = {"key": key, "policy": policy.hash, "benchmark": asked.name, **how}
-    note.write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
+    write_text(note, json.dumps(made, indent=2) + "\n")
     return folder, found
 
 
@@ -60,7 +63,7 @@ def answer_benchmark(model: str, config: EvaluateConfig, root: Path, name: str |
 def open_reader(parser: str, config: Path | None, folder: Path, watched: bool) -> Iterator["Teacher | None"]:
     """Who reads the answers: nobody for a rule, else the teacher of a run's configuration, with its journal in `folder`.
 
-    A local teacher's engine starts with it and ends with it.
+    A local teacher's engine starts with the first question that the journal does not answer.
 
     Raises PlumblineError for a model parser without a configuration.
     """
@@ -78,19 +81,22 @@ def open_reader(parser: str, config: Path | None, folder: Path, watched: bool) -
 
 @contextmanager
 def open_asked(run: RoundsConfig, folder: Path, watched: bool) -> Iterator["Teacher"]:
-    """The teacher of a run's configuration outside that run, with its journal in `folder`. A local one's engine ends with it."""
+    """The teacher of a run's configuration outside that run, with its journal in `folder`. A local one's engine starts with the
+    first question that the journal does not answer, and ends with it.
+
+    Raises BusyError while another process works there.
+    """
     from models.teachers.open import open_journal, open_teacher
 
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = open_checkpoint(run.teacher.model) if run.teacher.kind in ("local", "vllm") else None
-    journal = open_journal(run.teacher, folder)
-    with _engine(checkpoint, run.engine, folder / "evaluate.log", watched) as get:
-        teacher = open_teacher(run.teacher, folder, journal, checkpoint, get)
-        try:
-            yield teacher
-        finally:
-            teacher.close()
-            journal.close()
+    with (
+        locked(folder),
+        closing(open_journal(run.teacher, folder)) as journal,
+        _engine(checkpoint, run.engine, folder / "evaluate.log", watched) as get,
+        closing(open_teacher(run.teacher, folder, journal, checkpoint, get)) as teacher,
+    ):
+        yield teacher
 
 
 @contextmanager

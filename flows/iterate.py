@@ -32,6 +32,8 @@ from tasks.summary import is_finished
 if TYPE_CHECKING:
     from prefect import Flow
 
+    from flows.session import Session
+
 PRIVATE = {  # no phoning home, no pools of threads beside the engine's own
     "GX_ANALYTICS_ENABLED": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -135,18 +137,29 @@ def execute(
 
         try:
             server.check_given()
-            with open_session(folder, config, overrides):
+            with open_session(folder, config, overrides) as session:
                 write_text(saved, dump_config(config))
                 write_changes(folder, replaced or {}, config.model_dump(mode="json", by_alias=True))
-                server.start()
-                with working("starting engine, trainer and Prefect server"):
-                    run = import_flow(config)
-                    server.wait()
-                console().print(f"Prefect UI while this runs: {mask(server.url).removesuffix('/api')}")
+                run = start(server, session)
                 (run.fn if within_flow else run)(config.name)
         finally:
             flush_logs()
             server.stop()
+
+
+def start(server: PrefectServer, session: "Session") -> "Flow[[str], None]":
+    """Start what the flow of `session` needs, and return it.
+
+    The order is the one in which they hold each other up least on few cores: the server starts while this process imports, the
+    trainer while it starts the engine.
+    """
+    server.start()
+    with working("starting engine, trainer and Prefect server"):
+        run = import_flow(session.config)
+        session.warm()
+        server.wait()
+    console().print(f"Prefect UI while this runs: {mask(server.url).removesuffix('/api')}")
+    return run
 
 
 def flush_logs() -> None:

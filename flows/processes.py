@@ -14,6 +14,7 @@ from pathlib import Path
 from models.parent import die_with_parent
 
 _STOP_SECONDS = 10
+_NICE = 5
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def start(
 
 
 def start_bound(command: Sequence[str], environment: Mapping[str, str], log: Path) -> "subprocess.Popen[bytes]":
-    """Like `start`, for a server that must not outlive this process."""
+    """Like `start`, for a server that must not outlive this process, nor hold it up where cores are few."""
     with log.open("ab") as sink:
         return subprocess.Popen(
             command,
@@ -45,7 +46,7 @@ def start_bound(command: Sequence[str], environment: Mapping[str, str], log: Pat
             stdout=sink,
             stderr=sink,
             start_new_session=True,
-            preexec_fn=die_with_parent,
+            preexec_fn=_serve_parent,
         )
 
 
@@ -106,3 +107,8 @@ def _stat(pid: int) -> list[str]:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return []
+
+
+def _serve_parent() -> None:
+    die_with_parent()
+    os.nice(_NICE)

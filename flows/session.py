@@ -48,6 +48,7 @@ class Session:
     overrides: dict[str, float] = field(default_factory=dict)  # what rounds that begin now do differently
     telling: "PrefectFuture[dict[str, str]] | None" = field(default=None, repr=False)  # what MLflow is being told
     _teller: Teller | None = field(default=None, repr=False)
+    _failure: Exception | None = field(default=None, repr=False)  # why the engine did not start
     _engine: "Engine | None" = field(default=None, repr=False)
     _teacher: "Teacher | None" = field(default=None, repr=False)
     _journal: "Journal | None" = field(default=None, repr=False)
@@ -61,11 +62,22 @@ class Session:
         """The run's one engine, started when first needed."""
         if self.lender is not None:
             return self.lender.engine()
+        if self._failure is not None:
+            raise self._failure
         if self._engine is None:
             from models.engine import Engine
 
             self._engine = Engine(self.policy, self.rounds.engine)
         return self._engine
+
+    def warm(self) -> None:
+        """Start trainer and engine before anybody asks for them. Why the engine does not start, is told who asks first."""
+        self.trainer.warm()
+        if isinstance(self.config, RoundsConfig):
+            try:
+                self.engine()
+            except Exception as error:  # the edge: whatever vLLM says belongs into the flow, which tells it everywhere
+                self._failure = error
 
     def journal(self) -> "Journal":
         """Every teacher call of the run."""
@@ -103,7 +115,7 @@ class Session:
         """`policy` as its own teacher: self-revision."""
         from models.teacher import local_teacher
 
-        return local_teacher(self.engine(), policy, self.journal())
+        return local_teacher(self.engine, policy, self.journal())
 
     def writer(self, source: Source, champion: Standing, number: int, seed: int) -> Writer:
         """Who answers the prompts of round `number`, besides the policy or in its place."""
@@ -144,7 +156,7 @@ class Session:
             self._journal.close()
         if self._engine is not None:
             self._engine.close()
-        self._teacher = self._journal = self._engine = None
+        self._teacher = self._journal = self._engine = self._failure = None
 
     def reopen(self, config: RoundsConfig | HumanPairsConfig) -> None:
         """Lend what `config` needs from now on. Raises PlumblineError if a model cannot be used."""
@@ -165,7 +177,7 @@ def open_session(
     overrides: dict[str, float] | None = None,
     lender: Session | None = None,
 ) -> Iterator[Session]:
-    """Lock the run folder, check the models, and warm the trainer; at the end leave no process behind.
+    """Lock the run folder and check the models; at the end leave no process behind.
 
     With a `lender` its trainer, engine and teacher are used, and stay open.
 
@@ -183,7 +195,6 @@ def open_session(
         session = Session(folder, config, trainer, policy, teacher, others, lender, overrides or {})
         _current.append(session)
         try:
-            session.trainer.warm()
             yield session
         finally:
             _current.pop()
@@ -197,7 +208,6 @@ def open_lender(folder: Path, config: RoundsConfig | HumanPairsConfig) -> Iterat
         trainer = Trainer(folder / "logs" / "trainer.log", config.align.processes)
         session = Session(folder, config, trainer, open_checkpoint(config.policy), _open_teacher(config))
         try:
-            trainer.warm()
             yield session
         finally:
             session.close()

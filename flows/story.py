@@ -4,11 +4,9 @@ import html
 import json
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import httpx
 from prefect import runtime
 from prefect.artifacts import (
     create_link_artifact,
@@ -20,6 +18,7 @@ from prefect.artifacts import (
 from prefect.exceptions import TerminationSignal
 
 from data_contracts.flatten import flatten
+from flows.outbox import send
 from flows.pace import Pace
 from flows.session import current
 from models.training.progress import Progress
@@ -31,7 +30,7 @@ _EVERY = 3.0  # seconds between two updates of a progress bar: each is a request
 def table(label: str, facts: Mapping[str, Any]) -> None:
     """A table artifact of the plain values in `facts`."""
     plain = {k: round(v, 4) if isinstance(v, float) else v for k, v in flatten(facts).items() if isinstance(v, (str, int, float))}
-    create_table_artifact(key=_key(label), table=[{"what": k, "value": v} for k, v in plain.items()], description=label)
+    send(create_table_artifact, key=_key(label), table=[{"what": k, "value": v} for k, v in plain.items()], description=label)
 
 
 def gate(label: str, folder: Path) -> None:
@@ -54,23 +53,23 @@ def gate(label: str, folder: Path) -> None:
         for entry in found["contracts"]
     ]
     counts = f"{found['kept']} of {found['checked']} rows kept, {found['quarantined']} quarantined"
-    create_table_artifact(key=_key(f"{label} gate"), table=rows, description=f"{label}: {counts}")
+    send(create_table_artifact, key=_key(f"{label} gate"), table=rows, description=f"{label}: {counts}")
 
 
 def markdown(label: str, text: str) -> None:
     """A Markdown artifact. `text` must be ours: nothing here escapes a model's words."""
-    create_markdown_artifact(key=_key(label), markdown=text, description=label)
+    send(create_markdown_artifact, key=_key(label), markdown=text, description=label)
 
 
 def link(label: str, address: str) -> None:
-    create_link_artifact(key=_key(label), link=address, link_text=label, description=label)
+    send(create_link_artifact, key=_key(label), link=address, link_text=label, description=label)
 
 
 def changes(label: str, found: Sequence[Change]) -> None:
     """A table of what is done otherwise than the file says, if anything is."""
     rows = [{"key": c.key, "in the file": "" if c.was is None else c.was, "here": c.now} for c in found]
     if rows:
-        create_table_artifact(key=_key(label), table=rows, description=label)
+        send(create_table_artifact, key=_key(label), table=rows, description=label)
 
 
 def sentence(error: BaseException) -> str:
@@ -93,20 +92,22 @@ def failure(error: BaseException, folder: Path) -> None:
 def progress(label: str, shown: Progress) -> Progress:
     """`shown` (the terminal's bar), and beside it a progress artifact that lives as long as the stage, its description saying how
     far, how fast and how long still."""
-    artifact, last, pace = None, 0.0, Pace()
+    made, last, pace, key = list[Any](), 0.0, Pace(), _key(f"{label} progress")
+
+    def tell(percent: float, words: str) -> None:
+        if made:
+            update_progress_artifact(made[0], percent, description=words)
+        else:
+            made.append(create_progress_artifact(percent, key=key, description=words))
 
     def report(done: int, total: int, tokens_per_second: float | None = None, /) -> None:
-        nonlocal artifact, last
+        nonlocal last
         shown(done, total, tokens_per_second)
         now, words = time.monotonic(), f"{label}: {pace.words(done, total, tokens_per_second)}"
         if total <= 0 or (now - last < _EVERY and done < total):
             return
-        last, percent = now, min(100.0, 100.0 * done / total)
-        with suppress(httpx.HTTPError):  # a page that cannot be reached for a moment stops no stage
-            if artifact is None:
-                artifact = create_progress_artifact(percent, key=_key(f"{label} progress"), description=words)
-            else:
-                update_progress_artifact(artifact, percent, description=words)
+        last = now
+        send(tell, min(100.0, 100.0 * done / total), words)
 
     return report
 

@@ -5,7 +5,6 @@ Cells run one after the other: they share an engine and a trainer, and each of t
 
 import logging
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,10 @@ from data_contracts.config import HumanPairsConfig, RoundsConfig
 from data_contracts.config_sweep import Cell, Sweep, dump_sweep
 from data_contracts.errors import PlumblineError
 from data_contracts.load_config import dump_config
-from data_contracts.mask import mask
 from data_contracts.store import sharing, write_text
 from flows import services
-from flows.display import console, quiet_libraries, working
-from flows.iterate import PRIVATE, check, flush_logs, import_flow
+from flows.display import console, quiet_libraries
+from flows.iterate import PRIVATE, check, flush_logs, import_flow, start
 from flows.server import PrefectServer
 from flows.session import Session, open_lender, open_session
 from tasks.failure import clear_failure, write_failure
@@ -64,22 +62,20 @@ def _run(sweep: Sweep, folder: Path, left: list[Cell]) -> None:
     try:
         server.check_given()
         with open_lender(folder, left[0].config) as lender:
-            server.start()
-            with working("starting engine, trainer and Prefect server"):
-                flows = {cell.config.flow: import_flow(cell.config) for cell in left}
-                server.wait()
-            console().print(f"Prefect UI while this runs: {mask(server.url).removesuffix('/api')}")
+            start(server, lender)
             from prefect import flow
 
             from flows import story
+            from flows.zombies import bury
 
             @flow(name="sweep", flow_run_name=sweep.name, persist_result=False)
             def sweep_flow() -> None:
+                bury(folder)
                 clear_failure(folder)
                 try:
                     for place, cell in enumerate(left, 1):
                         console().print(f"[bold]cell {place} of {len(left)}: {cell.label}[/]")
-                        _run_cell(lender, folder, cell, flows[cell.config.flow])
+                        _run_cell(lender, folder, cell)
                         _tell(folder, sweep, collect(folder, sweep), is_over=False)
                 except BaseException as error:  # no cell's own failure: Ctrl-C, a cancellation, or a bug
                     write_failure(folder, story.sentence(error), killed=not isinstance(error, Exception))
@@ -92,7 +88,7 @@ def _run(sweep: Sweep, folder: Path, left: list[Cell]) -> None:
         server.stop()
 
 
-def _run_cell(lender: Session, folder: Path, cell: Cell, run: Callable[[str], Any]) -> None:
+def _run_cell(lender: Session, folder: Path, cell: Cell) -> None:
     """One cell as a subflow. Whatever stops it is kept as a sentence in its folder."""
     where = cell_folder(folder, cell)
     where.mkdir(parents=True, exist_ok=True)
@@ -101,7 +97,7 @@ def _run_cell(lender: Session, folder: Path, cell: Cell, run: Callable[[str], An
         _lend(lender, cell.config)
         with open_session(where, cell.config, lender=lender):
             write_text(where / "config.yaml", dump_config(cell.config))
-            run(cell.config.name)
+            import_flow(cell.config)(cell.config.name)
     except PlumblineError as error:
         write_failure(where, str(error))
     except Exception as error:  # the cell's edge: no failure of one may cost the others

@@ -166,13 +166,10 @@ class Engine:
     def close(self) -> None:
         if self._llm is None:  # closed already, or not started again
             return
-        import gc
-
         from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
 
         self._llm.llm_engine.engine_core.shutdown()
         self._llm = None
-        gc.collect()
         cleanup_dist_env_and_memory()
 
     def _start(self, checkpoint: Checkpoint) -> None:

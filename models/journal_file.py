@@ -1,6 +1,7 @@
 """The SQLite file of a journal: its tables, and how an older file is brought up to date."""
 
 import sqlite3
+import time
 from pathlib import Path
 
 from data_contracts.errors import PlumblineError
@@ -8,6 +9,7 @@ from data_contracts.errors import PlumblineError
 VERSION = (
     2  # of the file: 0 had `calls` alone, without the columns of `_ADDED`; 1 no stages, no claims, one run a waiting request
 )
+_PATIENCE = 60  # seconds, with whoever else writes
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS calls (
     key TEXT PRIMARY KEY, model TEXT NOT NULL, request TEXT NOT NULL, reply TEXT NOT NULL,
@@ -25,14 +27,26 @@ def open_file(path: Path) -> sqlite3.Connection:
     """Raises PlumblineError if the file is no journal, cannot be opened, or was made by a newer version."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(path, timeout=60, check_same_thread=False)
-        # write-ahead log: readers never wait; FULL: what was committed survives even a power cut
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
+        connection = sqlite3.connect(path, timeout=_PATIENCE, check_same_thread=False)
+        _write_ahead(connection)
+        connection.execute("PRAGMA synchronous=FULL")  # what was committed survives even a power cut
         _upgrade(connection, path)
     except (sqlite3.Error, OSError) as error:
         raise PlumblineError(f"the journal {path} cannot be used ({error}): name another file in teacher.journal") from None
     return connection
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Readers never wait. Where somebody else is writing to a file that is not so yet, SQLite does not wait but fails at once."""
+    begin = time.monotonic()
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() - begin > _PATIENCE:
+                raise
+            time.sleep(0.02)
 
 
 def _upgrade(connection: sqlite3.Connection, path: Path) -> None:

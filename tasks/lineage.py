@@ -97,7 +97,7 @@ def roll_back(run: Path, to: int | None, reason: str) -> Rollback | None:
     if promoted == [0]:
         raise PlumblineError(f"{run}: no round was promoted, the start is champion, so there is nothing to roll back to")
     if to is None:
-        undone = rollbacks and rollbacks[-1].after == last and rollbacks[-1].to == now[-1] and last >= max(promoted)
+        undone = rollbacks and rollbacks[-1].after == last and rollbacks[-1].to == now[-1]
         to = now[-1] if undone or now == [0] else now[-2]
     if to not in promoted:
         names = ", ".join("the start (round-0)" if n == 0 else f"round-{n}" for n in promoted)

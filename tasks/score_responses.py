@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from data_contracts.errors import PlumblineError
-from data_contracts.store import Rows
+from data_contracts.store import Rows, write_text
 from models.benchmark import LETTERS, SPLITS, Question, benchmark_name, load_benchmark
 from models.benchmark_hub import open_benchmark
 from models.benchmark_prompts import heard
@@ -96,7 +96,7 @@ def write_scores(folder: Path, scored: Scored) -> None:
         if rows:
             write_lines(folder / f"judge_results_{short}_{who}.jsonl", rows)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "score.json").write_text(json.dumps(scored.facts["official"], indent=4) + "\n", encoding="utf-8")
+    write_text(folder / "score.json", json.dumps(scored.facts["official"], indent=4) + "\n")
 
 
 def _ruled(question: Question, read: Parsed) -> dict[str, Any]:

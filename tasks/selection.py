@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from data_contracts.store import Dataset, Rows, open_dataset
+from data_contracts.store import Dataset, Rows, open_dataset, write_text
 from models.statistics import selection_bias
 from tasks.lineage import champions, last_decided
 
@@ -22,7 +22,7 @@ def write_selection(run: Path) -> None:
     means = [data.facts["metrics"]["overall"]["mean"] for data in measured]
     bias = selection_bias([_scores(data) for data in measured])
     if means[champions(run)[-1]] == max(means) and round(bias, 3) > 0:
-        path.write_text(json.dumps({"models": len(measured), "bias": bias}), encoding="utf-8")
+        write_text(path, json.dumps({"models": len(measured), "bias": bias}))
 
 
 def selection_note(run: Path) -> str | None:

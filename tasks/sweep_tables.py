@@ -64,10 +64,15 @@ def markdown(sweep: Grid, results: Sequence[Result]) -> str:
         "in brackets the lowest and the highest. Checkpoints are the models after each epoch: their maximum is the best of",
         "several measurements and so too high by chance, which the mean and the last are not.",
         "",
-        *(f"| {' | '.join(row)} |" for row in table),
+        *map(_line, table),
     ]
     failed = [f"- `{r.label}`: {_literal(r.failure)}" for r in results if r.state == "failed"]
     return "\n".join([*text, *(["", "Failed:", "", *failed] if failed else [])]) + "\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    """A row of the table; a bar or a line break in a label is none of its own."""
+    return f"| {' | '.join(' '.join(cell.split()).replace('|', '/') for cell in cells)} |"
 
 
 def _literal(text: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from models.parent import leave_with
 
-_NICE = 5  # the stages come first
+_NICE = 10  # the stages come first
 
 
 class TrackingError(Exception):

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+ROUNDS = 4  # as many as there are prompts for
 BEGIN = time.monotonic()  # before anything slow is imported
 
 
@@ -16,17 +17,19 @@ def main(side: str, prompts: int, folder: Path) -> None:
     from data_contracts.load_config import load_config
 
     path = Path(__file__).parents[2] / "configs" / "demo.yaml"
-    config = load_config(path, [f"prompts.per_round={prompts}"])
-    seconds = {"report": 0.0, "round": 0.0}
+    config = load_config(path, [f"prompts.per_round={prompts}", f"rounds={ROUNDS}"])
+    seconds: dict[str, list[float]] = {"report": [], "rounds": []}
     {"bare": bare, "plumbline": full}[side](config, folder / "run", seconds)
     from benchmarks.overhead.bare import decisions
 
-    marks = seconds | {"whole": time.monotonic() - BEGIN, "decisions": decisions(folder / "run")}
+    ended = {"whole": time.monotonic() - BEGIN, "decisions": decisions(folder / "run")}
+    first, *further = seconds["rounds"]
+    marks = ended | {"report": sum(seconds["report"]), "first": first, "round": sum(further) / len(further), "rounds": further}
     (folder / "marks.json").write_text(json.dumps(marks))
 
 
-def full(config: Any, folder: Path, seconds: dict[str, float]) -> None:
-    """As `plumbline run` does it; the second round and the report are timed from outside."""
+def full(config: Any, folder: Path, seconds: dict[str, list[float]]) -> None:
+    """As `plumbline run` does it; the rounds and the report are timed from outside."""
     from flows import iterate
 
     importing = iterate.import_flow
@@ -37,14 +40,14 @@ def full(config: Any, folder: Path, seconds: dict[str, float]) -> None:
         from flows.round import round_flow
         from tasks.report import write_report
 
-        vars(rounds).update(round_flow=timed(round_flow, seconds, "round"), write_report=timed(write_report, seconds, "report"))
+        vars(rounds).update(round_flow=timed(round_flow, seconds["rounds"]), write_report=timed(write_report, seconds["report"]))
         return flow
 
     iterate.import_flow = import_and_time  # type: ignore[assignment]
     iterate.execute(config, folder)
 
 
-def bare(config: Any, folder: Path, seconds: dict[str, float]) -> None:
+def bare(config: Any, folder: Path, seconds: dict[str, list[float]]) -> None:
     """The same stages in the same session. Prefect is imported because the wiring is Prefect's, but that time is not counted."""
     global BEGIN
     from data_contracts.load_config import dump_config
@@ -66,23 +69,24 @@ def bare(config: Any, folder: Path, seconds: dict[str, float]) -> None:
             from flows.round import round_flow
             from tasks.evaluate import evaluate
 
+            session.trainer.warm()
             preload()
             with stripped():
                 answers = folder / "round-0" / "evaluate"
                 step("start", evaluate, answers, config.evaluate, session.policy, *session.measures())
-                round_flow.fn(1)
-                timed(round_flow.fn, seconds, "round")(2)
+                for number in range(1, ROUNDS + 1):
+                    timed(round_flow.fn, seconds["rounds"])(number)
 
 
-def timed(function: Callable[..., Any], seconds: dict[str, float], name: str) -> Callable[..., Any]:
-    """`function`, the time of its last call kept under `name`."""
+def timed(function: Callable[..., Any], seconds: list[float]) -> Callable[..., Any]:
+    """`function`, the time of each call added to `seconds`."""
 
     def run(*arguments: Any) -> Any:
         begin = time.monotonic()
         try:
             return function(*arguments)
         finally:
-            seconds[name] = time.monotonic() - begin
+            seconds.append(time.monotonic() - begin)
 
     return run
 

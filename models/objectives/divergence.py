@@ -73,12 +73,12 @@ class DiscoPop:
 
     (1 - m) (-log s(z)) + m exp(-z), z = beta h, m = s(z / tau).
 
-    Neither convex nor monotone: at tau 0.05 it has a local minimum at z = -0.12 and a maximum at 0.08, so from the reference
+    Neither convex nor monotone: at tau 0.05 it has a local minimum at z = -0.12 and a maximum at 0.07, so from the reference
     itself the margin first *falls*, and only pairs that others throw past the maximum are learnt. m exp(-z) is computed as one
     exponential, exp(log m - z), which cannot overflow for tau < 1 (apart, exp(-z) does).
 
     Use it to reproduce the paper; keep tau at 0.05. Not as a default. beta is 1 here and 0.05 in the paper, where the maximum
-    lies 1.6 nats away and noise does not reach it.
+    lies 1.4 nats away and noise does not reach it.
     """
 
     beta: float

@@ -11,6 +11,7 @@ from data_contracts.config import HumanPairsConfig, RoundsConfig
 from data_contracts.config_sweep import load_sweep
 from data_contracts.errors import PlumblineError
 from data_contracts.load_config import dump_config, load_config
+from models.rubrics import open_rubric
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -260,6 +261,18 @@ def test_paths_in_a_file_are_relative_to_it_and_overrides_to_the_working_directo
 def test_the_home_of_a_user_who_is_none_is_a_path_that_is_not_there(here: Path) -> None:
     with pytest.raises(PlumblineError, match=r"pairs.file is '~no-such-user/pairs.jsonl', which does not exist"):
         load_config(write(here, human(pairs={"file": "~no-such-user/pairs.jsonl"})))
+
+
+def test_a_text_where_a_file_should_be_named_is_told(here: Path) -> None:
+    """Longer than a file's name may be: a rubric's own words, say."""
+    words = "Prefer the answer that is short, kind and right. " * 20
+    config = load_config(write(here, rounds(judge={"rubric": words})))
+    assert isinstance(config, RoundsConfig)
+    with pytest.raises(PlumblineError, match=r"there is no rubric Prefer .*: name a YAML file"):
+        open_rubric(config.judge.rubric)
+    for key in ("prompts.file", "policy", "evaluate.benchmark"):
+        with pytest.raises(PlumblineError, match=f"{key} is 'Prefer"):
+            load_config(write(here, rounds()), [f"{key}={words}"])
 
 
 SETS = {

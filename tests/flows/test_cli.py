@@ -11,6 +11,7 @@ import typer.main
 from typer.testing import CliRunner
 
 from data_contracts.errors import PlumblineError
+from data_contracts.store import build
 from flows.cli import PANELS, app, main
 from flows.cli import _show as show
 from tests.tasks.run_folder import make_run
@@ -83,6 +84,20 @@ def test_the_password_of_a_named_server_is_not_shown(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:secret@mlflow.example")
     show(make_run(tmp_path / "run"))
     assert (shown := capsys.readouterr().out).count(".example") == 2 and "secret" not in shown
+
+
+def test_one_training_takes_a_second_reference_and_no_momentum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = build(tmp_path / "pairs", "pairs", {}, lambda _: ([], {})).folder
+    given = ["align", "configs/demo.yaml", str(data), str(tmp_path / "out"), "--set"]
+
+    def stopped(*arguments: Any) -> None:
+        raise PlumblineError(f"second: {arguments[8].path.name if arguments[8] else arguments[8]}")
+
+    monkeypatch.setattr("tasks.align.align", stopped)
+    teacher = f"align.second_reference={EMBEDDED / 'teacher'}"
+    for setting, said in (("align.momentum=0.3", "momentum"), (teacher, "second: teacher"), ("seed=1", "second: None")):
+        error = CliRunner().invoke(app, [*given, setting]).exception
+        assert isinstance(error, PlumblineError) and said in str(error)
 
 
 def test_folders_on_the_way_to_a_page_are_made(tmp_path: Path) -> None:

@@ -113,6 +113,7 @@ def test_a_group_that_ends_by_itself_while_it_is_stopped_is_stopped(monkeypatch:
 def test_loopback_is_asked_past_any_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     server = http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr("urllib.request._opener", None)  # made once, with the proxies of that moment
     for name in ("http_proxy", "HTTP_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nobody answers
     for name in ("no_proxy", "NO_PROXY"):

@@ -96,7 +96,7 @@ def test_corrections_are_right_and_leave_right_answers_alone(tasks):
     assert 100 < sum(check(t, d) for t, d in drafts) < 500  # control: both kinds occur
 
 
-def test_student_is_weak_in_every_family_but_never_hopeless(tasks):
+def test_student_is_weak_in_every_family_but_never_hopeless():
     rng = random.Random(3)
     for family in FAMILIES:
         chosen = [sample_task(rng, "sft", family) for _ in range(400)]

@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -138,6 +139,15 @@ def test_many_processes_may_open_an_older_file_at_once(tmp_path):
     for i, journal in enumerate(journals):
         journal.store([(ask(f"new {i}"), Reply("x", "stop"))])
     assert [j.count() for j in journals] == [9] * 8
+
+
+def test_a_file_that_somebody_is_writing_to_is_waited_for(tmp_path):
+    """SQLite waits for whoever writes, but not where the file is yet to get a write-ahead log: then it fails at once."""
+    old_file(tmp_path / "journal.db")
+    other = sqlite3.connect(tmp_path / "journal.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    threading.Timer(0.3, other.execute, ["COMMIT"]).start()
+    assert Journal(tmp_path / "journal.db").count() == 1
 
 
 def test_a_file_that_is_no_journal_or_a_newer_one_is_refused(tmp_path):

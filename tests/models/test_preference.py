@@ -83,7 +83,7 @@ def test_the_score_of_unit_embeddings_by_hand(tiny):
 
 
 @pytest.mark.parametrize("kind", ["bt", "gpm"])
-def test_a_saved_model_is_the_same_and_judges(trained, tiny, kind):
+def test_a_saved_model_is_the_same_and_judges(trained, kind):
     model, _, folder = trained[kind]
     saved = open_preference(folder)
     held_out = pairs(load_tokenizer(folder), range(3))
@@ -102,7 +102,7 @@ def test_a_saved_model_is_the_same_and_judges(trained, tiny, kind):
     assert judge_slice(config, 0)["preference_model"] == saved.name
 
 
-def test_another_head_is_another_model_and_no_head_is_none(trained, tiny, tmp_path):
+def test_another_head_is_another_model_and_no_head_is_none(trained, tiny):
     hashes = {open_preference(folder).checkpoint.hash for _, _, folder in trained.values()}
     assert len(hashes) == 2 and open_checkpoint(tiny.path).hash not in hashes
     with pytest.raises(PlumblineError, match="holds no preference model"):

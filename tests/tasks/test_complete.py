@@ -29,7 +29,7 @@ def likelihoods(values):
     return Teacher("teacher", lambda *_: [], lambda conversations, answers: [values[a] for a in answers])
 
 
-def test_the_likelihood_judges_scores_are_log_probabilities_a_token(tiny, pairs, tmp_path):
+def test_the_likelihood_judges_scores_are_log_probabilities_a_token(pairs, tmp_path):
     rows = pairs.records()
     values = {
         r[side]: -float(len(r[f"{side}_ids"]) * (1 if side == "chosen" else 3)) for r in rows for side in ("rejected", "chosen")

@@ -64,7 +64,7 @@ def reviser(asked):
     return Teacher("teacherhash", complete)
 
 
-def test_each_sample_gets_one_row_with_its_own_columns(tmp_path, samples, tiny, tokenizer):
+def test_each_sample_gets_one_row_with_its_own_columns(tmp_path, samples, tiny):
     asked = []
     made = revise(tmp_path / "revise", samples, CONFIG, reviser(asked), tiny, 0, quiet)
     assert len(asked) == len(REPLIES) == made.rows
@@ -87,13 +87,13 @@ def test_revisions_are_whole_answers_in_the_policys_tokens(tmp_path, samples, ti
             assert row["revision_ids"].count(tokenizer.eos_token_id) == 1
 
 
-def test_facts_account_for_every_reply(tmp_path, samples, tiny, tokenizer):
+def test_facts_account_for_every_reply(tmp_path, samples, tiny):
     facts = revise(tmp_path / "revise", samples, CONFIG, reviser([]), tiny, 0, quiet).facts
     assert (facts["samples"], facts["parsed"], facts["changed"], facts["unchanged"]) == (6, 4, 3, 1)
     assert facts["failures"] == {"missing_identifier": 1, "cut": 1}
 
 
-def test_a_finished_dataset_asks_nobody_and_another_teacher_is_refused(tmp_path, samples, tiny, tokenizer):
+def test_a_finished_dataset_asks_nobody_and_another_teacher_is_refused(tmp_path, samples, tiny):
     first = revise(tmp_path / "revise", samples, CONFIG, reviser([]), tiny, 0, quiet)
     asked = []
     again = revise(tmp_path / "revise", samples, CONFIG, reviser(asked), tiny, 0, quiet)
@@ -102,14 +102,14 @@ def test_a_finished_dataset_asks_nobody_and_another_teacher_is_refused(tmp_path,
         revise(tmp_path / "revise", samples, CONFIG, Teacher("another", reviser([]).complete), tiny, 0, quiet)
 
 
-def test_a_judges_template_is_refused_before_anybody_is_asked(tmp_path, samples, tiny, tokenizer):
+def test_a_judges_template_is_refused_before_anybody_is_asked(tmp_path, samples, tiny):
     asked = []
     with pytest.raises(PlumblineError, match="'pairwise-1' is filled from"):
         revise(tmp_path / "revise", samples, ReviseConfig(template="pairwise-1"), reviser(asked), tiny, 0, quiet)
     assert asked == [] and not Path(tmp_path / "revise").exists()
 
 
-def test_the_rubric_of_the_config_is_what_the_teacher_reads(tmp_path, samples, tiny, tokenizer):
+def test_the_rubric_of_the_config_is_what_the_teacher_reads(tmp_path, samples, tiny):
     asked = []
 
     def complete(conversations, sampling, seed, progress):
@@ -124,7 +124,7 @@ def test_the_rubric_of_the_config_is_what_the_teacher_reads(tmp_path, samples, t
             revise(tmp_path / "other", samples, wrong, Teacher("t", complete), tiny, 0, quiet)
 
 
-def test_a_worse_copy_is_a_revision_like_any_other(tmp_path, samples, tiny, tokenizer):
+def test_a_worse_copy_is_a_revision_like_any_other(tmp_path, samples, tiny):
     reply = Reply("{teacher_reasoning}: Add a slip.\n\n{worsened_student_solution}: two and two is six", "stop")
     teacher = Teacher("t", lambda conversations, *_: [reply] * len(conversations))
     rows = revise(tmp_path / "worsen", samples, ReviseConfig(template="worsen-1"), teacher, tiny, 0, quiet).records()
@@ -152,7 +152,7 @@ def test_the_embedded_teacher_revises_the_embedded_students_way(tmp_path, engine
         "policy": student.hash,
     }
     samples = build(tmp_path / "sample", "samples", {}, lambda _: ([row], {}))
-    local = local_teacher(engine, teacher, Journal(tmp_path / "journal.db"))
+    local = local_teacher(lambda: engine, teacher, Journal(tmp_path / "journal.db"))
     made = revise(tmp_path / "revise", samples, CONFIG, local, student, 0, quiet)
     assert made.records()[0]["revision"] == "I think that 12 plus 31 is 43."
     assert made.facts["failures"] == {}

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from data_contracts.config_sweep import Sweep, dump_sweep, load_sweep
+from data_contracts.config_sweep import Grid, Sweep, dump_sweep, load_sweep
 from data_contracts.errors import PlumblineError
+from models.journal import Journal, Reply, requests_of
 from tasks.failure import clear_failure, write_failure
-from tasks.sweep import cell_folder, collect, groups, is_cell
-from tasks.sweep_tables import FILES, write_tables
+from tasks.sweep import Result, cell_folder, collect, groups, is_cell
+from tasks.sweep_tables import FILES, markdown, write_tables
 from tasks.tracking import is_told, track
+from tasks.tracking_calls import CALLS
 from tasks.tracking_client import tracking_uri
 from tasks.tracking_sweep import track_sweep
 from tasks.tracking_sync import catch_up
@@ -115,6 +117,31 @@ def test_a_sweep_is_one_run_with_a_child_a_cell_told_once(tmp_path: Path, sweep:
     assert told() == expected | {sweep.cells[3].label: "FINISHED", "small": "FINISHED"}
 
 
+def test_a_cell_has_traces_of_the_calls_it_paid_for_once(tmp_path: Path, sweep: Sweep, empty_store: Path) -> None:
+    from mlflow import MlflowClient
+
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    journal, first = Journal(tmp_path / "journal.db"), cell_folder(tmp_path, sweep.cells[0])
+    asked = requests_of("teacher", [[{"role": "user", "content": f"Revise {i}."}] for i in range(40)], {"temperature": 0}, 0)
+    journal.store([(request, Reply("Revised.", "stop")) for request in asked])
+    journal.bill([request.key for request in asked], first / "round-1" / "revise")
+    journal.close()
+    for _ in range(2):  # the second as `plumbline sync` does
+        catch_up(tmp_path)
+        client = MlflowClient(tracking_uri(tmp_path))
+        experiment = client.get_experiment_by_name("small").experiment_id
+        known = json.loads((tmp_path / "tracking.json").read_text())["cells"]
+        traces = client.search_traces([experiment])
+        told = [(t.info.trace_metadata["mlflow.sourceRun"], t.info.tags["mlflow.traceName"]) for t in traces]
+        assert told == [(known[first.name]["run_id"], "round-1/revise")] * CALLS  # other cells share the stage and paid nothing
+    state = json.loads((tmp_path / "tracking.json").read_text())
+    del state["cells"][first.name]["outcome"]  # as an outage in the middle of the cell leaves it
+    (tmp_path / "tracking.json").write_text(json.dumps(state))
+    catch_up(tmp_path)
+    again = json.loads((tmp_path / "tracking.json").read_text())["cells"][first.name]["run_id"]
+    assert [t.info.trace_metadata["mlflow.sourceRun"] for t in client.search_traces([experiment])] == [again] * CALLS
+
+
 def test_a_sweep_that_was_killed_is_put_right_by_sync(tmp_path: Path, sweep: Sweep, empty_store: Path) -> None:
     from mlflow import MlflowClient
 
@@ -147,6 +174,13 @@ def test_a_sweep_that_was_killed_is_put_right_by_sync(tmp_path: Path, sweep: Swe
     assert "plumbline.failure" not in client.get_run(parent).data.tags
     with pytest.raises(PlumblineError, match=f"plumbline sync {tmp_path}"):
         catch_up(last)
+
+
+def test_a_label_adds_no_column_and_no_row_to_the_table() -> None:
+    grid = Grid("small", {"how": ["a|b\n|c|", "d"]}, [])
+    results = [Result(str(i), {"how": label}, "waiting") for i, label in enumerate(grid.axes["how"])]
+    table = [line for line in markdown(grid, results).splitlines() if line.startswith("|")]
+    assert len(table) == 4 and len({line.count("|") for line in table}) == 1
 
 
 def test_a_cell_is_told_by_its_sweep_alone(tmp_path: Path, sweep: Sweep) -> None:

@@ -1,0 +1,36 @@
+"""What a session starts ahead of need, and who hears of it when that fails."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from data_contracts.config import RoundsConfig
+from data_contracts.load_config import load_config
+from flows.session import Session
+from models.checkpoint import Checkpoint
+
+
+def test_an_engine_that_does_not_start_is_told_to_who_asks_for_it_and_may_be_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[str]()
+
+    def start(policy: Checkpoint, config: object) -> str:
+        asked.append(policy.hash)
+        if len(asked) == 1:
+            raise RuntimeError("no memory left")
+        return "an engine"
+
+    monkeypatch.setattr("models.engine.Engine", start)
+    config = load_config(Path("configs/demo.yaml"))
+    assert isinstance(config, RoundsConfig)
+    trainer = SimpleNamespace(warm=lambda: None)
+    session = Session(tmp_path, config, trainer, Checkpoint(tmp_path, "abc"))  # type: ignore[arg-type]
+    session.warm()  # the flow that would tell it does not run yet
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="no memory left"):
+            session.engine()
+    assert asked == ["abc"]
+    session.drop()
+    assert session.engine() == "an engine"  # type: ignore[comparison-overlap]
