@@ -91,9 +91,9 @@ class ApoAuto:
     criterion, for a data set as a whole; deciding it for each pair, against a running mean, is plumbline's.
 
     `own` says which answers are the policy's: the rejected ones (revisions: the original is the policy's) or both (judged
-    samples). The mean is over all such scores so far, those of the present batch included. Where the chosen answer's score is
-    unknown it is zero, the paper's choice for revisions. Use it when the policy catches up with its teacher during rounds. Not
-    with scores that are comparable within a prompt only.
+    samples); rounds refuse what their method contradicts. The mean is over all such scores so far, those of the present batch
+    included. Where the chosen answer's score is unknown it is zero, the paper's choice for revisions. Use it when the policy
+    catches up with its teacher during rounds. Not with scores that are comparable within a prompt only.
     """
 
     beta: float

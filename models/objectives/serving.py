@@ -81,7 +81,8 @@ def served_by(objective: type[Objective]) -> list[str]:
     for method in get_args(Method):
         name = method.model_fields["name"].annotation.__args__[0]
         given = method_serves(method, "likelihood", 1, lists) | Need.REFERENCES
-        if not objective.needs & ~given and not (objective.name == "apo_down" and _chosen_is_better(method, name)):
+        beside = objective.name == "apo_down" and _chosen_is_better(method, name)
+        if not objective.needs & ~given and not beside and not (objective.name == "apo_auto" and not _own_of(method, name)):
             found.append(name)
     return found
 
@@ -89,6 +90,15 @@ def served_by(objective: type[Objective]) -> list[str]:
 def _chosen_is_better(method: MethodBase | type[MethodBase], name: str) -> bool:
     """Whether the chosen answers are better than what the policy writes on average."""
     return name in ("clair", "self_revision", "stronger_preferred") or method.own == "several"
+
+
+def _own_of(method: MethodBase | type[MethodBase], name: str) -> tuple[str, ...]:
+    """Which of a pair's answers may be the policy's own, as apo_auto's `own` says it; nothing where others write the rejected."""
+    if name == "recorded":
+        return ("rejected", "both")
+    if method.own == "several":
+        return ("both",)
+    return ("rejected",) if name in ("clair", "self_revision", "stronger_preferred") else ()
 
 
 def data_serves(folder: Path, kind: str, policy: str) -> tuple[Need, dict[Need, str]]:
@@ -131,6 +141,7 @@ def refuse_config(config: RoundsConfig | HumanPairsConfig) -> None:
                 raise PlumblineError(f"{key} continues the way from one round's model to the next, and flow human_pairs has none")
         return
     _refuse_down(objective, config)
+    _refuse_auto(config)
     needs = objective.needs
     _refuse_pairs(objective, config, lists)
     if config.align.curriculum and config.align.curriculum.by == "margin" and config.judge.kind not in SCORING:
@@ -181,6 +192,26 @@ def _refuse_down(objective: Objective, config: RoundsConfig) -> None:
             "what the policy writes on average: it would unlearn them; use apo_zero, or apo_auto to decide pair by pair "
             "(even_if_chosen_is_better: true does it all the same)"
         )
+
+
+def _refuse_auto(config: RoundsConfig) -> None:
+    """Raises PlumblineError for apo_auto where the answers it takes for the policy's own are not."""
+    name, own = config.method.name, _own_of(config.method, config.method.name)
+    for part in (config.align.objective, *(mixed.objective for mixed in config.align.wrappers.mix)):
+        if part.name != "apo_auto" or part.own in own:
+            continue
+        if not own:
+            raise PlumblineError(
+                "objective apo_auto compares the chosen answers with what the policy itself writes, and the rejected answers of "
+                f"method {name} are not its own: use apo_zero, or apo_down where the policy writes better"
+            )
+        raise PlumblineError(
+            f"objective apo_auto takes {_OWN[part.own]} for the policy's own, and of method {name} {_OWN[own[0]]} are: "
+            f"set align.objective.own to {own[0]}"
+        )
+
+
+_OWN = {"rejected": "the rejected answers", "both": "both answers of a pair"}
 
 
 def refuse_data(folder: Path, kind: str, policy: str, objective: Objective, second_reference: bool) -> None:

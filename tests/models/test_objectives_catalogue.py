@@ -24,6 +24,8 @@ def test_the_table_has_a_row_for_each_objective_and_is_json():
     own = ["on_policy_judge", "best_of_n", "rso"]
     assert by_name["grpo"]["served_by"] == own == by_name["sppo_hard"]["served_by"] and by_name["grpo"]["data"] == "lists"
     assert by_name["rationale_dpo"]["served_by"] == ["clair", "self_revision", "worst_revision"]
+    auto = ["clair", "self_revision", "on_policy_judge", "stronger_preferred", "best_of_n", "rso", "recorded"]
+    assert by_name["apo_auto"]["served_by"] == auto  # where the policy's own answers are in the pairs
     assert "clair" in by_name["dpo"]["served_by"] and "clair" not in by_name["apo_down"]["served_by"]
 
 

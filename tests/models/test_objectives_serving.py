@@ -46,6 +46,13 @@ def test_every_objective_is_reached_by_some_config(name):
         ("rationale_dpo", JUDGED, "needs a rationale for each pair.*use method clair"),
         ("mrpo", (), "needs two or more reference models.*set align.second_reference"),
         ("apo_down", (), "those of method clair are better than what the policy writes.*use apo_zero, or apo_auto"),
+        ("apo_auto", JUDGED, "takes the rejected answers .* both answers of a pair are: set align.objective.own to both"),
+        (
+            "apo_auto",
+            ("align.objective.own=both",),
+            "of method clair the rejected answers are: set align.objective.own to rejected",
+        ),
+        ("apo_auto", ("method=worst_revision", "revise.template=worsen-1"), "rejected answers of method worst_revision are not"),
         ("grpo", (), "the present policy's own samples"),
         ("grpo", (*JUDGED, "sample.temperature=0.7"), r"sample.temperature 0.7 .* set it to 1.0"),
         ("pairwise_rl", ("method=on_policy_judge", "sample.n=2"), "set sample.n to 3 or more"),
@@ -72,6 +79,8 @@ def test_what_a_run_cannot_serve_is_one_sentence_before_it_starts(name, sets, wo
 def test_combinations_that_make_sense_are_let_through():
     for name, sets in (
         ("apo_down", ("align.objective.even_if_chosen_is_better=true",)),
+        ("apo_auto", ()),
+        ("apo_auto", (*JUDGED, "align.objective.own=both")),
         ("dpo", ("align.reference=ema",)),
         ("dpo", ("align.reference=extrapolated",)),
         ("dpo", ("align.momentum=0.3",)),
