@@ -63,7 +63,7 @@ def answer_benchmark(model: str, config: EvaluateConfig, root: Path, name: str |
 def open_reader(parser: str, config: Path | None, folder: Path, watched: bool) -> Iterator["Teacher | None"]:
     """Who reads the answers: nobody for a rule, else the teacher of a run's configuration, with its journal in `folder`.
 
-    A local teacher's engine starts with it and ends with it.
+    A local teacher's engine starts with the first question that the journal does not answer.
 
     Raises PlumblineError for a model parser without a configuration.
     """
@@ -81,7 +81,8 @@ def open_reader(parser: str, config: Path | None, folder: Path, watched: bool) -
 
 @contextmanager
 def open_asked(run: RoundsConfig, folder: Path, watched: bool) -> Iterator["Teacher"]:
-    """The teacher of a run's configuration outside that run, with its journal in `folder`. A local one's engine ends with it.
+    """The teacher of a run's configuration outside that run, with its journal in `folder`. A local one's engine starts with the
+    first question that the journal does not answer, and ends with it.
 
     Raises BusyError while another process works there.
     """

@@ -17,6 +17,7 @@ from flows.measures import measure_harness
 from flows.round import round_flow
 from flows.session import current
 from flows.step import step
+from flows.zombies import bury
 from tasks import summary
 from tasks.changes import TITLE, read_changes
 from tasks.evaluate import evaluate
@@ -38,12 +39,12 @@ def rounds_flow(name: str) -> None:
         if s.rounds.evaluate.harness:
             measure_harness(s, s.folder / "round-0", "start", s.policy)
         tell(s.folder)
-        for number in range(1, s.rounds.rounds + 1):
-            if summary.is_round_finished(s.folder, number):
-                continue
-            with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):  # this flow's beat is its rounds' as well:
-                round_flow(number)  # Prefect ends each beat with a wait of up to a second
-            tell(s.folder)
+        # this flow's beat is its rounds' as well: Prefect ends each beat with a wait of up to a second
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            for number in range(1, s.rounds.rounds + 1):
+                if not summary.is_round_finished(s.folder, number):
+                    round_flow(number)
+                    tell(s.folder)
         finish(s.folder)
 
 
@@ -66,6 +67,7 @@ def _before() -> list[Any]:
 @contextmanager
 def telling_failure(folder: Path) -> Iterator[None]:
     """Whatever stops a run is told in words on Prefect's page and in MLflow, and goes on its way."""
+    bury(folder)
     clear_failure(folder)
     try:
         yield

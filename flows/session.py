@@ -115,7 +115,7 @@ class Session:
         """`policy` as its own teacher: self-revision."""
         from models.teacher import local_teacher
 
-        return local_teacher(self.engine(), policy, self.journal())
+        return local_teacher(self.engine, policy, self.journal())
 
     def writer(self, source: Source, champion: Standing, number: int, seed: int) -> Writer:
         """Who answers the prompts of round `number`, besides the policy or in its place."""

@@ -45,6 +45,9 @@ def step(label: str, stage: Callable[..., Dataset], folder: Path, *arguments: An
             except PlumblineError:
                 story.gate(label, folder.with_name(f"{folder.name}.failed"))
                 raise
+        if lost := dataset.facts.get("quarantined"):
+            where = escape(f"{folder}/gate.json")
+            console().print(f"[yellow]![/] {label}: {lost} of {dataset.rows + lost} rows set aside, see {where}")
         for text in dataset.facts.get("warnings", []):
             console().print(f"[yellow]![/] {label}: {escape(text)}")
         get_run_logger().info("%s: %d rows in %.1f s", label, dataset.rows, dataset.seconds)

@@ -125,10 +125,14 @@ def journaled(
     return complete
 
 
-def local_teacher(engine: Engine, checkpoint: Checkpoint, journal: Journal) -> Teacher:
-    """The teacher whose weights are `checkpoint`, swapped into the engine only when something has to be asked."""
+def local_teacher(running: Callable[[], Engine], checkpoint: Checkpoint, journal: Journal) -> Teacher:
+    """The teacher whose weights are `checkpoint`, swapped into the engine only when something has to be asked.
+
+    `running` gives the engine and is not called before that either: it may have to be started.
+    """
 
     def ask(missing: list[Request], keep: Keep, progress: Progress) -> None:
+        engine = running()
         engine.use(checkpoint)
         prompts = [encode_prompt(engine.tokenizer, r.messages) for r in missing]
         fits = [i for i, prompt in enumerate(prompts) if len(prompt) < engine.max_model_len]
@@ -145,6 +149,7 @@ def local_teacher(engine: Engine, checkpoint: Checkpoint, journal: Journal) -> T
         keep((r, answered.get(i, Reply("", "too_long", 0, 0))) for i, r in enumerate(missing))
 
     def score(conversations: Sequence[Conversation], answers: Sequence[str]) -> list[float]:
+        engine = running()
         engine.use(checkpoint)
         prompts = [encode_prompt(engine.tokenizer, c) for c in conversations]
         ids = [encode_answer(engine.tokenizer, a) for a in answers]

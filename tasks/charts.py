@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 _WIDTH, _HEIGHT = 460, 270
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 34, 46
+_LEFT, _RIGHT, _TOP, _BOTTOM = 68, 14, 34, 46  # on the left: numbers such as 0.075, and the axis's name
 _MOST_POINTS = 300
 _MOST_NAMES = 8
 

@@ -11,6 +11,7 @@ from tasks.run_folder import rounds_with
 from tasks.summary import read_config
 from tasks.sweep import Result, cell_folder
 from tasks.sweep_tables import FILES
+from tasks.tracking_calls import forget_calls, log_calls
 from tasks.tracking_client import at, create_run, curves, log_metrics, log_params, log_status, open_client, server, tracking_uri
 
 
@@ -34,13 +35,14 @@ def track_sweep(folder: Path, sweep: Grid, results: list[Result], is_over: bool)
         if result.state == "waiting" or known.get("outcome") == outcome:
             continue
         if "run_id" in known:  # failed before, or cut short by an outage
+            forget_calls(client, known["run_id"])
             client.delete_run(known["run_id"])
         child = create_run(
             client, folder, sweep.name, cell.label, state["run_id"], {f"axis.{k}": v for k, v in cell.point.items()}
         )
         state["cells"][cell.label] = {"run_id": child}
         write_text(path, json.dumps(state, indent=2))
-        _log_cell(client, child, cell_folder(folder, cell), result)
+        _log_cell(client, child, folder, cell_folder(folder, cell), result)
         state["cells"][cell.label]["outcome"] = outcome
         write_text(path, json.dumps(state, indent=2))
     failed, whole = sum(r.state == "failed" for r in results), digest(state["cells"])
@@ -55,7 +57,7 @@ def track_sweep(folder: Path, sweep: Grid, results: list[Result], is_over: bool)
         log_status(client, state["run_id"], "RUNNING" if not is_over else "FAILED" if failed else "FINISHED", None)
 
 
-def _log_cell(client: Any, child: str, run: Path, result: Result) -> None:
+def _log_cell(client: Any, child: str, sweep: Path, run: Path, result: Result) -> None:
     if (run / "config.yaml").exists():
         config = read_config(run)
         log_params(client, child, config)
@@ -68,4 +70,7 @@ def _log_cell(client: Any, child: str, run: Path, result: Result) -> None:
     aligned = run / f"round-{trained[-1]}" / "align" if trained else run / "align"
     log_metrics(client, child, [*rows, *curves(open_dataset(aligned).records())])
     client.set_tag(child, "mlflow.note.content", result.verdict)
+    # in the sweep's journal; a stage that cells share is on the bill of the one that made it, and is traced there
+    stages = {p.parent.relative_to(run).as_posix(): open_dataset(p.parent) for p in sorted(run.glob("round-*/*/manifest.json"))}
+    log_calls(client, tracking_uri(sweep), sweep, child, stages)
     client.set_terminated(child)

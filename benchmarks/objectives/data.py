@@ -48,7 +48,7 @@ class World:
 
 def open_world(out: Path, run: Path, config: RoundsConfig, policy: Checkpoint, teacher: Checkpoint, engine: Engine) -> World:
     out.mkdir(parents=True, exist_ok=True)
-    return World(out, run, config, policy, engine, local_teacher(engine, teacher, Journal(out / "journal.db")))
+    return World(out, run, config, policy, engine, local_teacher(lambda: engine, teacher, Journal(out / "journal.db")))
 
 
 def data_for(world: World, objective: Objective) -> tuple[str, Dataset]:

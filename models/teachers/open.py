@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 def open_teacher(
     config: TeacherConfig, run: Path, journal: Journal, checkpoint: Checkpoint | None, engine: Callable[[], "Engine"]
 ) -> Teacher:
-    """`checkpoint` is the model of a local or vLLM teacher; others have none. Raises PlumblineError if a key is missing."""
+    """`checkpoint` is the model of a local or vLLM teacher; others have none. `engine` is called at the first request.
+
+    Raises PlumblineError if a key is missing.
+    """
     if isinstance(config, OpenAITeacher):
         from models.teachers.server import openai_teacher
 
@@ -34,7 +37,7 @@ def open_teacher(
         from models.teachers.vllm import vllm_teacher
 
         return vllm_teacher(config, checkpoint, journal, run / "logs" / "teacher.log")
-    return local_teacher(engine(), checkpoint, journal)
+    return local_teacher(engine, checkpoint, journal)
 
 
 def open_journal(config: TeacherConfig, run: Path) -> Journal:

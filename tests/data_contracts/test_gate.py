@@ -103,6 +103,23 @@ def test_data_docs_tell_their_vendor_nothing_when_they_are_opened(tmp_path: Path
     assert all('src="data:,"' in page for page in pages)  # so the logo is still where it was looked for
 
 
+def test_the_templates_of_data_docs_are_compiled_once_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from jinja2 import Environment
+
+    compiled = list[str | None]()
+    compile_ = Environment.compile
+    monkeypatch.setattr(
+        Environment,
+        "compile",
+        lambda self, source, name=None, *a, **k: compiled.append(name) or compile_(self, source, name, *a, **k),
+    )
+    for label in ("first", "second"):
+        compiled.clear()
+        run(pd.DataFrame({"a": [1]}), names(1), [small()], tmp_path, label)
+    assert compiled == []
+    assert len(list((tmp_path / "validations").rglob("*.html"))) == 2  # and still drawn
+
+
 def test_telemetry_is_off_before_the_library_is_imported() -> None:
     script = (
         "import sys, os\nimport data_contracts.suites\n"

@@ -3,8 +3,10 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -33,14 +35,22 @@ def tracked(run: Path) -> str:
     return str(MlflowClient(f"sqlite:///{run}/mlflow.db").get_run(known).info.status)
 
 
+def unended(run: Path) -> dict[str, str]:
+    """The flow and task runs that the run's own Prefect server, itself ended, shows as running or waiting: their state."""
+    with closing(sqlite3.connect(run / "prefect" / "prefect.db")) as file:
+        rows = [file.execute(f"SELECT name, state_type FROM {table}_run").fetchall() for table in ("flow", "task")]
+    return {name: state for name, state in (*rows[0], *rows[1]) if state not in ("COMPLETED", "FAILED", "CRASHED")}
+
+
 def test_a_killed_run_resumes_where_it_stopped(tmp_path: Path) -> None:
     run = tmp_path / "run"
     arguments = ["run", "configs/demo.yaml", "--run-dir", str(run), *SMALL, "--set", "rounds=1"]
     with (tmp_path / "out").open("wb") as out:
         process = subprocess.Popen([str(PLUMBLINE), *arguments], cwd=ROOT, env=environment(tmp_path), stdout=out, stderr=out)
-        wait_for(run / "round-1" / ".align.partial", process, 400)
-        wait_for(run / "tracking.json", process, 100)  # MLflow is told of the start beside the stages, which come first
+        wait_for(run / "config.yaml", process, 400)
         busy = plumbline(tmp_path, *arguments)  # meanwhile nobody else may work on the folder
+        wait_for(run / "tracking.json", process, 400)  # MLflow is told of the start beside the stages, which come first
+        wait_for(run / "round-1" / "validate_pairs" / "manifest.json", process, 400)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     assert busy.returncode == 2
@@ -57,8 +67,10 @@ def test_a_killed_run_resumes_where_it_stopped(tmp_path: Path) -> None:
     synced = CliRunner().invoke(app, ["sync", str(run)])
     assert synced.exit_code == 0 and "plumbline resume" in synced.output
     assert tracked(run) == "KILLED"
+    assert {"demo", "round 1"} <= unended(run).keys()
     resumed = plumbline(tmp_path, "resume", str(run))
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert unended(run) == {}
     assert tracked(run) == "FINISHED"
     assert {p: p.stat().st_mtime_ns for p in before} == before
     assert open_dataset(run / "round-1" / "align").rows > 0

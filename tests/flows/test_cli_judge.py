@@ -1,6 +1,7 @@
 """`plumbline judge` as a user gives it, with a teacher behind a real little server."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,35 @@ def test_a_judge_is_held_against_a_record(tmp_path: Path) -> None:
     assert len(requests) == 12 and "prefers the answer shown first" in said
     found = {judge["judge"]: judge for judge in json.loads((tmp_path / "out" / "calibration.json").read_text())["judges"]}
     assert found["pairwise-1/big"]["figures"]["accuracy"]["mean"] == 0.5 and found["length"]["figures"]["accuracy"]["mean"] == 1.0
+
+
+@pytest.mark.engine
+def test_a_local_judge_starts_its_engine_for_what_is_not_answered_yet(
+    tmp_path: Path, engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = list[str]()
+
+    def start(checkpoint, _config):
+        started.append(checkpoint.hash)
+        return engine
+
+    monkeypatch.setattr("models.engine.Engine", start)
+    monkeypatch.setattr(engine, "close", lambda: None)  # it is everybody's
+
+    def rate(*answers: str) -> str:
+        rows = [{"prompt": "What is 12 plus 31?", "answer": answer} for answer in answers]
+        (tmp_path / "answers.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        shutil.rmtree(tmp_path / "out" / "answers", ignore_errors=True)
+        shutil.rmtree(tmp_path / "out" / "scores", ignore_errors=True)  # so that the judge is asked again
+        judge = ["--set", "judge={kind: pointwise, verdict: choice}"]
+        done = CliRunner().invoke(
+            app, ["judge", "rate", str(DEMO), "answers.jsonl", "--out", "out", *judge], catch_exceptions=False
+        )
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    said = rate("12 plus 31 is 43.", "12 plus 31 is 47.")
+    assert len(started) == 1
+    assert rate("12 plus 31 is 43.", "12 plus 31 is 47.").splitlines()[-2:] == said.splitlines()[-2:] and len(started) == 1
+    rate("12 plus 31 is 43.", "12 plus 31 is 47.", "It is 43.")
+    assert len(started) == 2

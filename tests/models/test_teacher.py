@@ -220,17 +220,17 @@ def test_a_local_teacher_keeps_what_it_had_when_the_engine_breaks(journal, tiny,
     asked = chats("What is 1 plus 1?", "Add 12 and 31.", "Tell me.", "Say it.", "Repeat.")
     engine, seen = ScriptedEngine(tiny, breaks_on=2), []
     with pytest.raises(RuntimeError):
-        local_teacher(engine, tiny, journal).complete(asked, SAMPLING, 0, quiet)
+        local_teacher(lambda: engine, tiny, journal).complete(asked, SAMPLING, 0, quiet)
     assert journal.count() == 2
     again = ScriptedEngine(tiny)
-    teacher = local_teacher(again, tiny, journal)
+    teacher = local_teacher(lambda: again, tiny, journal)
     replies = teacher.complete(asked, SAMPLING, 0, lambda done, total: seen.append((done, total)))
     assert [ids for prompts, _ in again.calls for ids in prompts] == [encode_prompt(again.tokenizer, c) for c in asked[2:]]
     assert list(dict.fromkeys(seen)) == [(2, 5), (4, 5), (5, 5)]
     assert [r.text for r in replies] == [decode_answer(again.tokenizer, encode_prompt(again.tokenizer, c)) for c in asked]
     assert engine.calls[1][1] == again.calls[0][1]  # the same requests get the same seeds, whatever is asked beside them
     idle = ScriptedEngine(tiny)
-    assert local_teacher(idle, tiny, journal).complete(asked, SAMPLING, 0, quiet) == replies
+    assert local_teacher(lambda: idle, tiny, journal).complete(asked, SAMPLING, 0, quiet) == replies
     assert idle.current is None and idle.calls == []  # nothing was missing, so no weights were swapped
 
 
@@ -238,7 +238,7 @@ def test_an_answer_that_does_not_fit_beside_its_prompt_has_no_probability(tiny, 
     engine = ScriptedEngine(tiny)
     engine.score = lambda prompts, answers: [-float(len(a)) for a in answers]
     given = ("Yes.", "word " * 600, "Yes.", "No.")
-    scores = local_teacher(engine, tiny, journal).score(chats("Short?", "Short?", "word " * 600, "Short?"), given)
+    scores = local_teacher(lambda: engine, tiny, journal).score(chats("Short?", "Short?", "word " * 600, "Short?"), given)
     assert [score == float("-inf") for score in scores] == [False, True, True, False] and scores[0] < 0
 
 
@@ -246,10 +246,10 @@ def test_an_answer_that_does_not_fit_beside_its_prompt_has_no_probability(tiny, 
 def test_the_local_teacher_answers_from_the_journal_without_a_swap(engine, student, teacher, journal):
     asked = chats("What is 12 plus 31?", "Which number is larger, 23 or 43?")
     greedy = Sampling(temperature=0.0, top_p=1.0, max_tokens=24)
-    replies = local_teacher(engine, teacher, journal).complete(asked, greedy, 0, quiet)
+    replies = local_teacher(lambda: engine, teacher, journal).complete(asked, greedy, 0, quiet)
     assert engine.current == teacher and all(r.text and r.finish_reason == "stop" for r in replies)
     engine.use(student)
-    assert local_teacher(engine, teacher, journal).complete(asked, greedy, 0, quiet) == replies
+    assert local_teacher(lambda: engine, teacher, journal).complete(asked, greedy, 0, quiet) == replies
     assert engine.current == student  # nothing was missing, so nothing was swapped
     assert journal.count() == 2
 
@@ -257,13 +257,15 @@ def test_the_local_teacher_answers_from_the_journal_without_a_swap(engine, stude
 @pytest.mark.engine
 def test_the_local_teacher_scores_the_right_answer_above_a_wrong_one(engine, teacher, journal):
     question = chats("What is 12 plus 31?")[0]
-    right, wrong = local_teacher(engine, teacher, journal).score([question, question], ["12 plus 31 is 43.", "12 plus 31 is 47."])
+    right, wrong = local_teacher(lambda: engine, teacher, journal).score(
+        [question, question], ["12 plus 31 is 43.", "12 plus 31 is 47."]
+    )
     assert wrong < right < 0
 
 
 def test_a_local_request_too_long_for_the_engine_is_a_named_reply(tiny, journal):
     engine = ScriptedEngine(tiny)
     short, long = ([{"role": "user", "content": text}] for text in ("Short?", "word " * 600))
-    replies = local_teacher(engine, tiny, journal).complete([short, long, short], SAMPLING, 0, quiet)
+    replies = local_teacher(lambda: engine, tiny, journal).complete([short, long, short], SAMPLING, 0, quiet)
     assert [reply.finish_reason for reply in replies] == ["stop", "too_long", "stop"]
     assert replies[1].text == ""

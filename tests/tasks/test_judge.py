@@ -150,6 +150,6 @@ def test_the_embedded_teacher_judges_by_likelihood(tmp_path, engine, teacher):
 
     question = [{"role": "user", "content": "What is 12 plus 31?"}]
     comparison = Comparison(question, "12 plus 31 is 44.", "12 plus 31 is 43.")
-    local = local_teacher(engine, teacher, Journal(tmp_path / "journal.db"))
+    local = local_teacher(lambda: engine, teacher, Journal(tmp_path / "journal.db"))
     (verdict,) = compare([comparison], LIKELIHOOD, local, 0, quiet)
     assert verdict.outcome == "second" and verdict.second_score > verdict.first_score

@@ -385,7 +385,7 @@ def test_the_engine_constrains_and_weighs_verdicts(tmp_path, engine, teacher):
     from models.teachers.weigh import weigh
 
     journal = Journal(tmp_path / "journal.db")
-    local = local_teacher(engine, teacher, journal)
+    local = local_teacher(lambda: engine, teacher, journal)
     conversations = [[{"role": "user", "content": f"What is {n} plus 31?"}] for n in (1, 2, 3)]
     sampling = Sampling(1.0, 1.0, 16)
     replies = local.choose(conversations, ("A", "B", "tie"), sampling, 0, quiet)

@@ -152,7 +152,7 @@ def test_the_embedded_teacher_revises_the_embedded_students_way(tmp_path, engine
         "policy": student.hash,
     }
     samples = build(tmp_path / "sample", "samples", {}, lambda _: ([row], {}))
-    local = local_teacher(engine, teacher, Journal(tmp_path / "journal.db"))
+    local = local_teacher(lambda: engine, teacher, Journal(tmp_path / "journal.db"))
     made = revise(tmp_path / "revise", samples, CONFIG, local, student, 0, quiet)
     assert made.records()[0]["revision"] == "I think that 12 plus 31 is 43."
     assert made.facts["failures"] == {}

@@ -10,10 +10,12 @@ import yaml
 
 from data_contracts.config_sweep import Grid, Sweep, dump_sweep, load_sweep
 from data_contracts.errors import PlumblineError
+from models.journal import Journal, Reply, requests_of
 from tasks.failure import clear_failure, write_failure
 from tasks.sweep import Result, cell_folder, collect, groups, is_cell
 from tasks.sweep_tables import FILES, markdown, write_tables
 from tasks.tracking import is_told, track
+from tasks.tracking_calls import CALLS
 from tasks.tracking_client import tracking_uri
 from tasks.tracking_sweep import track_sweep
 from tasks.tracking_sync import catch_up
@@ -113,6 +115,31 @@ def test_a_sweep_is_one_run_with_a_child_a_cell_told_once(tmp_path: Path, sweep:
     clear_failure(last)
     track_sweep(tmp_path, sweep, write_tables(tmp_path, sweep), True)
     assert told() == expected | {sweep.cells[3].label: "FINISHED", "small": "FINISHED"}
+
+
+def test_a_cell_has_traces_of_the_calls_it_paid_for_once(tmp_path: Path, sweep: Sweep, empty_store: Path) -> None:
+    from mlflow import MlflowClient
+
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    journal, first = Journal(tmp_path / "journal.db"), cell_folder(tmp_path, sweep.cells[0])
+    asked = requests_of("teacher", [[{"role": "user", "content": f"Revise {i}."}] for i in range(40)], {"temperature": 0}, 0)
+    journal.store([(request, Reply("Revised.", "stop")) for request in asked])
+    journal.bill([request.key for request in asked], first / "round-1" / "revise")
+    journal.close()
+    for _ in range(2):  # the second as `plumbline sync` does
+        catch_up(tmp_path)
+        client = MlflowClient(tracking_uri(tmp_path))
+        experiment = client.get_experiment_by_name("small").experiment_id
+        known = json.loads((tmp_path / "tracking.json").read_text())["cells"]
+        traces = client.search_traces([experiment])
+        told = [(t.info.trace_metadata["mlflow.sourceRun"], t.info.tags["mlflow.traceName"]) for t in traces]
+        assert told == [(known[first.name]["run_id"], "round-1/revise")] * CALLS  # other cells share the stage and paid nothing
+    state = json.loads((tmp_path / "tracking.json").read_text())
+    del state["cells"][first.name]["outcome"]  # as an outage in the middle of the cell leaves it
+    (tmp_path / "tracking.json").write_text(json.dumps(state))
+    catch_up(tmp_path)
+    again = json.loads((tmp_path / "tracking.json").read_text())["cells"][first.name]["run_id"]
+    assert [t.info.trace_metadata["mlflow.sourceRun"] for t in client.search_traces([experiment])] == [again] * CALLS
 
 
 def test_a_sweep_that_was_killed_is_put_right_by_sync(tmp_path: Path, sweep: Sweep, empty_store: Path) -> None:

@@ -1,0 +1,37 @@
+"""A flow that works on a folder, in a task of a flow within, until it is killed: `python -m tests.operate.lingering FOLDER`.
+
+With a second argument it ends at once.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+from prefect import flow, task
+
+from flows.lock import locked
+from flows.zombies import bury
+
+
+@task(name="stage")
+def stage(folder: Path) -> None:
+    (folder / "working").touch()
+    time.sleep(600)
+
+
+@flow(name="round")
+def within(folder: Path) -> None:
+    stage(folder)
+
+
+@flow(name="lingering")
+def lingering(folder: Path, at_once: bool) -> None:
+    bury(folder)
+    if not at_once:
+        within(folder)
+
+
+if __name__ == "__main__":
+    where = Path(sys.argv[1])
+    with locked(where):
+        lingering.with_options(flow_run_name=where.name)(where, len(sys.argv) > 2)

@@ -1,0 +1,101 @@
+"""Flow runs whose process was killed are told as crashed by whoever takes up their folder, and those of others are left alone."""
+
+import json
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.server import PrefectServer
+from tests.end_to_end.command import ROOT, environment
+
+pytestmark = pytest.mark.services
+Start = Callable[..., subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A server that everybody uses."""
+    for name in ("PREFECT_API_URL", "PREFECT_HOME", "PREFECT_RESULTS_LOCAL_STORAGE_PATH"):
+        monkeypatch.setenv(name, "")  # so that what the server sets is taken back afterwards
+        monkeypatch.delenv(name)
+    server = PrefectServer(tmp_path / "prefect")
+    server.start()
+    server.wait()
+    yield server.url
+    server.stop()
+
+
+@pytest.fixture
+def linger(api: str, tmp_path: Path) -> Iterator[Start]:
+    """Starts a flow that works on a folder and waits until it does, or until it has ended."""
+    begun: list[subprocess.Popen[bytes]] = []
+
+    def start(folder: Path, *at_once: str) -> subprocess.Popen[bytes]:
+        folder.mkdir(exist_ok=True)
+        (folder / "working").unlink(missing_ok=True)
+        command = [sys.executable, "-m", "tests.operate.lingering", str(folder), *at_once]
+        begun.append(subprocess.Popen(command, cwd=ROOT, env=environment(tmp_path) | {"PREFECT_API_URL": api}))
+        if at_once:
+            assert begun[-1].wait(120) == 0
+        while not at_once and not (folder / "working").exists():
+            assert begun[-1].poll() is None
+            time.sleep(0.1)
+        return begun[-1]
+
+    yield start
+    for process in begun:
+        process.kill()
+        process.wait()
+
+
+def ask(api: str, path: str, filters: dict[str, Any]) -> list[dict[str, Any]]:
+    request = urllib.request.Request(f"{api}{path}", json.dumps(filters).encode(), {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as reply:
+        found: list[dict[str, Any]] = json.load(reply)
+        return found
+
+
+def flow_runs(api: str, name: str) -> list[dict[str, Any]]:
+    """The flow runs of that name, the first first."""
+    return sorted(ask(api, "/flow_runs/filter", {"flow_runs": {"name": {"any_": [name]}}}), key=lambda run: run["start_time"])
+
+
+def below(api: str, run: dict[str, Any]) -> list[tuple[str, str]]:
+    """The states of the flow run within and of the task runs of both, once they are told: of what, and which."""
+    for _ in range(200):
+        (inner,) = ask(api, "/flow_runs/filter", {"flow_runs": {"parent_flow_run_id": {"any_": [run["id"]]}}})
+        tasks = ask(api, "/task_runs/filter", {"flow_runs": {"id": {"any_": [run["id"], inner["id"]]}}})
+        if len(tasks) == 2:
+            break
+        time.sleep(0.1)
+    return [("round", inner["state_name"]), *sorted((task["name"].rpartition("-")[0], task["state_name"]) for task in tasks)]
+
+
+def test_a_killed_flow_run_is_told_as_crashed_and_its_neighbour_goes_on(api: str, linger: Start, tmp_path: Path) -> None:
+    dead, alive = tmp_path / "dead", tmp_path / "alive"
+    linger(alive)
+    linger(dead).kill()
+    (run,) = flow_runs(api, "dead")
+    everything = ["round", "round", "stage"]
+    assert run["state_name"] == "Running" and below(api, run) == [(name, "Running") for name in everything]
+    linger(dead, "at once")
+    first, second = flow_runs(api, "dead")
+    assert (first["state_name"], second["state_name"]) == ("Crashed", "Completed")
+    assert "it was killed" in first["state"]["message"] and str(dead) in first["state"]["message"]
+    assert below(api, first) == [(name, "Crashed") for name in everything]
+    (neighbour,) = flow_runs(api, "alive")
+    assert neighbour["state_name"] == "Running" and below(api, neighbour) == [(name, "Running") for name in everything]
+
+
+def test_a_copy_of_a_folder_leaves_the_flow_runs_of_the_original_alone(api: str, linger: Start, tmp_path: Path) -> None:
+    linger(tmp_path / "original")
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "flow_runs.json").write_bytes((tmp_path / "original" / "flow_runs.json").read_bytes())
+    linger(tmp_path / "copy", "at once")
+    assert [run["state_name"] for run in flow_runs(api, "original")] == ["Running"]
