@@ -133,11 +133,14 @@ def _answers(a: Side, b: Side, notes: list[str]) -> tuple[list[dict[str, Any]], 
     parts: dict[str, Any] = {"overall": lambda row: True}
     parts |= {name: lambda row, name=name: row["split"] == name for name in sorted({row["split"] for row in rows})}
     parts |= {name: lambda row, name=name: row["benchmark"] == name for name in sorted({row["benchmark"] for row in rows})}
-    both = {f"{names[0]}{n}": [[row for row in some if belongs(row)] for some in (earlier, rows)] for n, belongs in parts.items()}
+    both = {
+        f"{names[0]}{name}": ([row for row in earlier if belongs(row)], [row for row in rows if belongs(row)])
+        for name, belongs in parts.items()
+    }
     return gains(both), _changed(earlier, rows)
 
 
-def gains(both: Mapping[str, Sequence[Rows]]) -> list[dict[str, Any]]:
+def gains(both: Mapping[str, tuple[Rows, Rows]]) -> list[dict[str, Any]]:
     """Of each metric, whose old and new rows are given, how much better the new ones are. The first is the one that was asked."""
     found = {metric: paired_test(new, old, CONFIDENCE) for metric, (old, new) in both.items()}
     first, *others = (gain.p for gain in found.values())
@@ -196,11 +199,10 @@ def _rankings(a: Side, b: Side, notes: list[str]) -> list[dict[str, Any]]:
         return []
     if len(both) < max(len(old), len(new)):
         notes.append(f"rankings are over the {len(both)} held-out pairs that both ranked (A {len(old)}, B {len(new)})")
-    right = [
-        [
-            {"question_id": i, "question": row["pair_id"], "score": float(row["chosen_logp"] > row["rejected_logp"])}
-            for i, row in enumerate(rows)
-        ]
-        for rows in zip(*both, strict=True)
-    ]
-    return gains({"ranking accuracy": right})
+    old, new = ([_right(i, row) for i, row in enumerate(rows)] for rows in zip(*both, strict=True))
+    return gains({"ranking accuracy": (old, new)})
+
+
+def _right(number: int, row: dict[str, Any]) -> dict[str, Any]:
+    score = float(row["chosen_logp"] > row["rejected_logp"])
+    return {"question_id": number, "question": row["pair_id"], "score": score}
