@@ -10,11 +10,6 @@ from flows.outputs import to_folder
 app = typer.Typer(help="Train and register models that judge.", no_args_is_help=True)
 
 
-@app.callback()
-def preference() -> None:
-    """Train and register models that judge."""
-
-
 @app.command()
 def train(
     pairs: Annotated[Path, typer.Option(help="Preferences as JSON lines (plain or gzip), or the folder of a pairs dataset.")],

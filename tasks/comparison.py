@@ -1,8 +1,9 @@
 """What judges speak about: two answers to one prompt, and what was said about them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from data_contracts.store import digest
 from models.chat import Message
@@ -108,6 +109,17 @@ def mutual_information(votes: Sequence[Sequence[float]]) -> float | None:
 def entropy(p: float) -> float:
     """Of a coin, in nats."""
     return -sum(q * math.log(q) for q in (p, 1 - p) if q > 0)
+
+
+def sigmoid(gap: float) -> float:
+    """The chance that a gap in nats stands for."""
+    return 1 / (1 + math.exp(-gap)) if gap >= 0 else math.exp(gap) / (1 + math.exp(gap))
+
+
+def chance(verdict: Mapping[str, Any]) -> float:
+    """P(first beats second) by a row of the verdicts, which some judges' rows do not tell."""
+    known = verdict.get("win_probability")
+    return POINTS[verdict["outcome"]] if known is None else float(known)
 
 
 def answer_id(prompt: Sequence[Message], text: str) -> str:

@@ -25,8 +25,7 @@ def harness(folder: Path, config: HarnessConfig, policy: Checkpoint, engine: "En
 
     root = Path(config.folder or "")
     own = sorted(p for p in root.rglob("*") if p.is_file() and "__pycache__" not in p.parts) if config.folder else []
-    content = digest(
-        [[path.relative_to(root).as_posix(), file_digest(path)] for path in own]
-    )  # what they say, not where they lie
+    # what they say counts, not where they lie
+    content = digest([[path.relative_to(root).as_posix(), file_digest(path)] for path in own])
     settings = config.model_dump(mode="json", exclude={"folder"}) | {"own": content}
     return build(folder, "harness", settings, make, models={"policy": policy.hash})

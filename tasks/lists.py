@@ -12,7 +12,7 @@ from typing import Any
 
 from data_contracts.store import Dataset, Rows, build
 from models.objectives.aggregate import win_rates
-from tasks.comparison import POINTS
+from tasks.comparison import chance, sigmoid
 from tasks.pair.rows import by_prompt
 
 Row = dict[str, Any]
@@ -130,10 +130,8 @@ def _wins(answers: Sequence[Row], verdicts: Sequence[Row], kind: str) -> list[li
 def _chance(verdict: Row, kind: str) -> float:
     """P(first beats second); to the likelihood judge, that the teacher, made to write one of the two, writes the first."""
     if kind == "likelihood" and verdict["first_score"] is not None:
-        gap = verdict["first_score"] - verdict["second_score"]
-        return 1 / (1 + math.exp(-gap)) if gap >= 0 else math.exp(gap) / (1 + math.exp(gap))
-    known = verdict.get("win_probability")
-    return POINTS[verdict["outcome"]] if known is None else float(known)
+        return sigmoid(verdict["first_score"] - verdict["second_score"])
+    return chance(verdict)
 
 
 def _scores(answers: Sequence[Row], verdicts: Sequence[Row], kind: str) -> list[float]:

@@ -1,6 +1,5 @@
 """Score pairs: what the judge thinks of both answers of a pair, for objectives that ask how good, how sure or how doubtful."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from data_contracts.config_judge import JudgeConfig
 from data_contracts.store import Dataset, Rows, build
 from models.engine import Progress, quiet
 from models.teacher import Teacher, metered
-from tasks.comparison import mutual_information
+from tasks.comparison import mutual_information, sigmoid
 from tasks.judge import Comparison, Verdict, compare, judge_slice
 
 Row = dict[str, Any]
@@ -73,7 +72,7 @@ def _known(row: Row, verdict: Verdict, kind: str) -> Row:
 def by_likelihood(chosen: float, rejected: float, chosen_tokens: int, rejected_tokens: int) -> Row:
     """From the teacher's log-probabilities of both answers, in nats, and their lengths."""
     means = (chosen / chosen_tokens, rejected / rejected_tokens)
-    readings = [_sigmoid(chosen - rejected), _sigmoid(means[0] - means[1])]
+    readings = [sigmoid(chosen - rejected), sigmoid(means[0] - means[1])]
     return {
         "chosen_score": means[0],
         "rejected_score": means[1],
@@ -81,7 +80,3 @@ def by_likelihood(chosen: float, rejected: float, chosen_tokens: int, rejected_t
         "win_probability": readings[0],
         "uncertainty": mutual_information([[p] for p in readings]),
     }
-
-
-def _sigmoid(x: float) -> float:
-    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))

@@ -125,11 +125,11 @@ def status(run: Path) -> list[StageState]:
 
 def is_finished(run: Path) -> bool:
     """Every stage is done, and the report was written since: one from before the latest round would tell nothing of it."""
-    report, last = (
-        run / "report.html",
-        [run / f"round-{number}" / "decision.json" for number in rounds_with(run, "decision.json")],
-    )
-    if not report.exists() or any(path.stat().st_mtime_ns > report.stat().st_mtime_ns for path in last):
+    report = run / "report.html"
+    if not report.exists():
+        return False
+    decisions = [run / f"round-{number}" / "decision.json" for number in rounds_with(run, "decision.json")]
+    if any(path.stat().st_mtime_ns > report.stat().st_mtime_ns for path in decisions):
         return False
     return all(state.state == "finished" for state in status(run))
 

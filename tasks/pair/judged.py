@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from data_contracts.config_pairs import BestOfN, Rso
-from tasks.comparison import POINTS
+from tasks.comparison import chance
 from tasks.pair.rows import Given, Made, Row, by_prompt, pair_row
 
 Scores = dict[str, float]  # by sample id
@@ -106,9 +106,9 @@ def score_answers(verdicts: Sequence[Row], by_judge: bool) -> Scores:
         return {id_: float(score) for id_, score in given.items() if score is not None}
     chances: dict[str, list[float]] = {}
     for verdict in verdicts:
-        chance = _chance(verdict)
-        chances.setdefault(verdict["first_id"], []).append(chance)
-        chances.setdefault(verdict["second_id"], []).append(1 - chance)
+        first = chance(verdict)
+        chances.setdefault(verdict["first_id"], []).append(first)
+        chances.setdefault(verdict["second_id"], []).append(1 - first)
     return {id_: sum(values) / len(values) for id_, values in chances.items()}
 
 
@@ -157,8 +157,8 @@ def _alone(given: Given, group: _Group, best: bool) -> Row:
 
 def _chances(verdict: Row, is_chosen_first: bool) -> Row:
     """What the judge says of the pair itself: P(chosen beats rejected), and how unsure it is of that."""
-    chance = verdict.get("win_probability")
-    turned = chance if chance is None or is_chosen_first else 1 - chance
+    first = verdict.get("win_probability")
+    turned = first if first is None or is_chosen_first else 1 - first
     return {"win_probability": turned, "uncertainty": verdict.get("uncertainty")}
 
 
@@ -168,13 +168,7 @@ def _base(given: Given, answers: Iterable[Row], chosen: Row, rejected: Row) -> l
     return next((a["token_ids"] for a in answers if a["policy"] == given.initial and a["sample_id"] not in ids), None)
 
 
-def _chance(verdict: Row) -> float:
-    """P(first beats second)."""
-    known = verdict.get("win_probability")
-    return POINTS[verdict["outcome"]] if known is None else float(known)
-
-
 def _clearness(verdict: Row) -> tuple[float, float]:
     """How clear a decided verdict is: the scores' distance where there are scores, else the probability's from one half."""
     scores = (verdict["first_score"], verdict["second_score"])
-    return (0.0 if None in scores else abs(scores[0] - scores[1]), abs(_chance(verdict) - 0.5))
+    return (0.0 if None in scores else abs(scores[0] - scores[1]), abs(chance(verdict) - 0.5))
