@@ -217,9 +217,10 @@ def main() -> None:
             err=True,
         )
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("stopped; run the same command again to resume", err=True)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == 130:  # what typer makes of Ctrl-C, without a word
+            typer.echo("stopped; run the same command again to resume", err=True)
+        raise
 
 
 if __name__ == "__main__":

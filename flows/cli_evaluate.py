@@ -111,8 +111,9 @@ def _show(scored: "Scored", compared: dict[str, Any], as_json: bool) -> None:
 
     out = console()
     out.print(_table(scored))
+    many = f", adjusted for {len(compared['gains'])} comparisons" if len(compared["gains"]) > 1 else ""
     for gain in compared["gains"]:
-        interval = f"95 % interval {gain['low']:+.3f} to {gain['high']:+.3f}, p = {gain['p']:.4f}"
+        interval = f"95 % interval {gain['low']:+.3f} to {gain['high']:+.3f}, p = {gain['p']:.4f}{many}"
         distinct = f"paired, {gain['distinct']} distinct questions"
         out.print(f"against {escape(safe(gain['against']))}: {gain['mean']:+.3f} ({interval}, {distinct})")
     if picked := compared["selection"]:

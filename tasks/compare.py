@@ -1,10 +1,10 @@
 """Two rounds, or two runs, beside each other: what changed in configuration, data, scores and answers, and what is significant.
 
-Scores are compared question by question on the questions that both answered (models.statistics.paired_gain), never by looking
+Scores are compared question by question on the questions that both answered (models.statistics.paired_test), never by looking
 whether two intervals overlap.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from data_contracts.errors import PlumblineError
 from data_contracts.flatten import flatten
 from data_contracts.store import Rows, open_dataset
-from models.statistics import mean_interval, paired_gain
+from models.statistics import Gain, holm, paired_test
 from tasks.changes import overrides
 from tasks.lineage import champions, round_number
 from tasks.score import metric_name
@@ -63,7 +63,8 @@ def compare(a: Side, b: Side) -> dict[str, Any]:
     """Everything that differs, as plain values: `config`, `data`, `scores`, `win_rates`, `answers` and `notes`.
 
     Each score holds A's and B's mean over the shared questions, the gain of B over A with its 95 % interval clustered by
-    distinct question, and whether that interval excludes 0.
+    distinct question, its p-value, and whether that is below 5 %. The p-values of splits and source benchmarks are adjusted for
+    how many there are; the overall one, which is asked for first, stands by itself.
     Raises PlumblineError if one is a run on human pairs and the other is not.
     """
     if (a.round is None) != (b.round is None):
@@ -132,21 +133,26 @@ def _answers(a: Side, b: Side, notes: list[str]) -> tuple[list[dict[str, Any]], 
     parts: dict[str, Any] = {"overall": lambda row: True}
     parts |= {name: lambda row, name=name: row["split"] == name for name in sorted({row["split"] for row in rows})}
     parts |= {name: lambda row, name=name: row["benchmark"] == name for name in sorted({row["benchmark"] for row in rows})}
-    scores = []
-    for name, belongs in parts.items():
-        x, y = ([row for row in some if belongs(row)] for some in (earlier, rows))
-        scores.append(_gain(f"{names[0]}{name}", x, y))
-    return scores, _changed(earlier, rows)
+    both = {
+        f"{names[0]}{name}": ([row for row in earlier if belongs(row)], [row for row in rows if belongs(row)])
+        for name, belongs in parts.items()
+    }
+    return gains(both), _changed(earlier, rows)
 
 
-def _gain(metric: str, old: Rows, new: Rows) -> dict[str, Any]:
-    gain = paired_gain(new, old, CONFIDENCE)
+def gains(both: Mapping[str, tuple[Rows, Rows]]) -> list[dict[str, Any]]:
+    """Of each metric, whose old and new rows are given, how much better the new ones are. The first is the one that was asked."""
+    found = {metric: paired_test(new, old, CONFIDENCE) for metric, (old, new) in both.items()}
+    first, *others = (gain.p for gain in found.values())
+    return [
+        _gain(metric, *both[metric], gain, p) for (metric, gain), p in zip(found.items(), [first, *holm(others)], strict=True)
+    ]
+
+
+def _gain(metric: str, old: Rows, new: Rows, gain: Gain, p: float) -> dict[str, Any]:
     a, b = (sum(row["score"] for row in rows) / len(rows) for rows in (old, new))
-    return {"metric": metric, "questions": len(new), "a": a, "b": b} | _significance(gain.as_dict())
-
-
-def _significance(gain: dict[str, float]) -> dict[str, Any]:
-    return {"gain": gain["mean"], "low": gain["low"], "high": gain["high"], "significant": gain["low"] > 0 or gain["high"] < 0}
+    told = {"gain": gain.mean, "low": gain.low, "high": gain.high, "p": p, "significant": p < 1 - CONFIDENCE}
+    return {"metric": metric, "questions": len(new), "a": a, "b": b} | told
 
 
 def _changed(old: Rows, new: Rows) -> dict[str, Any]:
@@ -193,8 +199,10 @@ def _rankings(a: Side, b: Side, notes: list[str]) -> list[dict[str, Any]]:
         return []
     if len(both) < max(len(old), len(new)):
         notes.append(f"rankings are over the {len(both)} held-out pairs that both ranked (A {len(old)}, B {len(new)})")
-    right = [[float(row["chosen_logp"] > row["rejected_logp"]) for row in rows] for rows in zip(*both, strict=True)]
-    gains = [y - x for x, y in zip(*right, strict=True)]
-    gain = mean_interval(gains, [row["pair_id"] for _, row in both], CONFIDENCE)
-    means = {side: sum(values) / len(values) for side, values in zip("ab", right, strict=True)}
-    return [{"metric": "ranking accuracy", "questions": len(both)} | means | _significance(gain.as_dict())]
+    old, new = ([_right(i, row) for i, row in enumerate(rows)] for rows in zip(*both, strict=True))
+    return gains({"ranking accuracy": (old, new)})
+
+
+def _right(number: int, row: dict[str, Any]) -> dict[str, Any]:
+    score = float(row["chosen_logp"] > row["rejected_logp"])
+    return {"question_id": number, "question": row["pair_id"], "score": score}

@@ -11,7 +11,7 @@ from pathlib import Path
 from data_contracts.config_evaluate import EvaluateConfig, PromoteConfig, WinRateConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.store import Dataset, Rows, write_text
-from models.statistics import Interval, paired_gain
+from models.statistics import Gain, paired_gain, paired_test
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,11 @@ def decide(
     config: PromoteConfig,
     harness: tuple[Dataset, Dataset] | None = None,
 ) -> Decision:
-    """Promote if the paired gain's interval lies above `min_gain`, no guarded metric's gain has an interval below 0, and the win
-    rate and the lower end of its interval are at least `min_win_rate` and `min_win_rate_low`.
+    """Promote if the paired gain's interval lies above `min_gain`, no guarded metric has lost significantly, and the win rate and
+    the lower end of its interval are at least `min_win_rate` and `min_win_rate_low`.
+
+    A loss is significant if its interval lies below 0 and its p-value below 1 - `config.confidence`
+    (models.statistics.paired_test): the bootstrap of a guard's one or two questions has hardly any width.
 
     Intervals of gains are two-sided at `config.confidence`, bootstrapped over distinct questions answered by both models; the
     win rate's is its 95 % interval. `harness`: both models' results of lm-evaluation-harness, the candidate's first.
@@ -43,7 +46,7 @@ def decide(
     new, old = _rows(config.metric, "promote.metric", *both)
     gain, facts = paired_gain(new, old, config.confidence), win_rate.facts
     rate = facts["length_controlled"] | {"win_rate": facts["length_controlled"]["rate"]} if config.length_controlled else facts
-    guards = {name: paired_gain(*_rows(name, "promote.guards", *both), config.confidence) for name in config.guards}
+    guards = {name: paired_test(*_rows(name, "promote.guards", *both), config.confidence) for name in config.guards}
     numbers = {
         "candidate": _mean(new),
         "champion": _mean(old),
@@ -61,11 +64,13 @@ def decide(
     for name, change in guards.items():
         numbers |= {f"guard.{name}": change.mean, f"guard.{name}.low": change.low, f"guard.{name}.high": change.high}
     failed = [] if gain.low > config.min_gain else [f"the interval is not above {config.min_gain:+g}"]
-    failed += [f"{name} lost {_change(change)}" for name, change in guards.items() if change.high < 0]
+    lost = [name for name, change in guards.items() if change.high < 0 and change.p < 1 - config.confidence]
+    failed += [f"{name} lost {_change(guards[name])}" for name in lost]
     failed += [] if rate["win_rate"] >= config.min_win_rate else [f"the win rate is below {config.min_win_rate:g}"]
     if rate["low"] < config.min_win_rate_low:
         failed.append(f"the lower end of the win rate's interval is below {config.min_win_rate_low:g}")
-    return Decision(not failed, _reason(failed, guards, config, numbers), numbers)
+    kept = {name: change for name, change in guards.items() if name not in lost}
+    return Decision(not failed, _reason(failed, kept, config, numbers), numbers)
 
 
 def check_promotion(config: PromoteConfig, evaluate: EvaluateConfig, win_rate: WinRateConfig, measured: Sequence[str]) -> None:
@@ -103,11 +108,11 @@ def _mean(rows: Rows) -> float:
     return float(sum(row["score"] for row in rows) / len(rows))
 
 
-def _change(change: Interval) -> str:
+def _change(change: Gain) -> str:
     return f"{change.mean:+.3f} ({change.low:+.3f} to {change.high:+.3f})"
 
 
-def _reason(failed: list[str], guards: dict[str, Interval], config: PromoteConfig, n: dict[str, float]) -> str:
+def _reason(failed: list[str], guards: dict[str, Gain], config: PromoteConfig, n: dict[str, float]) -> str:
     gain = (
         f"{config.metric} went from {n['champion']:.3f} to {n['candidate']:.3f}, a gain of {n['gain']:+.3f} "
         f"({config.confidence:.0%} interval {n['gain_low']:+.3f} to {n['gain_high']:+.3f})"
@@ -115,7 +120,9 @@ def _reason(failed: list[str], guards: dict[str, Interval], config: PromoteConfi
     kind = "length-controlled win rate" if config.length_controlled else "win rate"
     whom = "" if config.against == "previous" else f" against {config.against}"
     rate = f"{kind}{whom} {n['win_rate']:.3f} ({n['win_rate_low']:.3f} to {n['win_rate_high']:.3f})"
-    kept = [f"{name} {_change(change)}" for name, change in guards.items() if change.high >= 0]
+    kept = [
+        f"{name} {_change(change)}" + (f" with p {change.p:.2f}" if change.high < 0 else "") for name, change in guards.items()
+    ]
     guarded = f" Guarded, with no significant loss: {', '.join(kept)}." if kept else ""
     if not failed:
         low = f", its lower end at least {config.min_win_rate_low:g}" if config.min_win_rate_low else ""

@@ -14,7 +14,7 @@ from models.benchmark_prompts import heard
 from models.engine import Progress, quiet
 from models.parsers import Parsed, asks_teacher, parser_label, read_answers
 from models.responses import Responses, entry, file_name, write_lines
-from models.statistics import paired_test, selection_bias
+from models.statistics import holm, paired_test, selection_bias
 from models.teacher import Teacher
 from tasks.score import metrics, scored_rows
 
@@ -61,12 +61,18 @@ def score_responses(answered: Responses, parser: str, teacher: Teacher | None = 
 
 
 def comparison(scored: Sequence[Scored]) -> dict[str, Any]:
-    """The first model against each other one: `gains`, by paired test; and `selection`, if it is the best of three or more.
+    """The first model against each other one: `gains`, by paired test, the p-values adjusted for how many there are
+    (models.statistics.holm); and `selection`, if it is the best of three or more.
 
     Raises PlumblineError if they do not answer the same questions.
     """
     first, *others = scored
-    gains = [{"against": other.answered.model} | asdict(paired_test(first.rows, other.rows)) for other in others]
+    tests = [paired_test(first.rows, other.rows) for other in others]
+    adjusted = holm([test.p for test in tests])
+    gains = [
+        {"against": other.answered.model} | asdict(test) | {"p": p}
+        for other, test, p in zip(others, tests, adjusted, strict=True)
+    ]
     means = [one.facts["metrics"]["overall"]["mean"] for one in scored]
     picked = len(scored) > 2 and means[0] == max(means)
     selection = {"models": len(scored), "bias": selection_bias([one.rows for one in scored])} if picked else None

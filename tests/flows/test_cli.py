@@ -1,5 +1,6 @@
 """The command line as a whole: what it shows of itself, and where it refuses to write."""
 
+import errno
 import io
 import os
 import sys
@@ -107,3 +108,35 @@ def test_folders_on_the_way_to_a_page_are_made(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["inspect", str(pairs), "--model", str(EMBEDDED / "student"), "--out", str(page)])
     assert done.exit_code == 0, done.output
     assert page.is_file()
+
+
+@pytest.mark.parametrize(
+    ("stop", "status", "said"),
+    [
+        (KeyboardInterrupt(), 130, "stopped; run the same command again to resume"),
+        (PlumblineError("no such thing"), 2, "error: no such thing"),
+        (OSError(errno.ENOSPC, "No space left on device", "runs/x"), 2, "error: runs/x could not be written (No space left"),
+    ],
+)
+def test_whatever_stops_a_command_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stop: BaseException, status: int, said: str
+) -> None:
+    def console() -> None:
+        raise stop
+
+    monkeypatch.setattr("flows.display.console", console)
+    monkeypatch.setattr("sys.argv", ["plumbline", "objectives"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == status
+    assert capsys.readouterr().err.strip().startswith(said)
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def console() -> None:
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    monkeypatch.setattr("flows.display.console", console)
+    monkeypatch.setattr("sys.argv", ["plumbline", "objectives"])
+    with pytest.raises(OSError, match="Bad file"):
+        main()

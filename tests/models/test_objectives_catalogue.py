@@ -1,12 +1,15 @@
 """The table of objectives and their plots."""
 
 import json
+from dataclasses import replace
 
 import pytest
+import torch
 
 from data_contracts.errors import PlumblineError
 from models.objectives import REGISTRY
-from models.objectives.catalogue import answers_for, curve, default_config, describe, plot, rows
+from models.objectives.batch import Need, State
+from models.objectives.catalogue import answers_for, curve, default_config, describe, full_batch, plot, rows
 from tests.models.objective_cases import make
 
 
@@ -50,3 +53,35 @@ def test_a_plot_is_a_picture(tmp_path):
     with pytest.raises(PlumblineError):
         plot("nothing", tmp_path / "nothing.png")
     assert make("dpo").name == "dpo"
+
+
+FIELDS = {  # of a batch, by the need that fills them
+    Need.REFERENCE: ("ref_logp", "token_ref"),
+    Need.LABELS: ("label",),
+    Need.SCORES: ("score",),
+    Need.WIN_PROBABILITIES: ("win_prob",),
+    Need.CONFIDENCE: ("confidence",),
+    Need.UNCERTAINTY: ("uncertainty",),
+    Need.PROMPT_EMBEDDING: ("prompt_emb",),
+    Need.TOKENS: ("token_logp", "token_mask", "token_ref"),
+    Need.OLD_TOKENS: ("token_old",),
+    Need.STEPS: ("step_id",),
+    Need.OVERLAP: ("self_overlap",),
+}
+FREE = {"grpo": {"kl_weight": 0.0}, "pref_grpo": {"kl_weight": 0.0}, "pairwise_rl": {"kl_weight": 0.0}}
+
+
+@pytest.mark.parametrize("name,parameters", [*((name, {}) for name in REGISTRY), *FREE.items(), ("dno", {"practical": False})])
+def test_an_objective_looks_at_nothing_that_it_does_not_declare(name, parameters):
+    objective = REGISTRY[name](**(default_config(name).parameters() | parameters))
+    torch.manual_seed(0)
+    ref = -20 - torch.rand(3, answers_for(objective), dtype=torch.float64)
+    whole = full_batch(ref + torch.randn_like(ref), ref)
+    declared = {field for need, some in FIELDS.items() if need in objective.needs for field in some}
+    declared -= {"token_ref"} if Need.REFERENCE not in objective.needs else set()
+    aux = {key: rows for key, rows in whole.aux.items() if Need[key.upper()] in objective.needs}
+    hidden = {field: None for some in FIELDS.values() for field in some if field not in declared}
+    bare = replace(whole, **hidden, weight=None, shared=None, aux=aux)
+    if bare.ref_logp is not None and Need.REFERENCES not in objective.needs:
+        bare = replace(bare, ref_logp=bare.ref_logp[:1])
+    torch.testing.assert_close(objective(bare, State())[0], objective(whole, State())[0])

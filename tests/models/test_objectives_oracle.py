@@ -253,9 +253,13 @@ def kl(b):
     return max(0.0, mean((other.logp - other.ref_logp).flatten().tolist()))
 
 
-MORE = [
+MORE = [  # also where a default of one half, or of equal weights, would hide an exchange
     ("dno", {"practical": False}),
     *(("fdpo", {"divergence": d, "alpha": 0.3}) for d in ("reverse_kl", "forward_kl", "alpha")),
+    ("ld_dpo", {"alpha": 0.2}),
+    ("mrpo", {"alpha": 0.2, "eta": 0.3}),
+    ("kto", {"desirable_weight": 1.5, "undesirable_weight": 0.5}),
+    ("relative_po", {"tau": 0.2}),
 ]
 
 

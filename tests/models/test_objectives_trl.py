@@ -139,6 +139,12 @@ IN_DPO = [
     ("fdpo", {"divergence": "forward_kl", "beta": 0.1}, {"loss_types": ["sigmoid"], "f_divergence_type": "forward_kl"}),
     ("fdpo", {"divergence": "js", "beta": 0.1}, {"loss_types": ["sigmoid"], "f_divergence_type": "js_divergence"}),
     ("fdpo", {"divergence": "alpha", "beta": 0.1}, {"loss_types": ["sigmoid"], "f_divergence_type": "alpha_divergence"}),
+    (  # from which end it is counted
+        "fdpo",
+        {"divergence": "alpha", "alpha": 0.2, "beta": 0.1},
+        {"loss_types": ["sigmoid"], "f_divergence_type": "alpha_divergence", "f_alpha_divergence_coef": 0.2},
+    ),
+    ("ld_dpo", {"alpha": 0.2}, {"loss_types": ["sigmoid"], "ld_alpha": 0.2}),
     (
         "mpo",
         {"preference": 0.8, "quality": 0.2, "generation": 0.0},

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from data_contracts.errors import PlumblineError
 from data_contracts.store import build
-from tasks.compare import compare, open_side
+from tasks.compare import compare, gains, open_side
 from tasks.compare_text import render, safe
 from tasks.evaluate import summarise
 from tests.tasks.run_folder import answers, make_human_run, make_run
@@ -43,6 +43,21 @@ def test_a_gain_is_significant_and_nothing_is_not(run: Path) -> None:
     assert (same["gain"], same["significant"]) == (0.0, False)
     back = of(beside(f"{run}#round-1", f"{run}#round-0"), "overall")
     assert (back["low"], back["high"]) == pytest.approx((-overall["high"], -overall["low"]), abs=0.02)
+
+
+def test_a_part_of_few_questions_or_one_of_many_parts_is_not_significant_by_chance() -> None:
+    def rows(scores: list[float]) -> list[dict]:  # type: ignore[type-arg]
+        return [{"question_id": str(i), "question": str(i), "score": score} for i, score in enumerate(scores)]
+
+    none, lucky, better = [0.0] * 40, [1.0] * 6 + [0.0] * 34, [1.0] * 20 + [0.0] * 20
+    few = {name: (rows([0.0] * 3), rows([1.0] * 3)) for name in ("overall", "MBPP")}
+    assert [(row["low"], row["significant"]) for row in gains(few)] == [
+        (1.0, False)
+    ] * 2  # three coins: p = 1/4, whatever a bootstrap says
+    many = gains({name: (rows(none), rows(lucky)) for name in ("overall", *map(str, range(17)))})
+    assert [row["significant"] for row in many] == [True] + [False] * 17 and all(row["low"] > 0 for row in many)
+    clear = gains({name: (rows(none), rows(better)) for name in ("overall", *map(str, range(17)))})
+    assert all(row["significant"] for row in clear)
 
 
 def test_what_became_right_and_wrong_is_counted_and_shown(run: Path) -> None:

@@ -104,6 +104,9 @@ def test_a_significant_loss_on_a_guarded_metric_is_rolled_back_and_no_loss_is_to
     assert lost.numbers["guard.harness.own.acc"] == -0.5 and lost.numbers["guard.harness.own.acc.high"] < 0
     kept = decide(new, old, wins, rule, (good, good))
     assert kept.promoted and "harness.own.acc +0.000" in kept.reason
+    few = harness_results(tmp_path / "few", [0.0] * 3), harness_results(tmp_path / "before", [1.0] * 3)
+    chance = decide(new, old, wins, rule, few)  # three questions lost are three coins
+    assert chance.promoted and "harness.own.acc -1.000 (-1.000 to -1.000) with p 0.2" in chance.reason
     with pytest.raises(PlumblineError, match=r"promote.guards names harness.own.f1"):
         decide(new, old, wins, PromoteConfig(guards=["harness.own.f1"]), (good, good))
 

@@ -72,6 +72,10 @@ def test_the_best_of_three_is_called_a_pick_and_any_other_is_not(tmp_path: Path)
     best, *others = [score_responses(small(tmp_path, answers), "rule-2") for answers in said]
     picked = comparison([best, *others])["selection"]
     assert picked["models"] == 3 and 0 <= picked["bias"] < 0.5
+    alone, beside = comparison([best, others[0]])["gains"][0]["p"], comparison([best, *others])["gains"][0]["p"]
+    assert alone == pytest.approx(0.5, abs=0.02) and beside == pytest.approx(
+        1.0, abs=0.04
+    )  # one of two questions asked of the same data
     assert comparison([others[0], best, others[1]])["selection"] is None
 
 
