@@ -1,6 +1,7 @@
 """A training that is killed goes on to bitwise the same weights."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -72,32 +73,53 @@ def test_going_on_from_any_snapshot_ends_in_the_same_weights_and_records(pairs, 
         assert timeless[0] == timeless[1] and resumed["figures"] == whole["figures"]
 
 
+FORKING = """
+import json, os, sys, models.training.snapshots as snapshots
+from models.training.jobs import align
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM  # lazy: imported when named
+snapshots.EVERY = snapshots.SHARE = 0.0
+for line in sys.stdin:
+    pid = os.fork()
+    if not pid:
+        align(json.loads(line), lambda *_: None)
+        os._exit(0)
+    print(pid, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
+
+
 def test_a_process_killed_in_the_middle_of_an_epoch_loses_nothing(pairs, tiny, tmp_path):
-    """SIGKILL at a moment nobody chose, possibly in the middle of writing a snapshot; three times over."""
-    whole, cut = (job(pairs, tiny, tmp_path / name, name="bco", epochs=30) for name in ("whole", "cut"))
-    code = (
-        "import json, sys, models.training.snapshots as s; from models.training.jobs import align\n"
-        "s.EVERY = s.SHARE = 0.0; align(json.loads(sys.argv[1]), lambda *_: None)"
-    )
+    """SIGKILL at a moment nobody chose, possibly in the middle of writing a snapshot; three times over.
 
-    def start(what):
-        """Every attempt in a process of its own: other tests set this one's threads, and sums depend on their number."""
-        return subprocess.Popen([sys.executable, "-c", code, json.dumps(what)], cwd=ROOT, stderr=subprocess.DEVNULL)
-
-    assert start(whole).wait() == 0
+    Every attempt is a process of its own: other tests set this one's threads, and sums depend on their number. All are forked
+    from one that has imported what takes ten seconds.
+    """
+    whole, cut = (job(pairs, tiny, tmp_path / name, name="bco", epochs=12) for name in ("whole", "cut"))
     resume, reached = tmp_path / "cut" / "resume", []
-    for attempt in range(2):
-        process = start(cut)
-        limit = time.monotonic() + 120
-        goal = (attempt + 1) * 15
-        while not any(int(p.name[5:]) >= goal for p in resume.glob("step-*")) and time.monotonic() < limit:
-            time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-        reached.append(max(int(p.name[5:]) for p in resume.glob("step-*")))
-    assert 15 <= reached[0] < reached[1] < 90
-    assert len(list(resume.glob("step-*"))) <= snapshots.KEPT + 1
-    assert start(cut).wait() == 0
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", FORKING], cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as forking:
+
+        def start(what):
+            print(json.dumps(what), file=forking.stdin, flush=True)
+            return int(forking.stdout.readline())
+
+        def ended():
+            return int(forking.stdout.readline())
+
+        start(whole)
+        assert ended() == 0
+        for attempt in range(2):
+            pid, limit, goal = start(cut), time.monotonic() + 120, (attempt + 1) * 6
+            while not any(int(p.name[5:]) >= goal for p in resume.glob("step-*")) and time.monotonic() < limit:
+                time.sleep(0.002)
+            os.kill(pid, signal.SIGKILL)
+            assert ended() == -signal.SIGKILL
+            reached.append(max(int(p.name[5:]) for p in resume.glob("step-*")))
+        assert 6 <= reached[0] < reached[1] < 36
+        assert len(list(resume.glob("step-*"))) <= snapshots.KEPT + 1
+        start(cut)
+        assert ended() == 0
+        forking.stdin.close()
     first, second = weights(tmp_path / "whole"), weights(tmp_path / "cut")
     assert all(torch.equal(first[k], second[k]) for k in first)
 
