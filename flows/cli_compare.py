@@ -50,7 +50,7 @@ def rollback(
     read_config(folder)
     if is_cell(folder):
         raise PlumblineError(
-            f"{folder} is a cell of a sweep, and no round follows in it: plumbline run {folder / 'config.yaml'} is a run of its own"
+            f"{folder} is a cell of a sweep, in which no round follows: plumbline run {folder / 'config.yaml'} makes a run"
         )
     made = roll_back(folder, None if to is None else round_number(to), reason)
     now = champions(folder)[-1]
