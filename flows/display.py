@@ -78,7 +78,8 @@ def working(label: str) -> Iterator[Report]:
         TimeElapsedColumn(),
         Remaining(),
     )
-    with Progress(*columns, console=out, transient=True) as bars:
+    # what a library prints meanwhile goes to the log: Rich would show it above the bar
+    with Progress(*columns, console=out, transient=True, redirect_stdout=False, redirect_stderr=False) as bars:
         bar: TaskID = bars.add_task(label, total=None, speed="")
 
         def report(done: int, total: int, tokens_per_second: float | None = None, /) -> None:

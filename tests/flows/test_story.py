@@ -1,6 +1,7 @@
 """What Prefect is given to show: hostile text stays quoted, tables hold no row's text, progress does not flood."""
 
 import json
+import sys
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -120,3 +121,16 @@ def test_the_bar_shows_tokens_a_second_where_training_tells_them(monkeypatch: py
     said = out.file.getvalue()  # a bar is drawn a last time before it goes
     assert ("7/9" in said) if terminal else ("align  7 of 9, 12,346 tokens/s, 0:02 left" in said)
     assert said.count("12,346 tokens/s") >= 1 and "None" not in said
+
+
+def test_what_libraries_print_is_not_shown_above_the_bar(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = Console(file=StringIO(), force_terminal=True, width=120)
+    monkeypatch.setattr(display, "_console", out)
+    with display.working("align"):
+        print("Loading weights", file=sys.stderr)
+        print("Loading more")
+    assert isinstance(out.file, StringIO)
+    assert "Loading" not in out.file.getvalue() and "align" in out.file.getvalue()
+    assert "Loading weights" in capfd.readouterr().err  # where quiet_libraries puts it into the log
