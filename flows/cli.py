@@ -128,14 +128,14 @@ def _show(folder: Path) -> None:
     typer.echo(f"report      {shown}/report.html")
     if "MLFLOW_TRACKING_URI" in os.environ:
         typer.echo(f"MLflow UI   {mask(tracking_uri(folder))}")
-    else:
+    elif (folder / "mlflow.db").exists():
         store = quote(f"sqlite:///{shown}/mlflow.db")
         typer.echo(f"MLflow UI   {bin_}/mlflow server --host 127.0.0.1 --port 5000 --backend-store-uri {store}")
     if (folder / "prefect" / "server.log").exists():
         home = quote(f"{folder}/prefect")
         typer.echo(f"Prefect UI  PREFECT_HOME={home} {bin_}/prefect server start --host 127.0.0.1")
-    else:
-        typer.echo(f"Prefect UI  {mask(os.environ.get('PREFECT_API_URL', '')).removesuffix('/api')}")
+    elif "PREFECT_API_URL" in os.environ:  # else its servers were others, which are not up
+        typer.echo(f"Prefect UI  {mask(os.environ['PREFECT_API_URL']).removesuffix('/api')}")
     if not is_told(folder):
         typer.echo(f"MLflow was not told everything: {bin_}/plumbline sync {quote(str(shown))}")
 

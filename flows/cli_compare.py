@@ -42,10 +42,16 @@ def rollback(
 
     The next round starts from it.
     """
+    from data_contracts.errors import PlumblineError
     from tasks.lineage import champions, roll_back, round_number
     from tasks.summary import read_config
+    from tasks.sweep import is_cell
 
     read_config(folder)
+    if is_cell(folder):
+        raise PlumblineError(
+            f"{folder} is a cell of a sweep, in which no round follows: plumbline run {folder / 'config.yaml'} makes a run"
+        )
     made = roll_back(folder, None if to is None else round_number(to), reason)
     now = champions(folder)[-1]
     typer.echo(

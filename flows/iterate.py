@@ -118,6 +118,7 @@ def execute(
     Raises PlumblineError if a stage or a gate stops it; what was finished stays finished.
     """
     check(config, folder)
+    services.adopt(folder.parent / "services")
     saved = folder / "config.yaml"
     if saved.exists():
         before = load_config(saved)
@@ -130,7 +131,6 @@ def execute(
     except OSError as error:
         raise PlumblineError(f"the run folder {folder} cannot be made ({error.strerror}): use another --run-dir") from None
     os.environ.update({k: os.environ.get(k, v) for k, v in PRIVATE.items()})
-    services.adopt(folder.parent / "services")
     server = PrefectServer(folder / "prefect")
     with quiet_libraries(folder / "logs" / "run.log"):
         from flows.session import open_session

@@ -56,6 +56,8 @@ def read_config(run: Path) -> dict[str, Any]:
     """The resolved configuration saved with the run. Raises PlumblineError if the folder holds no run."""
     path = run / "config.yaml"
     if not path.is_file():
+        if (run / "sweep.yaml").is_file():
+            raise PlumblineError(f"{run} holds a sweep: name one of its runs in {run / 'cells'}, or run plumbline sweep again")
         raise PlumblineError(f"{run} holds no run (no config.yaml): name the folder of a run, for example runs/demo")
     config: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     return config

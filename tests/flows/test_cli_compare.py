@@ -44,6 +44,15 @@ def test_a_rollback_is_done_once_and_told(run: Path) -> None:
     assert isinstance(plumbline("rollback", run, "--to", "round-9", "--reason", "x").exception, PlumblineError)
 
 
+def test_a_cell_of_a_sweep_is_not_rolled_back(run: Path, tmp_path: Path) -> None:
+    cell = tmp_path / "grid" / "cells" / "0"
+    shutil.copytree(run, cell)
+    (tmp_path / "grid" / "sweep.yaml").touch()
+    refused = plumbline("rollback", cell, "--reason", "worse in use").exception
+    assert isinstance(refused, PlumblineError) and "cell of a sweep" in str(refused)
+    assert read_rollbacks(cell) == []
+
+
 def test_an_outage_does_not_undo_a_rollback(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")

@@ -92,6 +92,9 @@ def test_a_run_on_human_pairs_shows_ranking_before_and_after(tmp_path: Path) -> 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PlumblineError, match="holds no run"):
         status(tmp_path)
+    (tmp_path / "sweep.yaml").touch()
+    with pytest.raises(PlumblineError, match=r"holds a sweep: name one of its runs in .*cells"):
+        status(tmp_path)
 
 
 def test_a_run_goes_through_what_its_configuration_measures_besides(tmp_path: Path) -> None:
