@@ -85,6 +85,8 @@ def secret_fault(teacher: OpenAITeacher) -> str | None:
         return "base_url holds more than an address (a user, a password, a ?key=): keep the key in the variable of api_key_env"
     if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", teacher.base_url):
         return "base_url is no address like https://host/v1: correct it"
+    if teacher.base_url.rstrip("/").endswith("/completions"):
+        return "base_url names the place of the completions, which is added to it: end it before that, usually at /v1"
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", teacher.api_key_env):
         return "api_key_env is no variable's name: export the key in a variable such as OPENAI_API_KEY and name that"
     return None

@@ -154,6 +154,10 @@ WRONG: dict[str, tuple[dict[str, Any] | str, list[str]]] = {
         ["pairs.second_view", "likelihood"],
     ),
     "more than all": (rounds(pairs={"replay": [1.5]}), ["pairs.replay", "1.5"]),
+    "the address of the completions": (
+        rounds(teacher=OPENAI | {"base_url": "http://127.0.0.1:1/v1/chat/completions"}),
+        ["teacher.base_url", "usually at /v1"],
+    ),
     "budget of nothing": (rounds(teacher=OPENAI | {"budget": {}}), ["teacher.budget", "give tokens or money"]),
     "budget without a price": (rounds(teacher=OPENAI | {"budget": {"money": 5.0}}), ["teacher.budget.money", "teacher.price"]),
     "GPUs in words": (rounds(teacher={"kind": "vllm", "model": "teacher", "gpus": "all"}), ["teacher.gpus", "'all'"]),
