@@ -12,12 +12,12 @@ from prefect.utilities.annotations import allow_failure
 from rich.markup import escape
 
 from flows import outbox, story
+from flows.crashed import tell_crashed
 from flows.display import console, working
 from flows.measures import measure_harness
 from flows.round import round_flow
 from flows.session import current
 from flows.step import step
-from flows.zombies import bury
 from tasks import summary
 from tasks.changes import TITLE, read_changes
 from tasks.evaluate import evaluate
@@ -67,7 +67,7 @@ def _before() -> list[Any]:
 @contextmanager
 def telling_failure(folder: Path) -> Iterator[None]:
     """Whatever stops a run is told in words on Prefect's page and in MLflow, and goes on its way."""
-    bury(folder)
+    tell_crashed(folder)
     clear_failure(folder)
     try:
         yield

@@ -66,11 +66,11 @@ def _run(sweep: Sweep, folder: Path, left: list[Cell]) -> None:
             from prefect import flow
 
             from flows import story
-            from flows.zombies import bury
+            from flows.crashed import tell_crashed
 
             @flow(name="sweep", flow_run_name=sweep.name, persist_result=False)
             def sweep_flow() -> None:
-                bury(folder)
+                tell_crashed(folder)
                 clear_failure(folder)
                 try:
                     for place, cell in enumerate(left, 1):

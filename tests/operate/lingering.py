@@ -9,8 +9,8 @@ from pathlib import Path
 
 from prefect import flow, task
 
+from flows.crashed import tell_crashed
 from flows.lock import locked
-from flows.zombies import bury
 
 
 @task(name="stage")
@@ -26,7 +26,7 @@ def within(folder: Path) -> None:
 
 @flow(name="lingering")
 def lingering(folder: Path, at_once: bool) -> None:
-    bury(folder)
+    tell_crashed(folder)
     if not at_once:
         within(folder)
 

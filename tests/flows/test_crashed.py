@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
-from flows import zombies
+from flows import crashed
 from flows.lock import locked
 
 
@@ -25,8 +25,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         times.append("asked")
         raise httpx.ConnectError("no route")
 
-    monkeypatch.setattr(zombies, "get_client", refuse)
-    monkeypatch.setattr(zombies, "runtime", SimpleNamespace(flow_run=SimpleNamespace(id="second", run_count=1)))
+    monkeypatch.setattr(crashed, "get_client", refuse)
+    monkeypatch.setattr(crashed, "runtime", SimpleNamespace(flow_run=SimpleNamespace(id="second", run_count=1)))
     return times
 
 
@@ -43,7 +43,7 @@ def test_a_server_that_refuses_costs_no_run_and_is_asked_again(tmp_path: Path, a
     folder = begun(tmp_path / "run")
     for times in (1, 2):
         with locked(folder):
-            zombies.bury(folder)
+            crashed.tell_crashed(folder)
         assert asked == ["asked"] * times and book(folder) == {"first": 2, "second": 1}
 
 
@@ -54,6 +54,6 @@ def test_a_first_flow_run_asks_nothing_and_a_copy_knows_nobody(tmp_path: Path, a
     (tmp_path / "new").mkdir()
     for folder in (copy, tmp_path / "new"):
         with locked(folder):
-            zombies.bury(folder)
+            crashed.tell_crashed(folder)
         assert book(folder) == {"second": 1}
     assert asked == []

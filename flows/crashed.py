@@ -23,7 +23,7 @@ _GOING = {StateType.RUNNING, StateType.CANCELLING}
 _UNENDED = [StateType.SCHEDULED, StateType.PENDING, StateType.PAUSED, *_GOING]
 
 
-def bury(folder: Path) -> None:
+def tell_crashed(folder: Path) -> None:
     """In a flow run that works on `folder`, before it begins anything: tell its dead predecessors as crashed, and sign the book.
 
     The book (`flow_runs.json`) holds the id and the attempt of every flow run that worked here and may not have ended. Each held
@@ -38,7 +38,7 @@ def bury(folder: Path) -> None:
     if runs:
         try:
             with get_client(sync_client=True) as client:
-                runs = _bury(
+                runs = _crash(
                     client, runs, f"{SILENT.capitalize()}. Found when {folder} was taken up again; what was finished is kept."
                 )
         except Exception as error:  # the edge: no server's answer may stop a run
@@ -47,7 +47,7 @@ def bury(folder: Path) -> None:
     write_text(path, json.dumps({"lock": lock, "runs": runs}, indent=2))
 
 
-def _bury(client: "SyncPrefectClient", runs: dict[str, int], sentence: str) -> dict[str, int]:
+def _crash(client: "SyncPrefectClient", runs: dict[str, int], sentence: str) -> dict[str, int]:
     """Set what these flow runs left unended, innermost first. Returns those that this server does not know: another does."""
     known = client.read_flow_runs(flow_run_filter=FlowRunFilter(id={"any_": list(runs)}))
     family = layer = [run for run in known if run.state_type not in _ENDED_BY_ITSELF]
