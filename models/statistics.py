@@ -85,18 +85,21 @@ class Gain:
     distinct: int
 
 
-def paired_test(new: Rows, old: Rows, confidence: float = 0.95, resamples: int = 2000, seed: int = 0) -> Gain:
+def paired_test(
+    new: Rows, old: Rows, confidence: float = 0.95, resamples: int = 2000, seed: int = 0, beyond: float = 0.0
+) -> Gain:
     """`paired_gain` with a p-value: how often a difference as large comes up when each question's sign is drawn by lot.
 
     Fisher's randomisation test for paired samples: if the two models are alike, each distinct question's summed difference is as
-    likely to have the other sign. p = (1 + draws at least as large) / (1 + draws), with 10,000 draws.
+    likely to have the other sign. p = (1 + draws at least as large) / (1 + draws), with 10,000 draws. With `beyond` it is the
+    difference from a gain of that size that is tested.
 
     Raises PlumblineError if the two do not answer the same questions.
     """
     interval = paired_gain(new, old, confidence, resamples, seed)
     before = {row["question_id"]: row["score"] for row in old}
     _, index = np.unique([row["question"] for row in new], return_inverse=True)
-    sums = np.bincount(index, weights=[row["score"] - before[row["question_id"]] for row in new])
+    sums = np.bincount(index, weights=[row["score"] - before[row["question_id"]] - beyond for row in new])
     rng, draws, extreme = np.random.default_rng(seed), 10_000, 0
     for begin in range(0, draws, step := max(1, _CELLS // len(sums))):
         signs = rng.integers(0, 2, size=(min(step, draws - begin), len(sums)), dtype=np.int8) * 2 - 1

@@ -11,7 +11,7 @@ from pathlib import Path
 from data_contracts.config_evaluate import EvaluateConfig, PromoteConfig, WinRateConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.store import Dataset, Rows, write_text
-from models.statistics import Gain, paired_gain, paired_test
+from models.statistics import Gain, paired_test
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ def decide(
     config: PromoteConfig,
     harness: tuple[Dataset, Dataset] | None = None,
 ) -> Decision:
-    """Promote if the paired gain's interval lies above `min_gain`, no guarded metric has lost significantly, and the win rate and
-    the lower end of its interval are at least `min_win_rate` and `min_win_rate_low`.
+    """Promote if the paired gain is significantly above `min_gain`, no guarded metric has lost significantly, and the win rate
+    and the lower end of its interval are at least `min_win_rate` and `min_win_rate_low`.
 
-    A loss is significant if its interval lies below 0 and its p-value below 1 - `config.confidence`
-    (models.statistics.paired_test): the bootstrap of a guard's one or two questions has hardly any width.
+    Significant: the interval lies on that side and the p-value is below 1 - `config.confidence` (models.statistics.paired_test),
+    since the bootstrap of a handful of questions has hardly any width.
 
     Intervals of gains are two-sided at `config.confidence`, bootstrapped over distinct questions answered by both models; the
     win rate's is its 95 % interval. `harness`: both models' results of lm-evaluation-harness, the candidate's first.
@@ -44,7 +44,7 @@ def decide(
     """
     both = ([candidate, champion], list(harness or ()))
     new, old = _rows(config.metric, "promote.metric", *both)
-    gain, facts = paired_gain(new, old, config.confidence), win_rate.facts
+    gain, facts = paired_test(new, old, config.confidence, beyond=config.min_gain), win_rate.facts
     rate = facts["length_controlled"] | {"win_rate": facts["length_controlled"]["rate"]} if config.length_controlled else facts
     guards = {name: paired_test(*_rows(name, "promote.guards", *both), config.confidence) for name in config.guards}
     numbers = {
@@ -53,6 +53,7 @@ def decide(
         "gain": gain.mean,
         "gain_low": gain.low,
         "gain_high": gain.high,
+        "gain_p": gain.p,
         "min_gain": config.min_gain,
         "confidence": config.confidence,
         "win_rate": rate["win_rate"],
@@ -63,7 +64,11 @@ def decide(
     }
     for name, change in guards.items():
         numbers |= {f"guard.{name}": change.mean, f"guard.{name}.low": change.low, f"guard.{name}.high": change.high}
-    failed = [] if gain.low > config.min_gain else [f"the interval is not above {config.min_gain:+g}"]
+    failed = []
+    if gain.low <= config.min_gain:
+        failed.append(f"the interval is not above {config.min_gain:+g}")
+    elif gain.p >= 1 - config.confidence:
+        failed.append(f"of {gain.distinct} distinct questions that may be chance (p = {gain.p:.3f})")
     lost = [name for name, change in guards.items() if change.high < 0 and change.p < 1 - config.confidence]
     failed += [f"{name} lost {_change(guards[name])}" for name in lost]
     failed += [] if rate["win_rate"] >= config.min_win_rate else [f"the win rate is below {config.min_win_rate:g}"]
