@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from data_contracts.errors import PlumblineError
+from data_contracts.mask import mask
 from flows import processes
 
 _START_SECONDS = 180
@@ -51,7 +52,7 @@ class PrefectServer:
             if ended or time.monotonic() - begin > seconds:
                 what = "ended at once" if ended else f"does not answer after {seconds} s"
                 where = f"see {self.folder / 'server.log'}" if self.process else "check PREFECT_API_URL"
-                raise PlumblineError(f"the Prefect server at {self.url} {what}: {where}")
+                raise PlumblineError(f"the Prefect server at {mask(self.url)} {what}: {where}")
             time.sleep(0.2)
 
     def stop(self) -> None:

@@ -6,6 +6,7 @@ Weights are safetensors only and remote code is never run: a folder that needs e
 import json
 import textwrap
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,18 @@ def open_checkpoint(reference: str | Path) -> Checkpoint:
             "save it again with save_pretrained"
         )
     _check_weights(path, [f for f in files if f.suffix == ".safetensors"])
-    return Checkpoint(path.resolve(), digest([[f.name, file_digest(f)] for f in files]))
+    return Checkpoint(path.resolve(), digest([[f.name, _content(f)] for f in files]))
+
+
+def _content(file: Path) -> str:
+    """Hash of a file that a round asks for again and again: read anew only when the file is another or was written since."""
+    stat = file.stat()
+    return _read_content(file, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _read_content(file: Path, *_version: int) -> str:
+    return file_digest(file)
 
 
 def read_object(path: Path) -> dict[str, Any]:

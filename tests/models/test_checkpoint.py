@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from data_contracts.errors import PlumblineError
+from models import checkpoint
 from models.checkpoint import Checkpoint, open_checkpoint, positions
 from models.engine import Engine, _shape
 
@@ -24,6 +25,22 @@ def test_only_files_make_a_checkpoint(tiny: Checkpoint, tmp_path: Path) -> None:
     (tmp_path / "moved").unlink()
     with pytest.raises(PlumblineError, match="holds no safetensors weights"):
         open_checkpoint(copy)
+
+
+def test_weights_are_read_once_and_again_when_they_are_written_anew(
+    tiny: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A round opens its models a dozen times, and 7B parameters are 15 GB."""
+    copy, read = shutil.copytree(tiny.path, tmp_path / "model"), list[str]()
+    digest = checkpoint.file_digest
+    monkeypatch.setattr(checkpoint, "file_digest", lambda path: read.append(path.name) or digest(path))
+    first = open_checkpoint(copy).hash
+    assert open_checkpoint(copy).hash == first == tiny.hash and read.count("model.safetensors") == 1
+    content = bytearray((copy / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (copy / "model.safetensors").write_bytes(content)
+    assert open_checkpoint(copy).hash != first and read.count("model.safetensors") == 2
+    assert read.count("config.json") == 1
 
 
 def test_what_a_model_says_of_its_text_model_is_read(tmp_path: Path) -> None:
