@@ -117,15 +117,14 @@ def execute(
 
     Raises PlumblineError if a stage or a gate stops it; what was finished stays finished.
     """
-    check(config, folder)
     services.adopt(folder.parent / "services")
     saved = folder / "config.yaml"
-    if saved.exists():
-        before = load_config(saved)
-        if isinstance(before, RoundsConfig):  # rounds that were added once stay part of the run
-            config = config.model_copy(update={"rounds": max(before.rounds, config.rounds)})  # type: ignore[union-attr]
-        if before == config and is_finished(folder) and read_failure(folder) is None:
-            return
+    before = load_config(saved) if saved.exists() else None
+    if isinstance(before, RoundsConfig) and isinstance(config, RoundsConfig):  # rounds that were added once stay part of the run
+        config = config.model_copy(update={"rounds": max(before.rounds, config.rounds)})
+    if before == config and is_finished(folder) and read_failure(folder) is None:
+        return  # whatever its teacher or its files have become since
+    check(config, folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from data_contracts.errors import PlumblineError
-from data_contracts.load_config import load_config
-from flows.iterate import check
+from data_contracts.load_config import dump_config, load_config
+from flows.iterate import check, execute
 from flows.session import open_session
 from models.checkpoint import open_checkpoint
 from tasks.evaluate import check_room
@@ -55,3 +55,21 @@ def test_a_round_that_is_smaller_than_any_gate_lets_pass_is_told_before_anything
     check(load_config(DEMO, ["prompts.per_round=63", "validate.contracts.enough_rows={severity: warn}"]), tmp_path)
     with pytest.raises(PlumblineError, match=r"prompts\.per_round is 63 and validate\.min_rows 64"):
         check(load_config(DEMO, ["prompts.per_round=63"]), tmp_path)
+
+
+def test_a_finished_run_needs_no_key_to_be_told_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.delenv("MISSING_KEY", raising=False)
+    config = load_config(
+        DEMO,
+        [
+            "teacher={kind: openai, base_url: 'http://127.0.0.1:9/v1', model: big, api_key_env: MISSING_KEY}",
+            "judge={kind: generation}",
+        ],
+    )
+    (tmp_path / "config.yaml").write_text(dump_config(config))
+    with pytest.raises(PlumblineError, match="MISSING_KEY"):
+        execute(config, tmp_path)
+    monkeypatch.setattr("flows.iterate.is_finished", lambda folder: True)
+    execute(config, tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {"config.yaml"}
