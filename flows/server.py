@@ -12,6 +12,14 @@ from flows import processes
 
 _START_SECONDS = 180
 _THEIRS_SECONDS = 15  # for a server that ought to be running
+_RECORDER = "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER"
+_SETTINGS = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    # written a second's worth at once, and not one by one, a task costs the server half the processor time
+    f"{_RECORDER}_BATCH_SIZE": "50",
+    f"{_RECORDER}_READ_BATCH_SIZE": "50",
+    f"{_RECORDER}_FLUSH_INTERVAL": "1",
+}
 
 
 class PrefectServer:
@@ -32,7 +40,7 @@ class PrefectServer:
         port = processes.free_port()
         self.url = f"http://127.0.0.1:{port}/api"
         os.environ["PREFECT_API_URL"] = self.url
-        environment = {**os.environ, "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_HOME": str(self.folder)}
+        environment = {**os.environ, **_SETTINGS, "PREFECT_HOME": str(self.folder)}
         environment["PREFECT_SERVER_UI_API_URL"] = self.url
         del environment["PREFECT_API_URL"]
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
