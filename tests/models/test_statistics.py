@@ -128,6 +128,13 @@ def test_a_p_value_counts_distinct_questions_not_rows() -> None:
     assert paired_test(new, old).p == pytest.approx(0.25, abs=0.02)
 
 
+def test_a_gain_is_held_against_the_size_that_is_asked_of_it() -> None:
+    """A quarter of the questions better: surely more than nothing, as likely as not more than a quarter."""
+    old, new = answers([0.0] * 200), answers([1.0] * 50 + [0.0] * 150)
+    ps = [paired_test(new, old, beyond=least).p for least in (0.0, 0.2, 0.25, 0.5)]
+    assert ps[0] < 0.001 and 0.05 < ps[1] < 0.5 and ps[2] == 1.0 and ps[3] < 0.001
+
+
 def test_the_bias_of_picking_a_maximum_is_about_what_picking_gains() -> None:
     """Eight equally good models: the maximum of their scores is too high by a known amount (normal order statistics)."""
     rng = np.random.default_rng(3)
