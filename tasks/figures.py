@@ -109,8 +109,8 @@ def heat_maps(
             bar.ax.set_title(f"start {start:.3f}\n(black line)", fontsize=8)
     for field, (name, values) in zip(fields[len(panels) :], shown.items(), strict=True):
         field.barh(range(len(rows)), [0.0 if v is None else v for v in values], color="#b7d3cf")
-        for i, value in enumerate(values):
-            field.text(0, i, " –" if value is None else f" {value:.2f}", va="center", fontsize=8)
+        for i, mean in enumerate(values):
+            field.text(0, i, " –" if mean is None else f" {mean:.2f}", va="center", fontsize=8)
         field.set_yticks(range(len(rows)), [""] * len(rows))
         field.set_ylim(len(rows) - 0.5, -0.5)
         field.set(title=name, xlabel="mean over pairs")
