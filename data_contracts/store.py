@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel
 
 from data_contracts.errors import PlumblineError
+from data_contracts.made_with import made_with
 from data_contracts.records import SCHEMAS, VERSION
 
 Rows = list[dict[str, Any]]
@@ -153,6 +154,7 @@ def build(
         "rows": table.num_rows,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "seconds": round(time.monotonic() - begin, 3),
+        "made_with": made_with(),
         "config": config.model_dump(mode="json") if isinstance(config, BaseModel) else dict(config),
         "parents": [{"kind": p.kind, "key": p.key, "folder": os.path.relpath(p.folder, folder)} for p in parents],
         "models": dict(models or {}),
