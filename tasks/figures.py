@@ -106,7 +106,7 @@ def heat_maps(
         if start is not None:
             bar.ax.axhline(start, color="white", linewidth=4)
             bar.ax.axhline(start, color="black", linewidth=1.5)
-            bar.ax.set_title(f"start {start:.3f}\n(black line)", fontsize=8)
+            bar.ax.set_title(f"start {start:.3f}\n(black line)", fontsize=8, loc="left")
     for field, (name, values) in zip(fields[len(panels) :], shown.items(), strict=True):
         field.barh(range(len(rows)), [0.0 if v is None else v for v in values], color="#b7d3cf")
         for i, mean in enumerate(values):

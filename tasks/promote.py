@@ -66,7 +66,7 @@ def decide(
         numbers |= {f"guard.{name}": change.mean, f"guard.{name}.low": change.low, f"guard.{name}.high": change.high}
     failed = []
     if gain.low <= config.min_gain:
-        failed.append(f"the interval is not above {config.min_gain:+g}")
+        failed.append(f"the gain is not surely above {config.min_gain:g}")
     elif gain.p >= 1 - config.confidence:
         failed.append(f"of {gain.distinct} distinct questions that may be chance (p = {gain.p:.3f})")
     lost = [name for name, change in guards.items() if change.high < 0 and change.p < 1 - config.confidence]
@@ -120,7 +120,7 @@ def _change(change: Gain) -> str:
 def _reason(failed: list[str], guards: dict[str, Gain], config: PromoteConfig, n: dict[str, float]) -> str:
     gain = (
         f"{config.metric} went from {n['champion']:.3f} to {n['candidate']:.3f}, a gain of {n['gain']:+.3f} "
-        f"({config.confidence:.0%} interval {n['gain_low']:+.3f} to {n['gain_high']:+.3f})"
+        f"({100 * config.confidence:g} % interval {n['gain_low']:+.3f} to {n['gain_high']:+.3f})"
     )
     kind = "length-controlled win rate" if config.length_controlled else "win rate"
     whom = "" if config.against == "previous" else f" against {config.against}"

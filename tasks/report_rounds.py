@@ -107,7 +107,9 @@ def _contrast(folders: dict[str, Path]) -> dict[str, Any] | None:
         data = open_dataset(folder / "validate_pairs")
         methods = data.table()["method"].unique().to_pylist()
         if len(methods) == 1:
-            rows.append((f"{label} {methods[0]}".strip(), {"rows": data.rows, **found["facts"].get("metrics", {})}))
+            rows.append(
+                (f"{label}: {methods[0]}" if label else methods[0], {"rows": data.rows, **found["facts"].get("metrics", {})})
+            )
         else:
             rows += [(part.label, part.figures) for part in parts([(label or "pairs", data)], [None])]
     names = [name for name in COLUMNS if any(name in figures for _, figures in rows)]
