@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, PositiveFloat, ValidationError
 
-from data_contracts.config_base import Share, Strict
+from data_contracts.config_base import Name, Share, Strict
 from data_contracts.errors import PlumblineError
 
 
@@ -27,7 +27,7 @@ class Criterion(Strict):
 
 
 class Rubric(Strict):
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+    name: Name
     criteria: Annotated[list[Criterion], Field(min_length=1, max_length=99)]
 
     def as_text(self) -> str:
