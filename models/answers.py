@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data_contracts.store import digest
+from data_contracts.store import digest, replacing
 from models.chat import encode_prompt, encode_text
 from models.checkpoint import Checkpoint
 from models.engine import Completion, Progress, Sampling, quiet
@@ -86,6 +86,5 @@ def _write(path: Path, ids: list[list[int]], made: list[Completion]) -> None:
     import pyarrow.parquet as pq
 
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    pq.write_table(pa.Table.from_pylist([{"prompt_ids": p, **asdict(c)} for p, c in zip(ids, made, strict=True)]), partial)
-    partial.replace(path)
+    with replacing(path, shared=True) as partial:
+        pq.write_table(pa.Table.from_pylist([{"prompt_ids": p, **asdict(c)} for p, c in zip(ids, made, strict=True)]), partial)

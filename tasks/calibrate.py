@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from data_contracts.store import write_text
+from data_contracts.store import write_json
 from models.chat import Message
 from tasks.comparison import POINTS, SWAPPED, Comparison, Verdict
 from tasks.recorded import Recorded
@@ -74,7 +74,7 @@ def write_calibration(out: Path, found: Sequence[Calibration], recorded: Sequenc
         for i, r in enumerate(recorded)
     ]
     said = {"comparisons": len(recorded), "judges": [vars(c) for c in found], "rows": rows}
-    write_text(out / "calibration.json", json.dumps(said, indent=2, ensure_ascii=False))
+    write_json(out / "calibration.json", said)
     plot(out / "calibration.png", found, recorded, judged)
 
 

@@ -3,14 +3,13 @@
 The rule: significantly better on the primary metric, no significant loss on a guarded one, and a win rate above its bounds.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from data_contracts.config_evaluate import EvaluateConfig, PromoteConfig, WinRateConfig
 from data_contracts.errors import PlumblineError
-from data_contracts.store import Dataset, Rows, write_text
+from data_contracts.store import Dataset, Rows, load_json, write_json
 from models.statistics import Gain, paired_test
 
 
@@ -137,9 +136,10 @@ def _reason(failed: list[str], guards: dict[str, Gain], config: PromoteConfig, n
 
 
 def write_decision(path: Path, decision: Decision) -> None:
-    write_text(path, json.dumps(asdict(decision), indent=2))
+    write_json(path, asdict(decision))
 
 
 def read_decision(path: Path) -> Decision | None:
     """The decision in a file, or None if none was taken yet."""
-    return Decision(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+    found = load_json(path)
+    return None if found is None else Decision(**found)

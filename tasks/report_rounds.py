@@ -1,13 +1,12 @@
 """The report's rounds: what was decided and why, what training did, and what the data was like on the way."""
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
-from data_contracts.store import Rows, open_dataset
+from data_contracts.store import Rows, load_json, open_dataset
 from tasks import summary
 from tasks.charts import Series, chart
 from tasks.inspect_pairs import COLUMNS, cell, parts
@@ -119,10 +118,9 @@ def _contrast(folders: dict[str, Path]) -> dict[str, Any] | None:
 
 def _contamination(run: Path, gate: dict[str, Any]) -> dict[str, Any] | None:
     """Which prompts a gate found in an evaluation set, by how, and the first of each kind; None if it did not look."""
-    path = run / gate["place"] / "contamination.json"
-    if not path.exists():
+    found = load_json(run / gate["place"] / "contamination.json")
+    if found is None:
         return None
-    found = json.loads(path.read_text(encoding="utf-8"))
     kinds = Counter(hit["kind"] for hit in found)
     first = {hit["kind"]: hit for hit in reversed(found)}
     shown = [(kind, cut(first[kind]["prompt"], SHOWN), cut(first[kind]["text"], SHOWN)) for kind in kinds]
@@ -133,8 +131,7 @@ def _gates(run: Path) -> list[dict[str, Any]]:
     gates = []
     for place in (p for p in summary.places(run) if "validate_" in p):
         for folder, stopped in ((run / place, False), (run / f"{place}.failed", True)):
-            if (folder / "gate.json").exists():
-                report = json.loads((folder / "gate.json").read_text(encoding="utf-8"))
+            if report := load_json(folder / "gate.json"):
                 told = [c for c in report["contracts"] if not c["kept"]]
                 held = [c["contract"] for c in report["contracts"] if c["kept"]]
                 gates.append({"place": place, "stopped": stopped, **report, "contracts": told, "held": held})

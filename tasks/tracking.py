@@ -4,14 +4,13 @@ Tracking is a projection of the folder. `track` logs what is finished there and 
 `tracking.json`, and can be repeated at any time: after an outage `plumbline sync` is the same call. No stage waits for it.
 """
 
-import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from data_contracts.flatten import flatten
-from data_contracts.store import Dataset, digest, open_dataset, write_text
+from data_contracts.store import Dataset, digest, load_json, open_dataset, write_json
 from models.checkpoint import open_checkpoint
 from tasks import summary, tracking_models
 from tasks.changes import overrides, read_changes, round_changes
@@ -235,10 +234,9 @@ def _done(run: Path, state: dict[str, Any], place: str) -> None:
 
 
 def _read_state(run: Path) -> dict[str, Any]:
-    path = run / "tracking.json"
-    state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    state: dict[str, Any] = load_json(run / "tracking.json", {})
     return state
 
 
 def _write_state(run: Path, state: dict[str, Any]) -> None:
-    write_text(run / "tracking.json", json.dumps(state, indent=2))
+    write_json(run / "tracking.json", state)

@@ -1,6 +1,5 @@
 """What tracking says to MLflow again and again: runs, parameters, metrics in bulk, datasets with their lineage."""
 
-import calendar
 import json
 import os
 import re
@@ -9,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from data_contracts.clock import since_1970
 from data_contracts.flatten import flatten
 from data_contracts.store import Dataset, digest
 from tasks.changes import Change
@@ -125,12 +125,8 @@ def numbers(tree: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
 
 def span(stages: Iterable[Dataset]) -> tuple[int | None, int | None]:
     """When work on finished datasets began and ended, in milliseconds since 1970."""
-    ends = [(_moment(data.manifest["created"]), data.seconds) for data in stages]
+    ends = [(since_1970(data.manifest["created"]), data.seconds) for data in stages]
     return (min(int(1000 * (end - took)) for end, took in ends), max(1000 * end for end, _ in ends)) if ends else (None, None)
-
-
-def _moment(created: str) -> int:
-    return calendar.timegm(time.strptime(created, "%Y-%m-%dT%H:%M:%SZ"))
 
 
 def at(step: int, metrics: Mapping[str, float]) -> Rows:

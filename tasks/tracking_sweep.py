@@ -1,11 +1,10 @@
 """A sweep, told to MLflow: one parent run with its tables and heat map, one child a cell."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from data_contracts.config_sweep import Grid
-from data_contracts.store import digest, open_dataset, write_text
+from data_contracts.store import digest, load_json, open_dataset, write_json
 from tasks.failure import read_failure, was_killed
 from tasks.run_folder import rounds_with
 from tasks.summary import read_config
@@ -23,11 +22,11 @@ def track_sweep(folder: Path, sweep: Grid, results: list[Result], is_over: bool)
     """
     client = open_client(tracking_uri(folder))
     path = folder / "tracking.json"
-    state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    state: dict[str, Any] = load_json(path, {})
     if state.get("server") != server():
         parent = create_run(client, folder, sweep.name, sweep.name, None, {"plumbline.sweep": sweep.name})
         state = {"server": server(), "run_id": parent, "cells": {}}
-        write_text(path, json.dumps(state, indent=2))
+        write_json(path, state)
         log_params(client, parent, {axis: ", ".join(labels) for axis, labels in sweep.axes.items()})
     for cell, result in zip(sweep.cells, results, strict=True):
         outcome = digest([result.state, result.failure, result.figures])
@@ -41,16 +40,16 @@ def track_sweep(folder: Path, sweep: Grid, results: list[Result], is_over: bool)
             client, folder, sweep.name, cell.label, state["run_id"], {f"axis.{k}": v for k, v in cell.point.items()}
         )
         state["cells"][cell.label] = {"run_id": child}
-        write_text(path, json.dumps(state, indent=2))
+        write_json(path, state)
         _log_cell(client, child, folder, cell_folder(folder, cell), result)
         state["cells"][cell.label]["outcome"] = outcome
-        write_text(path, json.dumps(state, indent=2))
+        write_json(path, state)
     failed, whole = sum(r.state == "failed" for r in results), digest(state["cells"])
     if is_over and state.get("told") != whole:
         for name in FILES:
             client.log_artifact(state["run_id"], str(folder / name))
         log_metrics(client, state["run_id"], at(0, {"cells": float(len(results)), "failed_cells": float(failed)}))
-        write_text(path, json.dumps(state | {"told": whole}, indent=2))
+        write_json(path, state | {"told": whole})
     if (sentence := read_failure(folder)) is not None:
         log_status(client, state["run_id"], "KILLED" if was_killed(folder) else "FAILED", sentence)
     else:

@@ -3,7 +3,6 @@
 Nothing is re-tokenised but text that has no ids of its own yet: degraded answers and rationales. torch is not imported.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import nan
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 
 from data_contracts.errors import PlumblineError
+from data_contracts.store import load_json
 from models.chat import Message, encode_answer, encode_prompt
 from models.objectives.batch import Need
 from models.objectives.degradations import degrade
@@ -40,7 +40,7 @@ class Inputs:
 
 def kind_of(folder: Path) -> str:
     """ "pairs" or "lists"."""
-    return str(json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["kind"])
+    return str(load_json(folder / "manifest.json")["kind"])
 
 
 def read_inputs(folder: Path, needs: Need, tokenizer: "PreTrainedTokenizerFast | None" = None) -> Inputs:

@@ -1,7 +1,6 @@
 """What is watched while training runs: held-out pairs, a loss that does not move, and how much of the machine is used."""
 
 import math
-import os
 import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import torch
 from accelerate import Accelerator
 
 from data_contracts.config_align import EarlyStopConfig
+from data_contracts.store import replacing
 from models.training import team
 from models.training.data import Example
 from models.training.gradient import Given
@@ -74,8 +74,8 @@ class HeldOut:
 
         weights = {name: team.whole(p.detach()).contiguous() for name, p in trainable(model).items()}
         if team.rank() == 0:
-            save_file(weights, self.folder / ".best.partial")
-            os.replace(self.folder / ".best.partial", self.folder / "best.safetensors")
+            with replacing(self.folder / "best.safetensors") as partial:
+                save_file(weights, partial)
 
     @staticmethod
     def _checks(rows: Rows) -> Rows:
