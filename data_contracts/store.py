@@ -27,7 +27,8 @@ from data_contracts.records import SCHEMAS, VERSION
 if TYPE_CHECKING:
     import pandas as pd
 
-Rows = list[dict[str, Any]]
+Row = dict[str, Any]
+Rows = list[Row]
 _shared: list[Path] = []  # the folder in which `sharing` collects datasets, if it does
 
 

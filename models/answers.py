@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_contracts.store import digest, replacing
-from models.chat import encode_prompt, encode_text
+from models.chat import encode_prompt, encode_text, user
 from models.checkpoint import Checkpoint
 from models.engine import Completion, Progress, Sampling, quiet
 
@@ -61,7 +61,7 @@ def answer(
 
 def encode(tokenizer: "PreTrainedTokenizerFast", prompts: Sequence[str], chat: bool) -> list[list[int]]:
     """Token ids of each prompt as a user's message, or as a text to continue."""
-    return [encode_prompt(tokenizer, [{"role": "user", "content": p}]) if chat else encode_text(tokenizer, p) for p in prompts]
+    return [encode_prompt(tokenizer, user(p)) if chat else encode_text(tokenizer, p) for p in prompts]
 
 
 def _path(kept: Path, engine: "Engine", policy: Checkpoint, prompts: Sequence[str], sampling: Sampling, chat: bool) -> Path:

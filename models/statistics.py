@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from data_contracts.errors import PlumblineError
+from data_contracts.store import Rows
 
 _CELLS = 4_000_000  # draws held in memory at once: 32 MB
-Rows = Sequence[dict[str, Any]]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 
 from data_contracts.errors import PlumblineError
 from data_contracts.json_text import SURROGATE, lines_of, read_json
-from models.chat import Message
+from models.chat import Message, user
 
 _NUMBERS = ("chosen_score", "rejected_score", "win_probability", "uncertainty", "weight")
 # Optional keys of a line, and the column of the pairs each fills.
@@ -155,7 +155,7 @@ def _prompt(value: Any) -> list[Message] | Unreadable:
     if isinstance(value, str):
         if SURROGATE.search(value):
             return Unreadable("not_text")
-        messages = parse_transcript(value) or [Message(role="user", content=value)]
+        messages = parse_transcript(value) or user(value)
     else:
         read = _messages(value)
         if isinstance(read, Unreadable):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from data_contracts.config import PairsFileConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.json_text import lines_of, read_json
-from data_contracts.store import Dataset, Rows, build, file_digest
+from data_contracts.store import Dataset, Row, Rows, build, file_digest
 from models.chat import Message, encode_answer, encode_prompt
 from models.checkpoint import Checkpoint, load_tokenizer
 from models.transcripts import EXTRAS, REASONS, Preference, Unreadable, first_object, read_extras, read_preference
@@ -23,7 +23,6 @@ from models.transcripts import EXTRAS, REASONS, Preference, Unreadable, first_ob
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-Row = dict[str, Any]
 T = TypeVar("T")
 _SHAPES = (
     "JSON lines with chosen/rejected transcripts, or with prompt, chosen and rejected (or prompt, completion and label) as texts "

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from data_contracts.config_pairs import PromptsConfig, Recorded
 from data_contracts.errors import PlumblineError
 from data_contracts.json_text import SURROGATE, lines_of
-from data_contracts.store import Dataset, Rows, build, digest, open_dataset
+from data_contracts.store import Dataset, Row, Rows, build, digest, open_dataset
 from models.chat import encode_answer
 from models.checkpoint import Checkpoint, load_tokenizer
 from models.engine import Progress, quiet
 from models.transcripts import REASONS, Unreadable, read_preference
-from tasks.import_pairs import Row, read_lines, row_of
+from tasks.import_pairs import read_lines, row_of
 from tasks.run_folder import rounds_with
 from tasks.sample_others import look_up
 

@@ -21,8 +21,6 @@ from tasks.judge_preference import by_preference_model
 from tasks.judge_ranking import by_ranking
 from tasks.judge_scores import Answer, Votes, by_checklist, by_likelihood, by_score
 
-__all__ = ["Comparison", "Verdict", "agreement", "compare", "judge", "judge_groups", "judge_name", "judge_slice", "score_answers"]
-
 
 def compare(
     comparisons: Sequence[Comparison], config: JudgeConfig, teacher: Teacher, seed: int, progress: Progress = quiet

@@ -8,14 +8,12 @@ left out is counted.
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from data_contracts.store import Dataset, Rows, build
+from data_contracts.store import Dataset, Row, Rows, build
 from models.objectives.aggregate import win_rates
 from tasks.comparison import chance, sigmoid
 from tasks.pair.rows import by_prompt
 
-Row = dict[str, Any]
 TO_SHARE: dict[str, Callable[[float, int], float]] = {  # by kind of judge: its score, and the answer's tokens
     "likelihood": lambda score, tokens: min(1.0, math.exp(score / tokens)),
     "pointwise": lambda score, _tokens: (score - 1) / 9,

@@ -1,14 +1,14 @@
 """Recorded verdicts: comparisons that somebody already judged, read from JSON lines. A judge is measured against them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from data_contracts.errors import PlumblineError
 from data_contracts.json_text import json_lines
-from models.chat import Message
 from tasks.comparison import POINTS, Comparison
+from tasks.prompts import read_messages
 
 FIELDS = ("prompt", "first", "second", "first_wins")
 
@@ -48,18 +48,7 @@ def _read(row: Any, called: Mapping[str, str], where: str) -> Recorded:
     prompt, first, second, wins = (row[called[field]] for field in FIELDS)
     if not (isinstance(first, str) and isinstance(second, str)):
         raise PlumblineError(f"{where}: the answers must be text")
-    return Recorded(Comparison(_messages(prompt, where), first, second), _probability(wins, where))
-
-
-def _messages(prompt: Any, where: str) -> Sequence[Message]:
-    if isinstance(prompt, str):
-        return [Message(role="user", content=prompt)]
-    fits = isinstance(prompt, list) and all(
-        isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in prompt
-    )
-    if not fits or not prompt:
-        raise PlumblineError(f"{where}: the prompt must be text or a list of role/content messages")
-    return [Message(role=m["role"], content=m["content"]) for m in prompt]
+    return Recorded(Comparison(read_messages(prompt, where), first, second), _probability(wins, where))
 
 
 def _probability(wins: Any, where: str) -> float:

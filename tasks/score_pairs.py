@@ -2,16 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from data_contracts.config_judge import JudgeConfig
-from data_contracts.store import Dataset, Rows, build
+from data_contracts.store import Dataset, Row, Rows, build
 from models.engine import Progress, quiet
 from models.teacher import Teacher, metered
-from tasks.comparison import mutual_information, sigmoid
-from tasks.judge import Comparison, Verdict, compare, judge_slice
+from tasks.comparison import Comparison, Verdict, mutual_information, sigmoid
+from tasks.judge import compare, judge_slice
 
-Row = dict[str, Any]
 _SCALES = ("chosen_score", "rejected_score", "win_probability", "uncertainty")
 
 

@@ -16,7 +16,7 @@ from tasks.changes import Change
 BATCH = 1000  # MLflow's limit of metrics in one call
 PARAMS = 100  # of parameters or tags
 VALUE = 500  # of characters in a parameter or an input's tag
-Rows = list[tuple[str, float, int]]  # metric, value, step
+Points = list[tuple[str, float, int]]  # metric, value, step
 
 
 def open_client(uri: str) -> Any:
@@ -85,12 +85,12 @@ def log_params(client: Any, run_id: str, config: Mapping[str, Any]) -> None:
         client.log_batch(run_id, params=params[begin : begin + PARAMS])
 
 
-def log_metrics(client: Any, run_id: str, rows: Rows, model_id: str | None = None) -> None:
+def log_metrics(client: Any, run_id: str, points: Points, model_id: str | None = None) -> None:
     """Many metrics in few calls; those of a run that made a model are shown on the model's page too."""
     from mlflow.entities import Metric
 
     now = int(time.time() * 1000)
-    entities = [Metric(clean(name), float(value), now, step, model_id=model_id) for name, value, step in rows]
+    entities = [Metric(clean(name), float(value), now, step, model_id=model_id) for name, value, step in points]
     for begin in range(0, len(entities), BATCH):
         client.log_batch(run_id, metrics=entities[begin : begin + BATCH])
 
@@ -129,11 +129,11 @@ def span(stages: Iterable[Dataset]) -> tuple[int | None, int | None]:
     return (min(int(1000 * (end - took)) for end, took in ends), max(1000 * end for end, _ in ends)) if ends else (None, None)
 
 
-def at(step: int, metrics: Mapping[str, float]) -> Rows:
+def at(step: int, metrics: Mapping[str, float]) -> Points:
     return [(name, value, step) for name, value in metrics.items()]
 
 
-def curves(steps: Sequence[Mapping[str, Any]]) -> Rows:
+def curves(steps: Sequence[Mapping[str, Any]]) -> Points:
     """The columns of a "steps" dataset, which has one row per optimiser step."""
     left_out = ("step", "epoch")
     return [(f"train/{k}", v, row["step"]) for row in steps for k, v in row.items() if k not in left_out and v is not None]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 
 from data_contracts.errors import PlumblineError
-from data_contracts.store import load_json
-from models.chat import Message, encode_answer, encode_prompt
+from data_contracts.store import Rows, load_json
+from models.chat import encode_answer, encode_prompt, user
 from models.objectives.batch import Need
 from models.objectives.degradations import degrade
 from models.objectives.steps import step_similarity
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 DEGREES = (0.25, 0.5, 0.75)  # shares of an answer's content words that its degradations lack
 ABSENT: Ids = []  # an answer that is not there, in lists of unequal length
-Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ def _rationale(name: str, row: dict[str, Any], tokenizer: "PreTrainedTokenizerFa
     from models.prompts import render, render_task
 
     text = render("rationale-1", task=render_task(row["prompt"]), answer_a=row["chosen"], answer_b=row["rejected"])
-    prompt = encode_prompt(tokenizer, [Message(role="user", content=text)])
+    prompt = encode_prompt(tokenizer, user(text))
     return Example(name, prompt, (encode_answer(tokenizer, row["reasoning"]),))
 
 

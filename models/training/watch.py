@@ -5,13 +5,13 @@ import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator
 
 from data_contracts.config_align import EarlyStopConfig
-from data_contracts.store import replacing
+from data_contracts.store import Rows, replacing
 from models.training import team
 from models.training.data import Example
 from models.training.gradient import Given
@@ -21,7 +21,6 @@ from models.training.methods import trainable
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-Rows = list[dict[str, Any]]
 STUCK, NEAR = 20, 1e-4  # steps, nats
 # dense bfloat16 operations a second, from NVIDIA's data sheets
 PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "A10": 125e12, "RTX 4090": 165e12}

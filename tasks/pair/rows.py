@@ -6,9 +6,9 @@ from itertools import groupby
 from typing import Any
 
 from data_contracts.config_pairs import Method
+from data_contracts.store import Row, Rows
 
-Row = dict[str, Any]
-Made = tuple[list[Row], Row]  # pairs and facts
+Made = tuple[Rows, Row]  # pairs and facts
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Given:
     """
 
     method: Method
-    rows: Sequence[list[Row]]
+    rows: Sequence[Rows]
     policy: str  # hash of the checkpoint that will be aligned on the pairs
     initial: str  # and of the one that the run began with
     round: int
