@@ -20,6 +20,11 @@ def user(text: str) -> list[Message]:
     return [Message(role="user", content=text)]
 
 
+def opening(messages: Sequence[Message]) -> str:
+    """The user's first turn, by which conversations that hang together are known; "" where there is none."""
+    return next((m["content"] for m in messages if m["role"] == "user"), "")
+
+
 def encode_prompt(tokenizer: "PreTrainedTokenizerFast", messages: Sequence[Message]) -> list[int]:
     """Token ids of the conversation with the generation prompt, and exactly the template's own control tokens.
 

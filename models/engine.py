@@ -60,6 +60,10 @@ class Completion:
     token_ids: list[int]
     finish_reason: str
 
+    @property
+    def stopped(self) -> bool:
+        return self.finish_reason == "stop"
+
 
 def preload() -> None:
     """Import vLLM, which takes 15-40 s, while something else starts up."""

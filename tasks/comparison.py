@@ -3,9 +3,10 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
-from data_contracts.store import digest
+from data_contracts.store import Row, Rows, digest
 from models.chat import Message
 
 SWAPPED = {"first": "second", "second": "first", "tie": "tie", "unparsed": "unparsed"}
@@ -120,6 +121,12 @@ def chance(verdict: Mapping[str, Any]) -> float:
     """P(first beats second) by a row of the verdicts, which some judges' rows do not tell."""
     known = verdict.get("win_probability")
     return POINTS[verdict["outcome"]] if known is None else float(known)
+
+
+def by_prompt(rows: Sequence[Row]) -> list[Rows]:
+    """Rows of one prompt together, prompts by id; a prompt's samples by their index, its verdicts as they come."""
+    ordered = sorted(rows, key=lambda r: (r["prompt_id"], r.get("index", 0)))
+    return [list(group) for _, group in groupby(ordered, key=lambda r: r["prompt_id"])]
 
 
 def answer_id(prompt: Sequence[Message], text: str) -> str:

@@ -92,7 +92,7 @@ def evaluate(
         reader, usage = metered(teacher) if teacher is not None else (None, None)
         parsed = read_answers(config.parser, asked.questions, heard(asked.questions, prompts, responses), reader, progress)
         rows = [
-            row | {"prompt_ids": ids, "token_ids": made.token_ids, "stopped": made.finish_reason == "stop"}
+            row | {"prompt_ids": ids, "token_ids": made.token_ids, "stopped": made.stopped}
             for row, ids, made in zip(
                 scored_rows(asked.questions, prompts, responses, parsed), given.prompt_ids, given.completions, strict=True
             )

@@ -16,8 +16,9 @@ from data_contracts.config import PairsFileConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.json_text import lines_of, read_json
 from data_contracts.store import Dataset, Row, Rows, build, file_digest
-from models.chat import Message, encode_answer, encode_prompt
+from models.chat import Message, encode_answer, encode_prompt, opening
 from models.checkpoint import Checkpoint, load_tokenizer
+from models.engine import Progress, quiet
 from models.transcripts import EXTRAS, REASONS, Preference, Unreadable, first_object, read_extras, read_preference
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def import_pairs(
     folder: Path,
     config: PairsFileConfig,
     policy: Checkpoint,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = quiet,
 ) -> Dataset:
     """The pairs in `config.file`, encoded by the policy's tokenizer; `pair_id` is the line number, progress counts bytes.
 
@@ -172,17 +173,12 @@ def split_held_out(folder: Path, pairs: Dataset, share: float, seed: int, side: 
 
     def make(_work: Path) -> tuple[Rows, dict[str, Any]]:
         rows = pairs.records()
-        openings = [_opening(row["prompt"]) for row in rows]
+        openings = [" ".join(opening(row["prompt"]).casefold().split()) for row in rows]
         ordered = sorted(set(openings), key=lambda text: hashlib.sha256(f"{seed}\n{text}".encode()).digest())
         if len(ordered) < 2:
             raise PlumblineError(f"{pairs.folder} holds {len(ordered)} conversation: at least two are needed to hold one out")
         held = set(ordered[: min(math.ceil(share * len(ordered)), len(ordered) - 1)])
-        kept = [row for row, opening in zip(rows, openings, strict=True) if (opening in held) == (side == "held_out")]
+        kept = [row for row, name in zip(rows, openings, strict=True) if (name in held) == (side == "held_out")]
         return kept, {"conversations": len(held) if side == "held_out" else len(ordered) - len(held)}
 
     return build(folder, "pairs", {"share": share, "seed": seed, "side": side}, make, parents=[pairs])
-
-
-def _opening(prompt: list[Message]) -> str:
-    first = next((m["content"] for m in prompt if m["role"] == "user"), "")
-    return " ".join(first.casefold().split())

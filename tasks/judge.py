@@ -5,7 +5,7 @@ prefers nobody (design, decision 6). Judges that score each answer by itself kno
 """
 
 from collections.abc import Sequence
-from itertools import combinations, groupby
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from data_contracts.store import Dataset, Rows, build, digest
 from models.engine import Progress, quiet
 from models.preference.store import open_preference
 from models.teacher import Teacher, metered
-from tasks.comparison import SWAPPED, TIE, Comparison, Verdict, answer_id, scored
+from tasks.comparison import SWAPPED, TIE, Comparison, Verdict, answer_id, by_prompt, scored
 from tasks.criteria import find_criteria, rubric_of, template_of
 from tasks.judge_pairwise import by_generation
 from tasks.judge_preference import by_preference_model
@@ -119,12 +119,6 @@ def judge_groups(groups: list[Rows], config: JudgeConfig, teacher: Teacher, seed
         [TIE if c.is_identical else v for c, v in zip(group, verdicts, strict=True)]
         for group, verdicts in zip(pairs, judged, strict=True)
     ]
-
-
-def by_prompt(rows: Rows) -> list[Rows]:
-    """Rows of samples in groups of one prompt, each in the order of its index."""
-    ordered = sorted(rows, key=lambda r: (r["prompt_id"], r["index"]))
-    return [list(group) for _, group in groupby(ordered, key=lambda r: r["prompt_id"])]
 
 
 def judge_slice(config: JudgeConfig, seed: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from data_contracts.config import PairsFileConfig
 from data_contracts.config_preference import PreferenceConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.store import Dataset, load_json, open_dataset, write_json
+from models.chat import opening
 from models.checkpoint import Checkpoint
 from models.preference.store import CARD, open_preference
 from models.training.process import Trainer
@@ -41,7 +42,7 @@ def train_preference(
     job = {"kind": "preference", "config": config.model_dump(mode="json"), "base": str(base.path), "out": str(work)}
     done = trainer.run(job | {"pairs": str(sides[0].folder), "held_out": str(sides[1].folder)}, progress)
     rows = sides[1].records()
-    openings = [next((m["content"] for m in row["prompt"] if m["role"] == "user"), "") for row in rows]
+    openings = [opening(row["prompt"]) for row in rows]
     chances = done["probabilities"]
     card = load_json(work / CARD) | {
         "base": base.hash,

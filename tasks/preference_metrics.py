@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,7 +149,7 @@ def _ranked(rows: Rows, align: AlignConfig) -> dict[str, Any]:
 
 def _kl(own: Sequence[float], other: Sequence[float], written: Sequence[Sequence[int]], whose: Sequence[str]) -> dict[str, Any]:
     ratios = [a - b for a, b in zip(own, other, strict=True)]
-    return {"per_token": sum(ratios) / sum(len(ids) for ids in written), "per_answer": mean_interval(ratios, whose).as_dict()}
+    return {"per_token": sum(ratios) / sum(len(ids) for ids in written), "per_answer": asdict(mean_interval(ratios, whose))}
 
 
 def _style(answers: Dataset) -> dict[str, float]:

@@ -11,6 +11,7 @@ from data_contracts.config_evaluate import EvaluateConfig, PromoteConfig, WinRat
 from data_contracts.errors import PlumblineError
 from data_contracts.store import Dataset, Rows, load_json, write_json
 from models.statistics import Gain, paired_test
+from tasks.score import rows_of
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def _rows(name: str, key: str, answers: list[Dataset], harness: list[Dataset]) -
     if name.startswith("harness."):
         found = [[r for r in data.records() if f"harness.{r['task']}.{r['metric']}" == name] for data in harness] or [[], []]
     else:
-        found = [[r for r in data.records() if name in ("overall", r["split"], r["benchmark"])] for data in answers]
+        found = [rows_of(name, data.records()) for data in answers]
     if not found[0]:
         raise PlumblineError(f"{key} names {name}, but the benchmark holds no such question: use overall")
     return found[0], found[1]

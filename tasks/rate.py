@@ -19,8 +19,8 @@ from data_contracts.store import Dataset, Rows, build, digest, file_digest, open
 from models.engine import Progress, quiet
 from models.objectives.aggregate import best_order, win_rates
 from models.teacher import Teacher, metered
-from tasks.comparison import Verdict, mean_of
-from tasks.judge import by_prompt, judge_groups, judge_name, judge_slice, score_answers, scores_answers
+from tasks.comparison import Verdict, by_prompt, mean_of
+from tasks.judge import judge_groups, judge_name, judge_slice, score_answers, scores_answers
 from tasks.sample_others import recorded_lines
 
 

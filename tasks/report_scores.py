@@ -11,7 +11,7 @@ from models.statistics import holm, paired_test
 from tasks import summary
 from tasks.charts import Series, chart
 from tasks.lineage import champions
-from tasks.rank import reward_accuracy
+from tasks.rank import ranked_rightly, reward_accuracy
 
 Answers = dict[int, Rows]  # those of each evaluated model by its round; 0 is the start
 _SPLITS = {"overall": "s1", "free-form": "s2", "multiple-choice": "s3"}
@@ -54,18 +54,13 @@ def ranked(run: Path) -> dict[str, Any] | None:
     before, after = open_dataset(run / "rank_before"), open_dataset(run / "rank_after")
     if not before.rows:
         return {"n": 0}
-    new, old = ([_right(row) for row in data.records()] for data in (after, before))
+    new, old = ([ranked_rightly(row) for row in data.records()] for data in (after, before))
     return {
         "n": before.rows,
         "shorter": before.facts["shorter"],
         "reward": reward_accuracy(after, before),
         "gain": paired_test(new, old),
     }
-
-
-def _right(row: dict[str, Any]) -> dict[str, Any]:
-    score = float(row["chosen_logp"] > row["rejected_logp"])
-    return {"question_id": row["pair_id"], "question": row["pair_id"], "score": score}
 
 
 def _alike(new: Rows, old: Rows) -> bool:

@@ -44,7 +44,7 @@ def sample(
         completions = engine.generate([r["prompt_ids"] for r in rows], sampling, [r["seed"] for r in rows], progress)
         for row, completion in zip(rows, completions, strict=True):
             row |= {"text": completion.text, "token_ids": completion.token_ids, "finish_reason": completion.finish_reason}
-            row |= {"stopped": completion.finish_reason == "stop", "policy": policy.hash}
+            row |= {"stopped": completion.stopped, "policy": policy.hash}
         stopped = sum(r["stopped"] for r in rows)
         tokens = sum(len(r["token_ids"]) for r in rows)
         return rows, {"samples": len(rows), "stop_rate": stopped / len(rows), "mean_tokens": tokens / len(rows)}

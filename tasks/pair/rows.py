@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 from data_contracts.config_pairs import Method
@@ -58,9 +57,3 @@ def is_on_policy(pair: Row, policy: str) -> bool:
 def is_same(one: Row, other: Row) -> bool:
     """Two answers that differ at most in white space around them prefer nothing."""
     return bool(one["text"].strip() == other["text"].strip())
-
-
-def by_prompt(rows: Sequence[Row]) -> list[list[Row]]:
-    """Rows of one prompt together, prompts by id, a prompt's rows in their order."""
-    ordered = sorted(rows, key=lambda r: r["prompt_id"])
-    return [list(group) for _, group in groupby(ordered, key=lambda r: r["prompt_id"])]
