@@ -70,5 +70,10 @@ class AlignConfig(Strict):
     processes: PositiveInt | None = None  # that share the work on this machine; None: one a GPU, or one
     sharded: bool = False  # FSDP2: weights, gradients and moments are split over the processes
 
+    @property
+    def objectives(self) -> list[ObjectiveConfig]:
+        """The objective, and those mixed with it."""
+        return [self.objective, *(mixed.objective for mixed in self.wrappers.mix)]
+
 
 SHARING = {"processes", "sharded"}  # who does the work decides nothing about what is made

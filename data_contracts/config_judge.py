@@ -8,6 +8,7 @@ from data_contracts.config_base import Strict
 from data_contracts.errors import PlumblineError
 
 WRITING = ("generation", "pointwise", "checklist", "listwise")  # kinds that put a question to the teacher
+SCORING = ("likelihood", "pointwise", "checklist")  # kinds that score each answer by itself, rather than compare or rank several
 
 
 class JudgeConfig(Strict):

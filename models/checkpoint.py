@@ -4,13 +4,12 @@ Weights are safetensors only and remote code is never run: a folder that needs e
 """
 
 import json
-import textwrap
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_contracts.errors import PlumblineError
+from data_contracts.errors import PlumblineError, in_short
 from data_contracts.store import digest, file_digest
 
 if TYPE_CHECKING:
@@ -111,9 +110,9 @@ def _fetch(reference: str) -> Path:
     try:
         return Path(snapshot_download(reference, allow_patterns=PARTS))
     except (OSError, ValueError) as error:  # the hub's own errors are either of these
-        said = textwrap.shorten(str(error), 160, placeholder=" …")
         raise PlumblineError(
-            f"there is no folder {reference}, and as a hub id it could not be fetched ({said}): correct the path or the id"
+            f"there is no folder {reference}, and as a hub id it could not be fetched ({in_short(error)}): correct the path or "
+            "the id"
         ) from None
 
 

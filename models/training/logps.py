@@ -5,7 +5,7 @@ one number a token: full-vocabulary log-probabilities are never stored. Prompt a
 nowhere else; whoever calls sees sums.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from models.training import team
 from models.training.attention import BLOCK, TWIG, Layout, install
 from models.training.data import Example, Ids
 from models.training.picked import Picked
+from models.training.progress import Progress, silent
 from models.training.tree import Row, lay, plant
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def all_logps(
     model: "PreTrainedModel",
     examples: Sequence[Example],
     tokens: int,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = silent,
 ) -> Tensor:
     """`completion_logps` of any number of examples, [N, K] on the CPU, in micro batches; NaN would mean not computed."""
     return all_tree_logps(model, examples, tokens, progress)[0]
@@ -156,11 +157,12 @@ def all_tree_logps(
     model: "PreTrainedModel",
     examples: Sequence[Example],
     tokens: int,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = silent,
 ) -> tuple[Tensor, list[Tensor]]:
     """Sums [N, K] as `all_logps` has them, and of each example the log-probabilities of its tokens [K, T], 0 beyond an end."""
     total, seen = torch.zeros(len(examples), len(examples[0].answers)), torch.zeros(len(examples))
-    by_token = torch.zeros(sum(e.widest for e in examples) * total.shape[1]).split([e.widest * total.shape[1] for e in examples])
+    widths = [max(e.lengths) for e in examples]
+    by_token = torch.zeros(sum(widths) * total.shape[1]).split([width * total.shape[1] for width in widths])
     parts, own = team.share(examples, range(len(examples)), tokens)
     for number, part in enumerate(parts):
         found = tree_logps(model, [examples[i] for i in part])
@@ -168,7 +170,7 @@ def all_tree_logps(
             continue
         total[part], seen[part] = found.total.cpu(), 1.0
         for i, values in zip(part, found.token.cpu(), strict=True):
-            by_token[i].copy_(values[:, : examples[i].widest].flatten())
+            by_token[i].copy_(values[:, : widths[i]].flatten())
         progress(min(len(examples), team.size() * int(seen.sum())), len(examples))
     if team.size() > 1:
         total, seen = team.total(total), team.total(seen)
