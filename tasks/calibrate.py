@@ -93,7 +93,7 @@ def _columns(recorded: Sequence[Recorded], verdicts: Sequence[Verdict]) -> Table
         columns["said"].append(_SIDES[v.outcome])
         columns["points"].append(POINTS[v.outcome])
         columns["p"].append(v.win_probability)
-        columns["length"].append(math.log((len(r.comparison.first) + 1) / (len(r.comparison.second) + 1)))
+        columns["length"].append(r.comparison.log_length_ratio)
         columns["first"].append(shown.count("first"))
         columns["named"].append(shown.count("first") + shown.count("second"))
         columns["agree"].append(float(v.forward == v.backward != "unparsed") if shown else math.nan)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks.comparison import POINTS
+from tasks.figures import blank
 from tasks.recorded import Recorded
 
 if TYPE_CHECKING:
@@ -17,18 +18,13 @@ _LEAST = 5  # comparisons in a bin, or it says nothing
 
 
 def plot(path: Path, found: Sequence["Calibration"], recorded: Sequence[Recorded], judged: dict[str, Any]) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    matplotlib.rcParams["text.parse_math"] = False  # a $ in a judge's name is no formula
-    from matplotlib import pyplot as plt
-
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(14, 4), layout="constrained")
+    figure = blank(figsize=(14, 4))
+    left, middle, right = figure.subplots(1, 3)
     colour = {c.judge: _COLOURS[i % len(_COLOURS)] for i, c in enumerate(found)}
     labels = {c.judge: c.judge if len(c.judge) < 36 else f"{c.judge[:33]}…" for c in found}
     _agreement(left, found)
     truth = np.array([POINTS[r.said] for r in recorded])
-    length = np.array([np.log((len(r.comparison.first) + 1) / (len(r.comparison.second) + 1)) for r in recorded])
+    length = np.array([r.comparison.log_length_ratio for r in recorded])
     bins = _groups(length, np.unique(np.quantile(length, np.linspace(0, 1, 8))))
     lines = {"the record": (truth, "black")} | {
         labels[name]: (np.array([v.win_probability for v in verdicts]), colour[name]) for name, verdicts in judged.items()
@@ -51,7 +47,6 @@ def plot(path: Path, found: Sequence["Calibration"], recorded: Sequence[Recorded
         axis.set_ylim(-0.05, 1.05)
         axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 def _agreement(axis: Any, found: Sequence["Calibration"]) -> None:

@@ -41,7 +41,8 @@ def scores_figure(path: Path, title: str, rows: Sequence[Row]) -> None:
     _save([axis], path)
 
 
-def _figure(**how: Any) -> Any:
+def blank(**how: Any) -> Any:
+    """A figure that needs no display and keeps no state between pictures."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -50,7 +51,7 @@ def _figure(**how: Any) -> Any:
 
 
 def _axes(n: int) -> list[Any]:
-    return list(_figure(figsize=(5.4 * n, 3.8), dpi=110).subplots(1, n, squeeze=False)[0])
+    return list(blank(figsize=(5.4 * n, 3.8), dpi=110).subplots(1, n, squeeze=False)[0])
 
 
 def _save(axes: Sequence[Any], path: Path) -> None:
@@ -76,7 +77,7 @@ def heat_maps(
     """One heat map a panel, [row][column], on one scale, and beside them a bar a row for each of `beside`."""
     shown = {name: values for name, values in beside.items() if any(v is not None for v in values)}
     widths = [1.1 * len(columns) + 0.6] * len(panels) + [1.6] * len(shown)
-    figure = _figure(figsize=(sum(widths) + 3, 0.62 * len(rows) + 2.2), dpi=120)
+    figure = blank(figsize=(sum(widths) + 3, 0.62 * len(rows) + 2.2), dpi=120)
     cells = [v for grid in panels.values() for line in grid for v in line if v is not None]
     low, high = (min([*cells, *([start] if start is not None else [])]), max(cells)) if cells else (0.0, 1.0)
     fields = list(figure.subplots(1, len(widths), squeeze=False, width_ratios=widths)[0])

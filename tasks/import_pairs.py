@@ -20,6 +20,7 @@ from models.chat import Message, encode_answer, encode_prompt, opening
 from models.checkpoint import Checkpoint, load_tokenizer
 from models.engine import Progress, quiet
 from models.transcripts import EXTRAS, REASONS, Preference, Unreadable, first_object, read_extras, read_preference
+from tasks.comparison import margin
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -142,8 +143,7 @@ def row_of(preference: Preference, number: int, tokenizer: "PreTrainedTokenizerF
         return extras
     encode: dict[str, Callable[..., list[int]]] = {"gold": encode_answer, "base": encode_answer}
     encode |= {"changed_prompt": encode_prompt, "rejected_prompt": encode_prompt}
-    known = {EXTRAS[key]: encode[key](tokenizer, value) if key in encode else value for key, value in extras.items()}
-    scores = (known.get("chosen_score"), known.get("rejected_score"))
+    known: Row = {EXTRAS[key]: encode[key](tokenizer, value) if key in encode else value for key, value in extras.items()}
     for side in ("chosen", "rejected"):
         text = getattr(preference, side)
         known |= {side: text, f"{side}_ids": text if text is None else encode_answer(tokenizer, text)}
@@ -156,7 +156,7 @@ def row_of(preference: Preference, number: int, tokenizer: "PreTrainedTokenizerF
         "prompt": preference.prompt,
         "prompt_ids": encode_prompt(tokenizer, preference.prompt),
         "method": "human",
-        "margin": None if None in scores else scores[0] - scores[1],  # type: ignore[operator]
+        "margin": margin(known.get("chosen_score"), known.get("rejected_score")),
         "reasoning": "",
         "policy": "" if preference.rejected is not None else None,
     } | known

@@ -20,7 +20,7 @@ _CHARTS = {
     "token_jaccard": "Token Jaccard",
     "character_similarity": "Character similarity (1 - Levenshtein / length)",
     "shared_prefix": "Share of tokens in the common beginning",
-    "length": "Chosen over rejected tokens, log2",
+    "length_ratio": "Chosen over rejected tokens, log2",
     "margin": "Judge margin",
     "reference_gap": "Reference log-ratio gap, nats",
 }
@@ -64,7 +64,5 @@ def _charts(parts: Sequence[Part]) -> list[tuple[str, Markup]]:
 
 
 def _values(part: Part, name: str) -> "pd.Series[Any]":
-    rows = part.frame
-    if name == "length":
-        return np.log2(rows["chosen_tokens"].clip(lower=1) / rows["rejected_tokens"].clip(lower=1))
-    return rows[name] if name in rows else pd.Series(dtype=float)
+    values = part.frame[name] if name in part.frame else pd.Series(dtype=float)
+    return np.log2(values) if name == "length_ratio" else values

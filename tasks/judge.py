@@ -9,7 +9,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from data_contracts.config_judge import WRITING, JudgeConfig, check_judge
+from data_contracts.config_judge import SCORING, WRITING, JudgeConfig, check_judge
 from data_contracts.store import Dataset, Rows, build, digest
 from models.engine import Progress, quiet
 from models.preference.store import open_preference
@@ -33,11 +33,6 @@ def compare(
     asked = [c for c in comparisons if not c.is_identical]
     verdicts = iter(_ask(asked, config, teacher, seed, progress) if asked else [])
     return [TIE if c.is_identical else next(verdicts) for c in comparisons]
-
-
-def scores_answers(config: JudgeConfig) -> bool:
-    """Whether the judge scores each answer by itself, rather than comparing or ranking several."""
-    return config.kind in ("pointwise", "checklist", "likelihood")
 
 
 def score_answers(
@@ -150,7 +145,7 @@ def _ask(
 ) -> list[Verdict]:
     if config.kind == "preference_model":
         return by_preference_model(comparisons, config, progress)
-    if scores_answers(config):
+    if config.kind in SCORING:
         answers = [(c.prompt, text) for c in comparisons for text in (c.first, c.second)]
         votes = score_answers(answers, config, teacher, seed, progress)
         return [scored(first, second) for first, second in zip(votes[::2], votes[1::2], strict=True)]

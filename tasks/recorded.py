@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from data_contracts.errors import PlumblineError
-from data_contracts.json_text import json_lines
-from tasks.comparison import POINTS, Comparison
+from data_contracts.json_text import is_number, json_lines
+from tasks.comparison import POINTS, Comparison, said
 from tasks.prompts import read_messages
 
 FIELDS = ("prompt", "first", "second", "first_wins")
@@ -22,7 +22,7 @@ class Recorded:
 
     @property
     def said(self) -> str:
-        return "tie" if self.first_wins == 0.5 else "first" if self.first_wins > 0.5 else "second"
+        return said(self.first_wins)
 
 
 def read_recorded(path: Path, names: Mapping[str, str]) -> list[Recorded]:
@@ -54,6 +54,6 @@ def _read(row: Any, called: Mapping[str, str], where: str) -> Recorded:
 def _probability(wins: Any, where: str) -> float:
     if isinstance(wins, str) and wins in ("first", "second", "tie"):
         return POINTS[wins]
-    if isinstance(wins, int | float) and not isinstance(wins, bool) and 0 <= wins <= 1:
+    if is_number(wins) and 0 <= wins <= 1:
         return float(wins)
     raise PlumblineError(f"{where}: first_wins is {wins!r}, must be a number from 0 to 1, or first, second or tie")

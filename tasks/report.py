@@ -21,7 +21,8 @@ from tasks.pair import method_name
 from tasks.pair_cards import COLUMNS, draw_pairs
 from tasks.report_answers import draw_answers
 from tasks.report_rounds import health, rounds
-from tasks.report_scores import by_benchmark, compared, further, model_name, ranked, read_answers, score_chart, win_chart
+from tasks.report_scores import by_benchmark, compared, further, ranked, read_answers, score_chart, win_chart
+from tasks.run_folder import round_name
 from tasks.selection import selection_note
 from tasks.spending import spending
 
@@ -45,7 +46,7 @@ def _content(run: Path) -> dict[str, Any]:
     config, rows = summary.read_config(run), summary.collect(run)
     is_human = config["flow"] == "human_pairs"
     n = 0 if is_human else config["rounds"]
-    folders = {"": run} if is_human else {f"round {k}": run / f"round-{k}" for k in range(1, n + 1)}
+    folders = {"": run} if is_human else {round_name(k): run / f"round-{k}" for k in range(1, n + 1)}
     answers = {} if is_human else read_answers(run, n)
     gains = compared(run, answers)
     cost = spending(run)
@@ -104,17 +105,17 @@ def _notes(run: Path, rows: Sequence[summary.Row], gains: Sequence[dict[str, Any
     notes = [("bad", f"The run has stopped: {sentence}")] if (sentence := read_failure(run)) else []
     number = champions(run)[-1]
     by_label = {row.label: row.scores.get("overall") for row in rows}
-    if score := by_label.get(model_name(number)):
-        said = f"The champion is {'the start' if number == 0 else model_name(number)}: {score['mean']:.3f} overall"
+    if score := by_label.get(round_name(number)):
+        said = f"The champion is {'the start' if number == 0 else round_name(number)}: {score['mean']:.3f} overall"
         said += f" ({score['low']:.3f} to {score['high']:.3f})"
         for found in gains:
-            if (found["new"], found["old"]) == (model_name(number), "start"):
+            if (found["new"], found["old"]) == (round_name(number), "start"):
                 g = found["gain"]
                 said += f", {g.mean:+.3f} on the start ({g.low:+.3f} to {g.high:+.3f}): {found['verdict']}"
         notes.append(("good" if number else "plain", f"{said}."))
     for back in read_rollbacks(run):
         when = back.when[:16].replace("T", " ")
-        way = f"from {model_name(back.source)} to {model_name(back.to)}"
+        way = f"from {round_name(back.source)} to {round_name(back.to)}"
         notes.append(("warn", f"Rolled back by hand {way} on {when} UTC: {back.reason}"))
     if note := selection_note(run):
         notes.append(("warn", note))

@@ -6,6 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from data_contracts.json_text import is_number
 from data_contracts.store import Rows, load_json, open_dataset
 from tasks import summary
 from tasks.charts import Series, chart
@@ -91,7 +92,7 @@ def _told(found: summary.Manifest) -> str:
         label = name.replace("_", " ")
         if isinstance(value, dict) and (counts := [f"{k} {v}" for k, v in value.items() if isinstance(v, int)]):
             told.append(f"{label}: {', '.join(counts)}")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
+        elif is_number(value):
             told.append(f"{label} {value if isinstance(value, int) else f'{value:.3g}'}")
     return ", ".join(told)
 

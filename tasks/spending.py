@@ -6,6 +6,7 @@ from typing import Any
 
 from data_contracts.store import load_json
 from tasks import summary
+from tasks.run_folder import folder_name
 
 Usage = dict[str, Any]  # calls, cached, input_tokens, output_tokens, cost; the last three None where nobody knows
 _TOKENS = ("input_tokens", "output_tokens")
@@ -64,7 +65,7 @@ def spending(run: Path) -> dict[str, Any]:
             "share": 100 * seconds / longest,
             "usage": usage_of(own_facts(found) if found else {}),
         }
-        groups.setdefault(group.replace("-", " ").replace("round 0", "start"), []).append(entry)
+        groups.setdefault(folder_name(group), []).append(entry)
     sums = [{"label": label, "stages": stages, **_sum(stages)} for label, stages in groups.items()]
     return {"groups": sums, **_sum(sums)}
 

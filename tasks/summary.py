@@ -14,7 +14,7 @@ from rich.table import Table
 
 from data_contracts.errors import PlumblineError
 from data_contracts.store import load_json
-from tasks.run_folder import rounds_with
+from tasks.run_folder import round_name, rounds_with
 from tasks.serving import stages as data_stages
 
 Manifest = dict[str, Any]
@@ -154,7 +154,7 @@ def collect(run: Path) -> list[Row]:
     if config["flow"] == "human_pairs":
         return _human_rows(run)
     start = manifest(run / "round-0" / "evaluate")
-    rows = [Row("start", _scores(start), None, None, None, None, start["seconds"] if start else None)]
+    rows = [Row(round_name(0), _scores(start), None, None, None, None, start["seconds"] if start else None)]
     data = data_stages(config)
     for k in range(1, config["rounds"] + 1):
         folder = run / f"round-{k}"
@@ -163,7 +163,7 @@ def collect(run: Path) -> list[Row]:
         kept, quarantined = gate_counts(folder / ("validate_lists" if "validate_lists" in stages else "validate_pairs"))
         rows.append(
             Row(
-                f"round {k}",
+                round_name(k),
                 _scores(manifest(folder / "evaluate")),
                 {"mean": win["facts"]["win_rate"], "low": win["facts"]["low"], "high": win["facts"]["high"]} if win else None,
                 kept,

@@ -1,6 +1,7 @@
 """What tracking says to MLflow again and again: runs, parameters, metrics in bulk, datasets with their lineage."""
 
 import json
+import math
 import os
 import re
 import time
@@ -10,6 +11,7 @@ from typing import Any
 
 from data_contracts.clock import since_1970
 from data_contracts.flatten import flatten
+from data_contracts.json_text import is_number
 from data_contracts.store import Dataset, digest
 from tasks.changes import Change
 
@@ -120,7 +122,7 @@ def log_inputs(client: Any, run_id: str, stages: Mapping[str, Dataset]) -> None:
 def numbers(tree: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     """The finite numbers in nested facts, by dotted names. Truth values are no numbers."""
     flat = flatten(tree, prefix)
-    return {k: float(v) for k, v in flat.items() if isinstance(v, (int, float)) and not isinstance(v, bool) and v - v == 0}
+    return {k: float(v) for k, v in flat.items() if is_number(v) and math.isfinite(v)}
 
 
 def span(stages: Iterable[Dataset]) -> tuple[int | None, int | None]:

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_contracts.config_validate import ValidateConfig
+from data_contracts.contrast import summarise
 from data_contracts.errors import PlumblineError
 from data_contracts.gate import ContractResult, GateResult, gate
 from data_contracts.store import Dataset, build, write_json
@@ -145,7 +146,7 @@ def _facts(data: Dataset, rows: GateResult, whole: GateResult, clean: Any, frame
         "warnings": [_warning(r) for r in (*rows.contracts, *whole.contracts) if r.contract.severity == "warn" and not r.kept],
     }
     if data.kind == "pairs":
-        facts["metrics"] = SUITES["pairs"].metrics(clean)
+        facts["metrics"] = summarise(clean)
     if data.kind == "revisions":
         facts["failures"] = dict(sorted(Counter(frame["failure"].dropna()).items()))
     return facts

@@ -12,10 +12,10 @@ from rich.table import Table
 from data_contracts.config import PairsFileConfig
 from data_contracts.config_validate import ContractConfig, ValidateConfig
 from data_contracts.errors import PlumblineError
+from data_contracts.plain import safe
 from data_contracts.store import Dataset, load_json, open_dataset
 from data_contracts.suites import SUITES, catalogue
 from models.checkpoint import load_tokenizer, open_checkpoint
-from tasks.compare_text import safe
 from tasks.import_pairs import import_pairs
 from tasks.inspect_pairs import cell
 from tasks.validate import limits_of, validate

@@ -6,6 +6,7 @@ from typing import Any
 
 from data_contracts.config_pairs import Method
 from data_contracts.store import Row, Rows
+from tasks.comparison import margin
 
 Made = tuple[Rows, Row]  # pairs and facts
 
@@ -33,7 +34,6 @@ def pair_row(given: Given, name: str, chosen: Row | None, rejected: Row | None, 
 
     Raises KeyError for an answer without text, ids, stopped or policy.
     """
-    scores = (known.get("chosen_score"), known.get("rejected_score"))
     one = rejected or chosen or {}
     row = {"pair_id": f"{name}/{given.method.name}"} | {part: one[part] for part in ("prompt_id", "prompt", "prompt_ids")}
     for side, answer, policy in (("chosen", chosen, "chosen_policy"), ("rejected", rejected, "policy")):
@@ -41,7 +41,7 @@ def pair_row(given: Given, name: str, chosen: Row | None, rejected: Row | None, 
         row |= {column: None if answer is None else answer[part] for column, part in parts.items()}
     row |= {
         "method": given.method.name,
-        "margin": None if None in scores else float(scores[0] - scores[1]),  # type: ignore[operator]
+        "margin": margin(known.get("chosen_score"), known.get("rejected_score")),
         "reasoning": "",
         "round": given.round,
     }
