@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from data_contracts.errors import PlumblineError
 from models.objectives.batch import Batch, Need, State
 from models.objectives.list_registry import LISTS
-from tests.models.objective_cases import make
+from tests.models.objective_cases import make, sp
 
 torch.set_num_threads(1)
 
@@ -54,10 +54,6 @@ def loss_and_gradient(objective, b):
     assert loss.shape == b.logp.shape[:1] and all(isinstance(v, float) for v in figures.values())
     (gradient,) = torch.autograd.grad(loss.sum(), b.logp)
     return loss.detach(), gradient
-
-
-def sp(x):
-    return math.log1p(math.exp(x))
 
 
 def permuted(b, order):

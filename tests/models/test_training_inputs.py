@@ -6,17 +6,12 @@ import pytest
 import torch
 
 from data_contracts.errors import PlumblineError
-from models.checkpoint import load_model, load_tokenizer
+from models.checkpoint import load_tokenizer
 from models.objectives.batch import Need
 from models.training.data import Example, two_prompts
 from models.training.inputs import read_inputs, step_ids
 from models.training.logps import completion_logps, prompt_embeddings
 from tests.pairs_dataset import full_rows, list_rows, lists_dataset, pair_rows, pairs_dataset
-
-
-@pytest.fixture(scope="module")
-def model(tiny):
-    return load_model(tiny.path, torch.float32).eval()
 
 
 @pytest.fixture(scope="module")
