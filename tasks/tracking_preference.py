@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from models.preference.store import CARD, open_preference
-from tasks.tracking_client import at, create_run, log_metrics, log_params, numbers, open_client, tracking_uri
+from tasks.tracking_client import at, create_run, log_metrics, log_params, numbers, open_folder
 from tasks.tracking_models import register
 
 _FIGURES = ("accuracy", "longer", "held_out_loss", "pairs", "held_out_pairs")
@@ -15,7 +15,7 @@ def register_preference(folder: Path, name: str) -> str:
     Raises PlumblineError if the folder holds no preference model.
     """
     saved = open_preference(folder)
-    client = open_client(tracking_uri(folder.parent))
+    client = open_folder(folder.parent)
     run = create_run(client, folder.parent, "preference models", saved.name, tags={"plumbline.checkpoint": saved.checkpoint.hash})
     log_params(client, run, {k: v for k, v in saved.card.items() if k not in _FIGURES})
     log_metrics(client, run, at(0, numbers({k: v for k, v in saved.card.items() if k in _FIGURES})))
