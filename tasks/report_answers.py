@@ -10,19 +10,21 @@ from tasks.page import cards
 from tasks.pair_cards import cut
 from tasks.report_scores import Answers, model_name
 
-MODELS = 6  # beside each other: the start and the latest
+MODELS = 6  # beside each other: the start, the champion and the latest
 EACH = 30  # questions of each kind
 LONGEST = 1500  # characters of one answer
 KINDS = ("became right", "became wrong", "back and forth", "always right", "always wrong")
 CHANGED = "changed"
 
 
-def draw_answers(answers: Answers, size: int) -> dict[str, Any] | None:
+def draw_answers(answers: Answers, size: int, champion: int = 0) -> dict[str, Any] | None:
     """Cards of some distinct questions of each kind, drawn evenly, that fit into `size` bytes together; None for a single model.
 
     `kinds` counts the distinct questions of each kind, over the models that are shown.
     """
-    shown = list(answers) if len(answers) <= MODELS else [next(iter(answers)), *list(answers)[-(MODELS - 1) :]]
+    always = list(dict.fromkeys(k for k in (next(iter(answers), 0), champion) if k in answers))
+    latest = [k for k in answers if k not in always][-(MODELS - len(always)) :]
+    shown = sorted([*always, *latest])
     if len(shown) < 2:
         return None
     by_id = {k: {row["question_id"]: row for row in answers[k]} for k in shown}

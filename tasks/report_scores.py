@@ -60,6 +60,8 @@ def ranked(run: Path) -> dict[str, Any] | None:
         "shorter": before.facts["shorter"],
         "reward": reward_accuracy(after, before),
         "gain": paired_test(new, old),
+        "old": before.facts["accuracy"]["mean"],
+        "new": after.facts["accuracy"]["mean"],
     }
 
 
@@ -77,16 +79,25 @@ def score_chart(rows: Sequence[summary.Row]) -> Markup:
     names = list(summary.RANKINGS) if rows[0].label == "before" else list(_SPLITS)
     styles = zip(names, _SPLITS.values(), strict=False)
     series = [Series(name, style, *_points([row.scores.get(name) for row in measured])) for name, style in styles]
-    return chart("Scores with 95 % intervals", "model", "share right", series, [row.label for row in measured])
+    return chart("Scores with 95 % intervals", *_axis(measured, "share right"), series, _names(measured))
 
 
 def win_chart(rows: Sequence[summary.Row]) -> Markup | None:
-    measured = [(row.label, row.win_rate) for row in rows if row.win_rate]
+    measured = [row for row in rows if row.win_rate]
     if not measured:
         return None
-    wins = Series("wins and half the ties", "s1", *_points([win for _, win in measured]))
+    wins = Series("wins and half the ties", "s1", *_points([row.win_rate for row in measured]))
     even = Series("even", "s2", [(-0.5, 0.5), (len(measured) - 0.5, 0.5)])
-    return chart("Win rate against the previous model", "model", "win rate", [wins, even], [label for label, _ in measured])
+    return chart("Win rate against the previous model", *_axis(measured, "win rate"), [wins, even], _names(measured))
+
+
+def _axis(rows: Sequence[summary.Row], unit: str) -> tuple[str, str]:
+    return "model" if rows and rows[0].label == "before" else "round", unit
+
+
+def _names(rows: Sequence[summary.Row]) -> list[str]:
+    """What stands below the axis "round": `start`, `1`, `2`."""
+    return [row.label.removeprefix("round ") for row in rows]
 
 
 def _points(scores: Sequence[summary.Score | None]) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:

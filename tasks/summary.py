@@ -126,12 +126,14 @@ def status(run: Path) -> list[StageState]:
 
 
 def is_finished(run: Path) -> bool:
-    """Every stage is done, and the report was written since: one from before the latest round would tell nothing of it."""
+    """Every stage is done, and the report was written since: one from before the latest round, or from when the run had stopped,
+    would tell nothing of it."""
     report = run / "report.html"
     if not report.exists():
         return False
-    decisions = [run / f"round-{number}" / "decision.json" for number in rounds_with(run, "decision.json")]
-    if any(path.stat().st_mtime_ns > report.stat().st_mtime_ns for path in decisions):
+    ends = [run / f"round-{number}" / "decision.json" for number in rounds_with(run, "decision.json")]
+    ends += [run / HUMAN_STAGES[-1] / "manifest.json"]
+    if any(path.exists() and path.stat().st_mtime_ns > report.stat().st_mtime_ns for path in ends):
         return False
     return all(state.state == "finished" for state in status(run))
 

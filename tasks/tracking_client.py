@@ -12,6 +12,7 @@ from typing import Any
 from data_contracts.flatten import flatten
 from data_contracts.store import Dataset, digest
 from tasks.changes import Change
+from tasks.tracking_moved import artifacts, follow
 
 BATCH = 1000  # MLflow's limit of metrics in one call
 PARAMS = 100  # of parameters or tags
@@ -26,6 +27,12 @@ def open_client(uri: str) -> Any:
     from mlflow import MlflowClient
 
     return MlflowClient(uri)
+
+
+def open_folder(run: Path) -> Any:
+    """A client of the server that this folder's run or sweep is told to."""
+    follow(run)
+    return open_client(tracking_uri(run))
 
 
 def tracking_uri(run: Path) -> str:
@@ -51,7 +58,7 @@ def create_run(
     """The id of a new run in `experiment`, which is made if it is not there; `begun` in milliseconds since 1970, or now."""
     found = client.get_experiment_by_name(experiment)
     local = not os.environ.get("MLFLOW_TRACKING_URI")
-    location = (run / "mlartifacts").resolve().as_uri() if local else None
+    location = artifacts(run) if local else None
     kind = {"mlflow.experimentKind": "custom_model_development"}  # else its pages would be those of a chat application
     id_ = found.experiment_id if found else client.create_experiment(experiment, artifact_location=location, tags=kind)
     given = {"mlflow.runName": name, "plumbline.folder": str(run.resolve()), **(tags or {})}

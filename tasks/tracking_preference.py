@@ -4,7 +4,7 @@ from pathlib import Path
 
 from data_contracts.flatten import flatten
 from models.preference.store import CARD, open_preference
-from tasks.tracking_client import create_run, open_client, tracking_uri
+from tasks.tracking_client import create_run, open_folder
 from tasks.tracking_models import register
 
 _FIGURES = ("accuracy", "longer", "held_out_loss", "pairs", "held_out_pairs")
@@ -16,7 +16,7 @@ def register_preference(folder: Path, name: str) -> str:
     Raises PlumblineError if the folder holds no preference model.
     """
     saved = open_preference(folder)
-    client = open_client(tracking_uri(folder.parent))
+    client = open_folder(folder.parent)
     run = create_run(client, folder.parent, "preference models", saved.name, tags={"plumbline.checkpoint": saved.checkpoint.hash})
     for key, value in flatten({k: v for k, v in saved.card.items() if k not in _FIGURES}).items():
         client.log_param(run, key, str(value)[:500])

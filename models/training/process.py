@@ -55,9 +55,9 @@ class Trainer:
             place_env = {k: str(v) for k, v in place.items()} | _LOOPBACK if self._size > 1 else {}
             with self._log.open("a", encoding="utf-8") as log:
                 pipe = subprocess.PIPE
-                # its own session: Ctrl-C is for the main process, which then ends this one
+                # its own group: Ctrl-C is for the main process, which then ends this one
                 process = subprocess.Popen(
-                    command, stdin=pipe, stdout=pipe, stderr=log, text=True, env=env | place_env, start_new_session=True
+                    command, stdin=pipe, stdout=pipe, stderr=log, text=True, env=env | place_env, process_group=0
                 )
             team.append(process)
         self._process, *self._others = team
