@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from data_contracts.errors import PlumblineError, in_short
 from data_contracts.store import digest, file_digest
+from models.tokenizer import read_tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -130,9 +131,7 @@ def positions(path: Path) -> int | None:
 
 def load_tokenizer(path: Path, chat: bool = True) -> "PreTrainedTokenizerFast":
     """Raises PlumblineError if `chat` and the tokenizer has no chat template, or if it names no end of sequence."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    tokenizer = read_tokenizer(path)
     if chat and not tokenizer.chat_template:
         raise PlumblineError(f"the tokenizer in {path} has no chat template: add chat_template.jinja to the checkpoint")
     if tokenizer.eos_token_id is None:

@@ -237,6 +237,16 @@ def find_journal(run: Path) -> tuple[Path, str]:
     return Path(os.path.normpath(run / said["journal"])), said["run"]
 
 
+def knows(path: Path, model: str) -> bool:
+    """Whether the journal in the file `path`, which need not be there, holds any reply of `model`."""
+    if not path.exists():
+        return False
+    connection = open_file(path)
+    found = connection.execute("SELECT 1 FROM calls WHERE model = ? LIMIT 1", (model,)).fetchone()
+    connection.close()
+    return found is not None
+
+
 def sample_calls(run: Path, stage: Path, limit: int) -> list[dict[str, Any]]:
     """At most `limit` calls on the bill of the run's stage in the folder `stage`: by key, so at random.
 

@@ -4,6 +4,7 @@ No torch here: a configuration is refused before anything heavy is loaded.
 """
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import get_args
 
@@ -14,7 +15,7 @@ from data_contracts.config_align import AlignConfig
 from data_contracts.config_judge import SCORING
 from data_contracts.config_pairs import Method, MethodBase
 from data_contracts.errors import PlumblineError
-from models.objectives import check
+from models.objectives import build_objective, check
 from models.objectives.batch import Need, Objective
 from models.objectives.one_sided import refuse_labels
 from models.objectives.wrappers import configured
@@ -238,6 +239,10 @@ def _nonsense(objective: Objective, config: AlignConfig) -> Iterator[tuple[bool,
         f"objective {name} uses no reference model, so align.reference {config.reference} has no effect: leave it out",
     )
     yield (
+        config.lora is not None and find_spec("peft") is None,
+        "align.lora needs peft, which is not installed: pip install peft, or leave it out to train all weights",
+    )
+    yield (
         config.second_reference is not None and Need.REFERENCES not in objective.needs,
         f"objective {name} looks at one reference model: leave align.second_reference out, or choose mrpo",
     )
@@ -265,6 +270,18 @@ def _nonsense(objective: Objective, config: AlignConfig) -> Iterator[tuple[bool,
     yield (
         config.momentum > 0 and _extrapolates(config),
         "with momentum each round starts from the extrapolated model already: use reference previous with it",
+    )
+
+
+def far_reference(config: AlignConfig) -> str | None:
+    """What is doubtful about the reference from the second round on, in words."""
+    parts = (config.objective, *(mixed.objective for mixed in config.wrappers.mix))
+    names = [part.name for part in parts if build_objective(part).spec.from_previous]
+    if config.reference != "initial" or not names:
+        return None
+    return (
+        f"objective {names[0]} is derived for a reference that is each round's first policy (align.reference previous); with "
+        "initial, later rounds draw the policy back towards the run's start"
     )
 
 

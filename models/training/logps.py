@@ -103,6 +103,15 @@ def prompt_embeddings(model: "PreTrainedModel", examples: Sequence[Example], tok
     return team.total(means)
 
 
+def without_common(embeddings: Tensor) -> Tensor:
+    """`embeddings` [N, width] less their mean.
+
+    A language model's hidden states share one large direction, beside which all prompts look alike: cosines near 1, whatever the
+    prompts say (all-but-the-top, arXiv 1702.01417).
+    """
+    return embeddings - embeddings.mean(0)
+
+
 def mean_states(model: "PreTrainedModel", prompts: Sequence[Example]) -> Tensor:
     """`prompt_embeddings` behind the door, of one micro batch: [B, width]."""
     row = lay([plant(e) for e in prompts], BLOCK, TWIG)
