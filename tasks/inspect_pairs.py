@@ -16,8 +16,8 @@ from rich.table import Table
 
 from data_contracts.contrast import contrast, summarise, there
 from data_contracts.errors import PlumblineError
+from data_contracts.plain import safe
 from data_contracts.store import Dataset, open_dataset
-from tasks.compare_text import safe
 
 COLUMNS = {  # name of the figure: heading
     "rows": "pairs",

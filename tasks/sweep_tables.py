@@ -15,8 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from data_contracts.config_sweep import SEED, Grid
+from data_contracts.plain import safe
 from data_contracts.store import write_text
-from tasks.compare_text import safe
 from tasks.figures import heat_maps
 from tasks.summary import MISSING
 from tasks.sweep import CONTRAST, Group, Result, collect, groups, lines

@@ -4,7 +4,6 @@ Tracking is a projection of the folder. `track` logs what is finished there and 
 `tracking.json`, and can be repeated at any time: after an outage `plumbline sync` is the same call. No stage waits for it.
 """
 
-import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,11 +33,12 @@ from tasks.tracking_client import (
     log_params,
     log_status,
     numbers,
-    open_client,
+    open_folder,
     server,
     span,
 )
 from tasks.tracking_client import tracking_uri as tracking_uri
+from tasks.tracking_state import known, remembered, with_others
 
 
 def track(run: Path) -> None:
@@ -48,14 +48,12 @@ def track(run: Path) -> None:
     """
     if is_cell(run):
         return
-    client = open_client(tracking_uri(run))
+    client = open_folder(run)
     config = summary.read_config(run)
-    state = _read_state(run)
-    if state.get("server") != server():
-        state = {}  # another server: tell it everything
-    if "run_id" not in state:
-        state |= {"server": server(), "run_id": create_run(client, run, config["name"], config["name"]), "done": []}
-        _write_state(run, state)
+    state = known(client, run / "tracking.json")
+    if not state:
+        state = {"server": server(), "run_id": create_run(client, run, config["name"], config["name"]), "done": []}
+    _write_state(run, state)
     if "config" not in state["done"]:
         log_params(client, state["run_id"], config)
         client.log_artifact(state["run_id"], str(run / "config.yaml"))
@@ -83,12 +81,12 @@ def track(run: Path) -> None:
 
 def is_told(run: Path) -> bool:
     """Whether MLflow knows everything that is finished in the run folder; asks no server."""
-    return is_cell(run) or {"config", *_finished(run)} <= set(_read_state(run).get("done", []))
+    return is_cell(run) or {"config", *_finished(run)} <= set(remembered(run / "tracking.json").get("done", []))
 
 
 def run_id(run: Path) -> str | None:
     """The id of the run's own MLflow run, None where the present server does not know it yet."""
-    state = _read_state(run)
+    state = remembered(run / "tracking.json")
     return str(state["run_id"]) if "run_id" in state and state.get("server") == server() else None
 
 
@@ -234,11 +232,6 @@ def _done(run: Path, state: dict[str, Any], place: str) -> None:
     _write_state(run, state)
 
 
-def _read_state(run: Path) -> dict[str, Any]:
-    path = run / "tracking.json"
-    state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return state
-
-
 def _write_state(run: Path, state: dict[str, Any]) -> None:
-    write_text(run / "tracking.json", json.dumps(state, indent=2))
+    path = run / "tracking.json"
+    write_text(path, with_others(path, state))
