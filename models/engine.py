@@ -8,7 +8,6 @@ log-probabilities of a probe longer than one cache block must equal those of a p
 import io
 import logging
 import os
-import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from data_contracts.config import EngineConfig
-from data_contracts.errors import PlumblineError
+from data_contracts.errors import PlumblineError, in_short
 from models.chat import decode_answer, end_token
 from models.checkpoint import Checkpoint, load_model, load_tokenizer, read_config
 
@@ -59,6 +58,10 @@ class Completion:
     text: str
     token_ids: list[int]
     finish_reason: str
+
+    @property
+    def stopped(self) -> bool:
+        return self.finish_reason == "stop"
 
 
 def preload() -> None:
@@ -194,7 +197,7 @@ class Engine:
             )
         except Exception as error:  # an architecture it does not know, too little memory, …: whatever vLLM can say
             log.exception("vLLM did not start")
-            said = textwrap.shorten(str(error) or type(error).__name__, 300, placeholder=" …")
+            said = in_short(str(error) or type(error).__name__, 300)
             raise PlumblineError(f"vLLM does not start on {checkpoint.path}: {said}; change engine, or the model") from None
         self._prove(checkpoint)
 

@@ -16,7 +16,8 @@ from data_contracts.store import Rows, open_dataset
 from models.statistics import Gain, holm, paired_test
 from tasks.changes import overrides
 from tasks.lineage import champions, round_number
-from tasks.score import metric_name
+from tasks.rank import ranked_rightly
+from tasks.score import metric_name, rows_of
 from tasks.summary import manifest, read_config
 
 EXAMPLES = 4  # answers shown of each kind
@@ -141,13 +142,8 @@ def _answers(a: Side, b: Side, notes: list[str]) -> tuple[list[dict[str, Any]], 
     earlier = [before[row["question_id"]] for row in rows]
     if any(x["prompt"] != y["prompt"] for x, y in zip(earlier, rows, strict=True)):
         notes.append("the questions were put in other words to A than to B")
-    parts: dict[str, Any] = {"overall": lambda row: True}
-    parts |= {name: lambda row, name=name: row["split"] == name for name in sorted({row["split"] for row in rows})}
-    parts |= {name: lambda row, name=name: row["benchmark"] == name for name in sorted({row["benchmark"] for row in rows})}
-    both = {
-        f"{names[0]}{name}": ([row for row in earlier if belongs(row)], [row for row in rows if belongs(row)])
-        for name, belongs in parts.items()
-    }
+    parts = ["overall", *sorted({row["split"] for row in rows}), *sorted({row["benchmark"] for row in rows})]
+    both = {f"{names[0]}{part}": (rows_of(part, earlier), rows_of(part, rows)) for part in parts}
     return gains(both), _changed(earlier, rows)
 
 
@@ -210,10 +206,5 @@ def _rankings(a: Side, b: Side, notes: list[str]) -> list[dict[str, Any]]:
         return []
     if len(both) < max(len(old), len(new)):
         notes.append(f"rankings are over the {len(both)} held-out pairs that both ranked (A {len(old)}, B {len(new)})")
-    old, new = ([_right(i, row) for i, row in enumerate(rows)] for rows in zip(*both, strict=True))
+    old, new = ([ranked_rightly(row) for row in rows] for rows in zip(*both, strict=True))
     return gains({"ranking accuracy": (old, new)})
-
-
-def _right(number: int, row: dict[str, Any]) -> dict[str, Any]:
-    score = float(row["chosen_logp"] > row["rejected_logp"])
-    return {"question_id": number, "question": row["pair_id"], "score": score}

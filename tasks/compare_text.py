@@ -8,10 +8,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from data_contracts.plain import plain
+from data_contracts.plain import safe
 from tasks.summary import MISSING
-
-_LONGEST = 220  # characters of an answer
 
 
 def render(found: dict[str, Any]) -> Iterator[RenderableType]:
@@ -63,9 +61,3 @@ def _verdict(row: dict[str, Any]) -> str:
 
 def _show(value: Any) -> str:
     return MISSING if value is None else f"{value:.4g}" if isinstance(value, float) else safe(str(value))
-
-
-def safe(text: str) -> str:
-    """One line, cut, without a character that a terminal would obey."""
-    line = " ".join(plain(text).split())
-    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]} …"

@@ -50,13 +50,15 @@ def _content(run: Path) -> dict[str, Any]:
     folders = {"": run} if is_human else {f"round {k}": run / f"round-{k}" for k in range(1, n + 1)}
     answers = {} if is_human else read_answers(run, n)
     gains = compared(run, answers)
+    models = _models(run, folders)
     ranking, cost, checked = ranked(run) if is_human else None, spending(run), health(run, folders)
     return {
         "name": config["name"],
         "is_human": is_human,
         "what": _what(config),
         "words": _words(config),
-        "models": _models(run, folders),
+        "models": models,
+        "names": {hash_: label for label, hash_ in reversed(models)},  # the first to have it
         "made_with": _made_with(run),
         "notes": brief(run, rows, gains, ranking, cost, checked),
         "header": summary.header(rows),

@@ -15,7 +15,7 @@ from data_contracts.errors import PlumblineError
 from models.training.progress import Progress, silent
 
 # glibc gives large blocks back to the kernel at once and then takes page faults for every tensor: training is 5-10 times slower.
-_ALLOCATOR = {
+ALLOCATOR = {
     "MALLOC_MMAP_THRESHOLD_": "4000000000",
     "MALLOC_TRIM_THRESHOLD_": "16000000000",
     "MALLOC_TOP_PAD_": "536870912",
@@ -149,7 +149,7 @@ def _environment(cores: int) -> dict[str, str]:
     # times as long, and waiting long (a spin count of 100,000) some 30 times, in one run, when another process wanted a core.
     env.pop("OMP_WAIT_POLICY", None)
     fixed = {"OMP_NUM_THREADS": str(cores), "GOMP_SPINCOUNT": "1000", "TOKENIZERS_PARALLELISM": "false"}
-    return env | _ALLOCATOR | fixed | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
+    return env | ALLOCATOR | fixed | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
 
 
 def _how(status: int) -> str:

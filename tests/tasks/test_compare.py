@@ -8,10 +8,12 @@ from rich.console import Console
 
 from data_contracts.errors import PlumblineError
 from data_contracts.made_with import made_with
+from data_contracts.plain import safe
 from data_contracts.store import build
+from models.text_measures import sizes
 from tasks.compare import compare, gains, open_side
-from tasks.compare_text import render, safe
-from tasks.evaluate import summarise
+from tasks.compare_text import render
+from tasks.score import metrics
 from tests.tasks.run_folder import answers, make_human_run, make_run
 
 
@@ -106,7 +108,7 @@ def test_scores_of_other_parsers_or_questions_are_not_compared(run: Path, tmp_pa
         ("strict-1", [row | {"question": f"other {row['question']}"} for row in rows], "share no question"),
     ):
         (folder / "manifest.json").unlink()
-        facts = {"benchmark": "embedded-1", "parser": parser} | summarise(rows_)
+        facts = {"benchmark": "embedded-1", "parser": parser} | metrics(rows_) | sizes(rows_)
         build(folder, "answers", {"parser": parser}, lambda _, made=(rows_, facts): made, models={"policy": "x"})
         found = beside(run, f"{other}#round-0")
         assert found["scores"] == [] and found["answers"] is None

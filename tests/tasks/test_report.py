@@ -314,7 +314,7 @@ def test_a_legend_that_does_not_fit_on_a_line_goes_on_on_the_next() -> None:
     assert len({y for _, y, _ in places(["chosen", "rejected"])}) == 1
     long = places(["round-1: stronger_preferred", "round-2: off_policy_judge", "b" * 90, "c"])
     assert len({y for _, y, _ in long}) == 3
-    assert all(x + 7 * len(text) <= 460 for x, _, text in long) and long[2][2].endswith("…")
+    assert all(x + 7 * len(text) <= 460 for x, _, text in long) and long[2][2].startswith("…")
 
 
 def test_the_ticks_of_an_axis_have_the_same_decimals_and_steps_are_whole() -> None:
