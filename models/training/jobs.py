@@ -25,14 +25,13 @@ from models.training.loop import TOLERANCE, train
 from models.training.methods import merge, set_up, trainable
 from models.training.moving import MovingReference
 from models.training.progress import Progress
+from models.training.reference import MICRO_BATCH
 from models.training.schedule import schedule
 from models.training.snapshots import Snapshots
 from models.training.watch import HeldOut
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-RANK_TOKENS = 8192  # tree tokens a micro batch, as AlignConfig's default
 
 
 def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -135,7 +134,7 @@ def rank(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     policy, examples = _checkpoint(job["policy"]), read_pairs(Path(job["pairs"]))
     accelerator = fresh_accelerator("float32")
     model = _load(policy, examples, accelerator.device, accelerator, "float32")
-    logps = all_logps(model, examples, RANK_TOKENS, progress).tolist()
+    logps = all_logps(model, examples, MICRO_BATCH, progress).tolist()
     names = ("chosen_logp", "rejected_logp", "chosen_tokens", "rejected_tokens")
     rows = [
         {"pair_id": e.id} | dict(zip(names, [*logp, *(len(a) for a in e.answers)], strict=True))
