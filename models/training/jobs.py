@@ -18,12 +18,12 @@ from models.preference.train import train_preference
 from models.training import team
 from models.training.checkpoints import save_checkpoint
 from models.training.data import Example, check_fit, hold_out, read_pairs
-from models.training.given import prepare
 from models.training.inputs import read_inputs
 from models.training.logps import all_logps, verify_head
 from models.training.loop import TOLERANCE, train
 from models.training.methods import merge, set_up, trainable
 from models.training.moving import MovingReference
+from models.training.prepare import prepare
 from models.training.progress import Progress
 from models.training.reference import MICRO_BATCH
 from models.training.schedule import schedule
