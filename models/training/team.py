@@ -6,7 +6,7 @@ that nobody waits for a pass that never comes.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from datetime import timedelta
@@ -117,17 +117,20 @@ def door(model: "PreTrainedModel") -> nn.Module | None:
     return model.__dict__.get("door")
 
 
-def shard(model: "PreTrainedModel", device: torch.device, reference: bool = False) -> None:
+def shard(model: "PreTrainedModel", device: torch.device, dtype: str, reference: bool = False) -> None:
     """FSDP2: every process keeps its part of weights, gradients and moments, and layers are whole only while they run.
 
+    With `dtype` bfloat16 layers are gathered in it: autocast, which would turn their weights into it one by one, keeps each copy
+    until the pass is over, so that all layers would be whole after all. Gradients are summed over the team in float32.
     The outermost weights, once gathered, stay whole until a backward pass; a `reference` has none, and may move.
     """
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
     mesh = init_device_mesh(device.type, (size(),))
+    lower = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
     for layer in model.base_model.layers:
-        fully_shard(layer, mesh=mesh)
+        fully_shard(layer, mesh=mesh, mp_policy=lower if dtype == "bfloat16" else MixedPrecisionPolicy())
     model.__dict__["door"] = fully_shard(Door(model), mesh=mesh, reshard_after_forward=True if reference else None)
 
 
@@ -135,7 +138,9 @@ def replicate(model: "PreTrainedModel") -> None:
     """DDP: every process keeps the whole model, and gradients are averaged in the last backward pass of a step."""
     from torch.nn.parallel import DistributedDataParallel
 
-    model.__dict__["door"] = DistributedDataParallel(Door(model), broadcast_buffers=False, find_unused_parameters=True)
+    model.__dict__["door"] = DistributedDataParallel(
+        Door(model), broadcast_buffers=False, find_unused_parameters=True, gradient_as_bucket_view=True
+    )
 
 
 def quiet(model: "PreTrainedModel", last: bool) -> AbstractContextManager[None]:
@@ -157,6 +162,17 @@ def whole(values: Tensor) -> Tensor:
     """A parameter or moment that may be split over the team, as one tensor. All processes must ask at once."""
     full = getattr(values, "full_tensor", None)
     return values if full is None else full()
+
+
+def collected(split: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """All of them whole, on the CPU of process 0, and nothing elsewhere. One at a time, so that no GPU ever holds them all; all
+    processes must ask at once."""
+    found = {}
+    for name, values in split.items():
+        full = whole(values.detach())
+        if rank() == 0:
+            found[name] = full.cpu().contiguous()
+    return found
 
 
 def part(values: Tensor) -> Tensor:

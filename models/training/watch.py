@@ -72,7 +72,7 @@ class HeldOut:
     def _keep(self, model: "PreTrainedModel") -> None:
         from safetensors.torch import save_file
 
-        weights = {name: team.whole(p.detach()).contiguous() for name, p in trainable(model).items()}
+        weights = team.collected(trainable(model))
         if team.rank() == 0:
             save_file(weights, self.folder / ".best.partial")
             os.replace(self.folder / ".best.partial", self.folder / "best.safetensors")

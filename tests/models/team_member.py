@@ -24,7 +24,7 @@ def gradients(folder: Path, given, objectives, way: str) -> None:
     if way == "ddp":
         team.replicate(model)
     else:
-        team.shard(model, accelerator.device)
+        team.shard(model, accelerator.device, "float32")
     for name, (objective, indices, tokens) in objectives.items():
         for p in model.parameters():
             p.grad = None
