@@ -280,7 +280,13 @@ class Engine:
         probe = [(7 * i * i + 3 * i) % len(self.tokenizer) for i in range(length)]
         before = self._probes.get(self._proven)
         if checkpoint.hash not in self._probes:
-            self._probes[checkpoint.hash] = _reference(checkpoint.path, probe, self.dtype)
+            import torch
+            from vllm.utils.torch_utils import set_default_torch_num_threads
+
+            # for a GPU vLLM has left this process one thread, by which a real model would take minutes
+            threads = len(os.sched_getaffinity(0)) if self.on_gpu else torch.get_num_threads()
+            with set_default_torch_num_threads(threads):
+                self._probes[checkpoint.hash] = _reference(checkpoint.path, probe, self.dtype)
         known = self._probes[checkpoint.hash]
         token, logprob, cached = self._next_token(probe)
         seen = [found for found, _ in self._token_logprobs([probe])[0]]

@@ -55,6 +55,8 @@ class Trainer:
         env = _environment(max(1, len(cores) // self._size))
         if self._gpus:
             env["CUDA_VISIBLE_DEVICES"] = ",".join(self._gpus)
+            if not {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"} & env.keys():  # rows vary in length, which breaks memory up
+                env["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"
         if self._size > 1:
             self._meeting = tempfile.TemporaryDirectory(prefix="plumbline-team-")  # a file, and no port for others to knock on
             command.append(f"{self._meeting.name}/store")

@@ -36,7 +36,8 @@ def rank() -> int:
 def join(**place: Any) -> None:
     """Enter the team that the launcher's environment describes, or the one at `place` (init_process_group's own arguments).
 
-    Raises PlumblineError where accelerate was to start several processes without a GPU, and started one.
+    Raises PlumblineError where accelerate was to start several processes without a GPU, and started one, and where a machine has
+    more processes than GPUs.
     """
     if os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true" and "MASTER_PORT" in os.environ and "RANK" not in os.environ:
         raise PlumblineError(
@@ -48,10 +49,13 @@ def join(**place: Any) -> None:
     if dist.is_initialized() or not (place or int(os.environ.get("WORLD_SIZE", "1")) > 1):
         return
     gpu = torch.cuda.is_available()
+    if gpu:
+        mine, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if mine >= there:
+            raise PlumblineError(f"{mine + 1} processes or more share this machine, and {there} GPUs: start one a GPU")
+        torch.cuda.set_device(mine)
     # a rank that dies ends the others; until then the slowest may take its time
     dist.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo", timeout=timedelta(days=1), **place)
-    if gpu:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
 
 
 def total(values: Tensor) -> Tensor:

@@ -129,7 +129,7 @@ def test_two_processes_train_like_one_and_go_on_where_they_were_stopped(together
         shutil.copytree(together / given_, tmp_path / given_)
     settings = {k: v for k, v in JOBS[name].items() if k != "sharded"}
     alone = align(job(tmp_path, "alone", tiny, **settings), silent)["steps"]
-    close = 2e-2 if "bfloat16" in name else 1e-5  # a norm's weights are rounded, too, and sums over a team have another order
+    close = 5e-2 if "bfloat16" in name else 1e-5  # a norm's weights are rounded, too, and sums over a team have another order
     both = json.loads((together / f"{name}.json").read_text())
     for a, b in zip(alone, both, strict=True):
         for figure in ("loss", "chosen_logp", "rejected_logp", "gradient_norm", "reference_kl"):
@@ -213,3 +213,12 @@ def test_what_is_kept_of_a_split_model_is_in_process_0_alone(monkeypatch):
     assert all(torch.equal(v, torch.arange(4.0)) for v in team.collected(split).values())
     monkeypatch.setattr(team, "rank", lambda: 1)
     assert team.collected(split) == {}
+
+
+def test_more_processes_than_gpus_on_a_machine_are_refused_before_they_meet(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(PlumblineError, match="3 processes or more share this machine, and 2 GPUs"):
+        team.join()

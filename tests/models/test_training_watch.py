@@ -140,6 +140,14 @@ def test_operations_are_counted_by_hand(tiny):
     assert watch.operations(model, [pair]) == 4 * (body * 6 + model.lm_head.weight.numel() * 3)
 
 
+def test_a_gpu_s_peak_is_found_by_its_whole_name(monkeypatch):
+    peaks = {"NVIDIA H100 80GB HBM3": 989e12, "NVIDIA A100-SXM4-80GB": 312e12, "NVIDIA L40": None, "NVIDIA L4": 121e12}
+    for name, peak in peaks.items():
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device, name=name: name)
+        used = watch.utilisation(1e12, 1.0, torch.device("cuda"))
+        assert used is None if peak is None else used == pytest.approx(1e12 / peak)
+
+
 @pytest.mark.parametrize("window", [None, 3])
 def test_the_mask_for_flex_attention_is_the_one_that_is_proven(window):
     """Against the dense masks, token by token; the kernel itself needs a GPU."""
