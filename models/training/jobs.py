@@ -100,9 +100,9 @@ def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
             save_checkpoint(whole, policy.path, folder, getattr(torch, config.dtype))
 
     def keep(epoch: int) -> None:
-        """A copy, because merging and changing the precision would change what is trained on."""
+        """A copy in main memory: merging and changing the precision would change what is trained on."""
         if config.checkpoints == "epochs":
-            write(_gathered(model, policy, config) if sharded else team.copied(model), kept / "epochs" / f"epoch-{epoch}")
+            write(_gathered(model, policy, config), kept / "epochs" / f"epoch-{epoch}")
 
     rows, figures = train(
         model, given, objective, config, batches, accelerator, same, progress, snapshots, moving, keep, held_out

@@ -8,7 +8,6 @@ that nobody waits for a pass that never comes.
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from copy import deepcopy
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -151,15 +150,6 @@ def quiet(model: "PreTrainedModel", last: bool) -> AbstractContextManager[None]:
     """DDP averages gradients in the last pass of a step and in no other."""
     wrapped = door(model)
     return nullcontext() if last or wrapped is None or not hasattr(wrapped, "no_sync") else wrapped.no_sync()
-
-
-def copied(model: "PreTrainedModel") -> "PreTrainedModel":
-    """A copy of the model alone, without its door."""
-    kept = model.__dict__.pop("door", None)
-    made = deepcopy(model)
-    if kept is not None:
-        model.__dict__["door"] = kept
-    return made
 
 
 def whole(values: Tensor) -> Tensor:

@@ -48,6 +48,7 @@ def test_wrong_weights_are_noticed(engine: Engine, student: Checkpoint, teacher:
     engine._llm.reset_prefix_cache()
     with pytest.raises(PlumblineError, match="does not hold the weights"):
         engine._prove(student)
+    engine._llm.reset_prefix_cache()
     engine._prove(teacher)  # they are the teacher's, and for the teacher the same proof passes
 
 
