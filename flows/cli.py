@@ -70,7 +70,7 @@ def status(
     folder: Annotated[Path | None, typer.Argument(help="A run's folder; without one, the servers are shown.")] = None,
     services: cli_services.Folder = cli_services.DEFAULT,
 ) -> None:
-    """Show every stage of a run and its table so far; without FOLDER, the servers."""
+    """Show the stages of a run, its table and its state; without FOLDER, the servers."""
     if folder is None:
         cli_services.show(services)
         return
@@ -82,6 +82,23 @@ def status(
     console().print(summary.render(summary.collect(folder), note=selection_note(folder)))
     if summary.read_config(folder)["flow"] == "rounds":
         typer.echo(lineage.told(folder))
+    typer.echo(f"state: {_state(folder)}")
+
+
+def _state(folder: Path) -> str:
+    """Finished, at work, or stopped: why, and what to do."""
+    from data_contracts.plain import plain
+    from flows.lock import holder
+    from tasks.failure import SILENT, read_failure
+    from tasks.summary import is_finished
+    from tasks.sweep import is_cell
+
+    if worker := holder(folder):
+        return f"{worker} works on it"
+    if is_finished(folder):
+        return "finished"
+    again = "plumbline sweep with its file" if is_cell(folder) else f"plumbline resume {folder}"
+    return f"stopped ({plain(read_failure(folder) or SILENT)}): {again} goes on"
 
 
 @embedded.command()
@@ -209,6 +226,9 @@ def main() -> None:
         typer.echo(f"error: {plain(str(error))}", err=True)  # it may quote a file, a model or a server
         sys.exit(2)
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            typer.echo(f"error: {plain(str(error.filename))[:60]}… is longer than any path may be: name another place", err=True)
+            sys.exit(2)
         if error.errno not in _NO_ROOM:
             raise
         typer.echo(

@@ -44,10 +44,12 @@ def rollback(
     """
     from data_contracts.errors import PlumblineError
     from tasks.lineage import champions, roll_back, round_number
-    from tasks.summary import read_config
+    from tasks.report import write_report
+    from tasks.summary import is_finished, read_config
     from tasks.sweep import is_cell
 
     read_config(folder)
+    told = is_finished(folder)
     if is_cell(folder):
         raise PlumblineError(
             f"{folder} is a cell of a sweep, in which no round follows: plumbline run {folder / 'config.yaml'} makes a run"
@@ -59,6 +61,8 @@ def rollback(
         if made is None
         else f"round-{made.to} is champion again (it was round-{made.source}); the next round starts from it"
     )
+    if made and told:
+        write_report(folder)
     problem = _tell(folder)
     if problem:
         typer.echo(f"{problem}; plumbline sync {folder} tells it when that is over", err=True)

@@ -21,11 +21,14 @@ def sweep(
 
     plan = load_sweep(config)
     folder = (run_dir or Path("runs") / plan.name).resolve()
+    from flows.display import console
     from flows.sweep import execute_sweep
+    from tasks.sweep_tables import FILES, render
 
     results = execute_sweep(plan, folder)
-    typer.echo((folder / "table.md").read_text(encoding="utf-8"))
-    typer.echo(f"{folder}: table.md, cells.csv, cells.json, heatmap.png; each cell is a run in cells/")
+    for part in render(plan, results):
+        console().print(part)
+    typer.echo(f"{folder}: {', '.join(FILES)}; each cell is a run in cells/")
     failed = [r for r in results if r.state == "failed"]
     if failed:
         raise PlumblineError(

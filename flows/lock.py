@@ -24,3 +24,15 @@ def locked(folder: Path) -> Iterator[None]:
         lock.write(f"pid {os.getpid()}")
         lock.flush()
         yield
+
+
+def holder(folder: Path) -> str | None:
+    """Who works on `folder` now, if anybody does. It looks the lock up: trying it could be in the way of who just wants it."""
+    path = folder / ".lock"
+    if not path.exists():
+        return None
+    inode = str(path.stat().st_ino)
+    held = [line.split() for line in Path("/proc/locks").read_text(encoding="utf-8").splitlines() if "FLOCK" in line]
+    if not any(field.rpartition(":")[2] == inode for fields in held for field in fields if field.count(":") == 2):
+        return None
+    return path.read_text(encoding="utf-8").strip() or "another process"

@@ -14,7 +14,7 @@ from pathlib import Path
 from models.parent import die_with_parent
 
 _STOP_SECONDS = 10
-_NICE = 5
+_NICE = 10  # the stages come first
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,11 @@ def start(
 
 
 def start_bound(command: Sequence[str], environment: Mapping[str, str], log: Path) -> "subprocess.Popen[bytes]":
-    """Like `start`, for a server that must not outlive this process, nor hold it up where cores are few."""
+    """Like `start`, for a server that must not outlive this process, nor hold it up where cores are few.
+
+    A group, and no session: Linux shares processors out among sessions first, and niceness counts only within one (autogroups,
+    sched(7)).
+    """
     with log.open("ab") as sink:
         return subprocess.Popen(
             command,
@@ -45,7 +49,7 @@ def start_bound(command: Sequence[str], environment: Mapping[str, str], log: Pat
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=sink,
-            start_new_session=True,
+            process_group=0,
             preexec_fn=_serve_parent,
         )
 

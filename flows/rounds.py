@@ -1,7 +1,7 @@
 """Round after round, from the start's own score to the last decision."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,9 @@ def telling_failure(folder: Path) -> Iterator[None]:
         yield
     except BaseException as error:  # also Ctrl-C and a cancellation
         write_failure(folder, story.sentence(error), killed=not isinstance(error, Exception))  # first: it asks no server
+        with suppress(Exception):  # a folder that cannot be read may be what stopped it
+            if any(stage.state != "finished" for stage in summary.status(folder)):
+                write_report(folder)
         story.failure(error, folder)
         track_folder.submit(str(folder), wait_for=_before()).wait()
         raise

@@ -116,6 +116,9 @@ def _start(name: str, folder: Path, environment: dict[str, str], database: str, 
             "PREFECT_SERVER_MEMO_STORE_PATH": str(home / "memo_store.toml"),  # not in the user's home
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_SERVER_UI_API_URL": f"{url}/api",
+            # In memory, as it is by default, who holds a deployment's one place would be forgotten with the server: a firing
+            # that works is then ended, and the place of one that died with the machine never given back.
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         }
     else:
         command = [sys.executable, "-m", "mlflow", "server", *where, "--workers", "1"]

@@ -11,17 +11,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
+
 from data_contracts.config import HumanPairsConfig, RoundsConfig
 from data_contracts.config_judge import JudgeConfig
 from data_contracts.config_pairs import Source
 from data_contracts.errors import PlumblineError
 from data_contracts.store import digest, file_digest, write_text
+from flows.display import console
 from flows.lock import locked
 from models.benchmark import split_files
 from models.benchmark_hub import open_benchmark
 from models.checkpoint import Checkpoint, check_chat, load_tokenizer, open_checkpoint, positions
 from models.gpus import before_the_teachers, engines, trainers, visible
 from models.parsers import asks_teacher
+from models.tokenizer import misread
 from models.training.process import Trainer
 from tasks.evaluate import answers_folder, check_room
 from tasks.import_recorded import check_lines
@@ -81,6 +85,15 @@ class Session:
                 self.engine()
             except Exception as error:  # the edge: whatever vLLM says belongs into the flow, which tells it everywhere
                 self._failure = error
+            else:
+                self._tell_misread()
+
+    def _tell_misread(self) -> None:
+        if misread(self.policy.path):
+            console().print(
+                f"[yellow]![/] policy: transformers' AutoTokenizer reads texts otherwise than {escape(str(self.policy.path))}/"
+                "tokenizer.json says; plumbline goes by the file, but what else serves these models (vLLM, say) may not"
+            )
 
     def journal(self) -> "Journal":
         """Every teacher call of the run."""

@@ -90,9 +90,9 @@ def failure(error: BaseException, folder: Path) -> None:
 
 
 def progress(label: str, shown: Progress) -> Progress:
-    """`shown` (the terminal's bar), and beside it a progress artifact that lives as long as the stage, its description saying how
-    far, how fast and how long still."""
-    made, last, pace, key = list[Any](), 0.0, Pace(), _key(f"{label} progress")
+    """`shown` (the terminal's bar), and beside it a progress artifact, told now and then and at the end: how far, how fast, how
+    long still."""
+    made, last, pace, key = list[Any](), time.monotonic(), Pace(), _key(f"{label} progress")
 
     def tell(percent: float, words: str) -> None:
         if made:

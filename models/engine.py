@@ -10,7 +10,6 @@ them, and the cache must not know the probe.
 import io
 import logging
 import os
-import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from data_contracts.config import EngineConfig
-from data_contracts.errors import PlumblineError
+from data_contracts.errors import PlumblineError, in_short
 from models.chat import decode_answer, end_token
 from models.checkpoint import Checkpoint, load_model, load_tokenizer, read_config, weight_count
 from models.gpus import shards
@@ -66,6 +65,10 @@ class Completion:
     text: str
     token_ids: list[int]
     finish_reason: str
+
+    @property
+    def stopped(self) -> bool:
+        return self.finish_reason == "stop"
 
 
 @dataclass(frozen=True)
@@ -220,7 +223,7 @@ class Engine:
             )
         except Exception as error:  # an architecture it does not know, too little memory, …: whatever vLLM can say
             log.exception("vLLM did not start")
-            said = textwrap.shorten(str(error) or type(error).__name__, 300, placeholder=" …")
+            said = in_short(str(error) or type(error).__name__, 300)
             raise PlumblineError(f"vLLM does not start on {checkpoint.path}: {said}; change engine, or the model") from None
         self._proven = ""
         self._prove(checkpoint)

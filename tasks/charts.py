@@ -4,12 +4,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 _WIDTH, _HEIGHT = 460, 270
-_LEFT, _RIGHT, _TOP, _BOTTOM = 68, 14, 34, 46  # on the left: numbers such as 0.075, and the axis's name
+_LEFT, _RIGHT, _BOTTOM = 68, 14, 46  # on the left: numbers such as 0.075, and the axis's name
+_LINE, _CHARACTER = 20, 8.2  # of the legend, in the larger letters of a narrow screen
 _MOST_POINTS = 300
-_MOST_NAMES = 8
+_MOST_LETTERS = 36  # of a name in the legend: its last ones, since names are often paths
+_MARKS = {  # what tells series apart beside their colours, around 0, 0
+    "s1": "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0Z",
+    "s2": "M-3.7 -3.7h7.4v7.4h-7.4Z",
+    "s3": "M0 -5.2L5.2 0L0 5.2L-5.2 0Z",
+    "s4": "M0 -5L4.9 3.8H-4.9Z",
+}
 
 
 @dataclass(frozen=True)
@@ -23,44 +30,52 @@ class Series:
 
 
 def chart(title: str, x_label: str, y_label: str, series: Sequence[Series], x_names: Sequence[str] = ()) -> Markup:
-    """An SVG line chart with axes, units and a legend. With `x_names` the x axis counts those names from 0."""
+    """An SVG line chart with axes, units and a legend.
+
+    With `x_names` the x axis counts those names from 0. Where all its values are whole numbers, so are its ticks.
+    """
     series = [s for s in (_finite(s) for s in series) if s.points]
     if not series:
         return Markup('<p class="quiet">nothing to draw</p>')
     xs = [x for s in series for x, _ in s.points]
     ys = [y for s in series for _, y in s.points] + [y for s in series for bar in s.bars for y in bar]
-    x_low, x_high = (-0.5, len(x_names) - 0.5) if x_names else _spread(min(xs), max(xs))
+    whole = all(float(x).is_integer() for x in xs)
+    x_low, x_high = (-0.5, len(x_names) - 0.5) if x_names else _spread(min(xs), max(xs), 0.5 if whole else None)
     y_ticks = ticks(*_spread(min(ys), max(ys)))
     y_low, y_high = min(y_ticks[0], *ys), max(y_ticks[-1], *ys)
 
+    keys, rows = _placed([] if len(series) == 1 and series[0].label in title.lower() else series)
+    top = 14 + _LINE * rows
+    height = _HEIGHT + _LINE * (rows - 1)
+
     def at(x: float, y: float) -> tuple[float, float]:
         across = (x - x_low) / (x_high - x_low) * (_WIDTH - _LEFT - _RIGHT)
-        up = (y - y_low) / (y_high - y_low) * (_HEIGHT - _TOP - _BOTTOM)
-        return round(_LEFT + across, 1), round(_HEIGHT - _BOTTOM - up, 1)
+        up = (y - y_low) / (y_high - y_low) * (height - top - _BOTTOM)
+        return round(_LEFT + across, 1), round(height - _BOTTOM - up, 1)
 
-    parts = [Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(_WIDTH, _HEIGHT, title)]
+    parts = [Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(_WIDTH, height, title)]
     parts.append(Markup("<title>{}</title>").format(title))
-    for value in y_ticks:
+    for value, name in zip(y_ticks, labels(y_ticks), strict=True):
         x, y = at(x_low, value)
         parts.append(Markup('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(x, _WIDTH - _RIGHT, y, y))
-        parts.append(Markup('<text x="{}" y="{}" text-anchor="end" dy=".32em">{}</text>').format(x - 7, y, number(value)))
-    x_ticks = [value for value in ticks(x_low, x_high) if x_low <= value <= x_high]
-    every = math.ceil(len(x_names) / _MOST_NAMES)
-    named = list(enumerate(x_names))[::every] if x_names else [(value, number(value)) for value in x_ticks]
+        parts.append(Markup('<text x="{}" y="{}" text-anchor="end" dy=".32em">{}</text>').format(x - 7, y, name))
+    x_ticks = [value for value in ticks(x_low, x_high, whole) if x_low <= value <= x_high]
+    every = math.ceil(max((_wide(name) for name in x_names), default=0) * len(x_names) / (_WIDTH - _LEFT - _RIGHT)) or 1
+    named = list(enumerate(x_names))[::every] if x_names else list(zip(x_ticks, labels(x_ticks), strict=True))
     for value, name in named:
         x, _ = at(value, y_low)
-        parts.append(Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(x, _HEIGHT - _BOTTOM + 18, name))
+        parts.append(Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(x, height - _BOTTOM + 18, name))
     centre = (_LEFT + _WIDTH - _RIGHT) / 2
-    parts.append(Markup('<text class="axis" x="{}" y="{}" text-anchor="middle">{}</text>').format(centre, _HEIGHT - 6, x_label))
-    middle = (_TOP + _HEIGHT - _BOTTOM) / 2
+    parts.append(Markup('<text class="axis" x="{}" y="{}" text-anchor="middle">{}</text>').format(centre, height - 6, x_label))
+    middle = (top + height - _BOTTOM) / 2
     place = Markup('<text class="axis" transform="translate(13 {}) rotate(-90)" text-anchor="middle">{}</text>')
     parts.append(place.format(middle, y_label))
     measured = [s for s in series if s.bars]
+    apart = min(0.25, 12 * (x_high - x_low) / (_WIDTH - _LEFT - _RIGHT))
     for s in series:  # bars stand beside each other, not on top
-        shift = (measured.index(s) - (len(measured) - 1) / 2) * 0.09 if s.bars and x_names else 0.0
+        shift = (measured.index(s) - (len(measured) - 1) / 2) * apart if s.bars and x_names else 0.0
         parts.append(_drawn(s, [at(x + shift, y) for x, y in s.points], [(at(0, a)[1], at(0, b)[1]) for a, b in s.bars]))
-    parts.append(_legend(series))
-    return Markup("").join([*parts, Markup("</svg>")])
+    return Markup("").join([*parts, *keys, Markup("</svg>")])
 
 
 def number(value: float) -> str:
@@ -68,18 +83,28 @@ def number(value: float) -> str:
     return f"{value + 0.0:.6g}" if value else "0"
 
 
-def ticks(low: float, high: float) -> list[float]:
-    """About five round numbers that enclose [low, high]."""
-    raw = (high - low) / 5
+def labels(values: Sequence[float]) -> list[str]:
+    """Ticks as text, all with the same decimals: `0.500`, `0.525`."""
+    texts = [number(value) for value in values]
+    if any("e" in text for text in texts):
+        return texts
+    digits = max((len(text.partition(".")[2]) for text in texts), default=0)
+    return [f"{value + 0.0:.{digits}f}" for value in values]
+
+
+def ticks(low: float, high: float, whole: bool = False) -> list[float]:
+    """About five round numbers that enclose [low, high]; `whole`: whole ones."""
+    raw = max((high - low) / 5, 1.0 if whole else 0.0)
     scale = 10 ** math.floor(math.log10(raw))
-    step = next(m * scale for m in (1, 2, 2.5, 5, 10) if m * scale >= raw * 0.999)
+    step = next(m * scale for m in ((1, 2, 5, 10) if whole else (1, 2, 2.5, 5, 10)) if m * scale >= raw * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [round(i * step, 12) for i in range(first, last + 1)]
 
 
-def _spread(low: float, high: float) -> tuple[float, float]:
+def _spread(low: float, high: float, around: float | None = None) -> tuple[float, float]:
     """The range itself, or one around a single value."""
-    return (low, high) if high > low else (low - (abs(low) * 0.1 or 1), high + (abs(high) * 0.1 or 1))
+    around = around or abs(low) * 0.1 or 1.0
+    return (low, high) if high > low else (low - around, high + around)
 
 
 def _finite(s: Series) -> Series:
@@ -98,17 +123,26 @@ def _drawn(s: Series, points: Sequence[tuple[float, float]], bars: Sequence[tupl
         path = f"M{x} {low}V{high}M{x - 4} {low}h8M{x - 4} {high}h8"
         parts.append(Markup('<path class="bar {}" d="{}"/>').format(s.style, path))
     if bars or len(points) == 1:
-        dot = Markup('<circle class="dot {}" cx="{}" cy="{}" r="4"><title>{}</title></circle>')
+        dot = Markup('<path class="dot {}" d="{}" transform="translate({} {})"><title>{}</title></path>')
         said = [f"{s.label} {value:.4g}" for _, value in s.points]
         said = [f"{text} ({low:.4g} to {high:.4g})" for text, (low, high) in zip(said, s.bars, strict=True)] if bars else said
-        parts += [dot.format(s.style, x, y, text) for (x, y), text in zip(points, said, strict=True)]
+        parts += [dot.format(s.style, _MARKS[s.style], x, y, text) for (x, y), text in zip(points, said, strict=True)]
     return Markup("").join(parts)
 
 
-def _legend(series: Sequence[Series]) -> Markup:
-    parts, x = [], float(_LEFT)
+def _wide(text: str) -> float:
+    return _CHARACTER * (len(text) + 1)
+
+
+def _placed(series: Sequence[Series]) -> tuple[list[Markup], int]:
+    """The legend's entries, and on how many lines: one that no longer fits begins a new one."""
+    parts, x, row = [], float(_LEFT), 0
     for s in series:
-        parts.append(Markup('<line class="line {}" x1="{}" x2="{}" y1="14" y2="14"/>').format(s.style, x, x + 22))
-        parts.append(Markup('<text class="key" x="{}" y="14" dy=".32em">{}</text>').format(x + 28, escape(s.label)))
-        x += 44 + 7 * len(s.label)
-    return Markup("").join(parts)
+        label = s.label if len(s.label) <= _MOST_LETTERS else f"…{s.label[1 - _MOST_LETTERS :]}"
+        if x > _LEFT and x + 28 + _wide(label) > _WIDTH:
+            x, row = float(_LEFT), row + 1
+        y = 14 + _LINE * row
+        parts.append(Markup('<line class="line {}" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(s.style, x, x + 22, y, y))
+        parts.append(Markup('<text class="key" x="{}" y="{}" dy=".32em">{}</text>').format(x + 28, y, label))
+        x += 40 + _wide(label)
+    return parts, row + 1

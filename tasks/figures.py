@@ -7,20 +7,24 @@ from typing import Any
 from data_contracts.store import Rows
 from tasks.summary import Row
 
-COLOURS = ("#2563eb", "#dc2626", "#15803d", "#7c3aed")
+COLOURS = ("#0b6b5e", "#b4531a", "#5b4bb5", "#1d2126")  # the report's; each with a line and a mark of its own, for whoever
+LINES = ("-", "--", ":", "-.")  # does not tell the colours apart
+MARKS = ("o", "s", "D", "^")
 
 
 def training_figure(path: Path, title: str, steps: Rows) -> None:
     """Loss, and the log-ratios of chosen and rejected answers apart: their difference alone hides that both may fall."""
     axes = _axes(2)
     x = [row["step"] for row in steps]
-    axes[0].plot(x, [row["loss"] for row in steps], color=COLOURS[3])
+    axes[0].plot(x, [row["loss"] for row in steps], color=COLOURS[0], marker=_dot(x))
     axes[0].set(xlabel="optimiser step", ylabel="loss", title=title)
-    for name, colour in (("chosen", COLOURS[0]), ("rejected", COLOURS[1])):
-        axes[1].plot(x, [row[f"{name}_logratio"] for row in steps], color=colour, label=name)
+    for name, colour, line in (("chosen", COLOURS[0], LINES[0]), ("rejected", COLOURS[1], LINES[1])):
+        axes[1].plot(x, [row[f"{name}_logratio"] for row in steps], color=colour, linestyle=line, marker=_dot(x), label=name)
     axes[1].axhline(0, color="#999", linewidth=0.8)
     axes[1].set(xlabel="optimiser step", ylabel="log-ratio to the reference (nats)", title="answers against the reference")
-    axes[1].legend()
+    axes[1].legend(frameon=False)
+    for axis in axes:
+        axis.xaxis.get_major_locator().set_params(integer=True)
     _save(axes, path)
 
 
@@ -28,20 +32,27 @@ def scores_figure(path: Path, title: str, rows: Sequence[Row]) -> None:
     """Each split's score, round by round, with its 95 % interval."""
     (axis,) = _axes(1)
     measured = [row for row in rows if row.scores]
-    for shift, (name, colour) in enumerate(zip(measured[0].scores if measured else (), COLOURS, strict=False)):
+    styles = zip(COLOURS, LINES, MARKS, strict=True)
+    for shift, (name, (colour, line, mark)) in enumerate(zip(measured[0].scores if measured else (), styles, strict=False)):
         points = [(i, row.scores[name]) for i, row in enumerate(measured) if name in row.scores]
         x = [i + 0.06 * (shift - 1) for i, _ in points]
         means = [s["mean"] for _, s in points]
         spread = [[s["mean"] - s["low"] for _, s in points], [s["high"] - s["mean"] for _, s in points]]
-        axis.errorbar(x, means, yerr=spread, color=colour, marker="o", capsize=3, label=name)
+        axis.errorbar(x, means, yerr=spread, color=colour, linestyle=line, marker=mark, capsize=3, label=name)
     axis.set_xticks(range(len(measured)), [row.label for row in measured])
     axis.set(ylabel="score with 95 % interval", title=title)
     if measured:
-        axis.legend()
+        axis.legend(frameon=False)
     _save([axis], path)
 
 
-def _figure(**how: Any) -> Any:
+def _dot(x: Sequence[Any]) -> str | None:
+    """A single step is no line: it needs a mark to be seen."""
+    return MARKS[0] if len(x) == 1 else None
+
+
+def blank(**how: Any) -> Any:
+    """A figure that needs no display and keeps no state between pictures."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -50,7 +61,7 @@ def _figure(**how: Any) -> Any:
 
 
 def _axes(n: int) -> list[Any]:
-    return list(_figure(figsize=(5.4 * n, 3.8), dpi=110).subplots(1, n, squeeze=False)[0])
+    return list(blank(figsize=(5.4 * n, 3.8), dpi=110).subplots(1, n, squeeze=False)[0])
 
 
 def _save(axes: Sequence[Any], path: Path) -> None:
@@ -60,7 +71,7 @@ def _save(axes: Sequence[Any], path: Path) -> None:
     axes[0].figure.savefig(path)
 
 
-Grid = Sequence[Sequence[float | None]]
+Grid = Sequence[Sequence[float | str]]  # a text stands where no number is
 
 
 def heat_maps(
@@ -75,36 +86,41 @@ def heat_maps(
 ) -> None:
     """One heat map a panel, [row][column], on one scale, and beside them a bar a row for each of `beside`."""
     shown = {name: values for name, values in beside.items() if any(v is not None for v in values)}
-    widths = [1.1 * len(columns) + 0.6] * len(panels) + [1.6] * len(shown)
-    figure = _figure(figsize=(sum(widths) + 3, 0.62 * len(rows) + 2.2), dpi=120)
-    cells = [v for grid in panels.values() for line in grid for v in line if v is not None]
+    widths = [max(1.1 * len(columns) + 0.6, 2.6)] * len(panels) + [1.6] * len(shown)
+    figure = blank(figsize=(sum(widths) + 3, 0.62 * len(rows) + 2.2), dpi=120)
+    cells = [v for grid in panels.values() for line in grid for v in line if not isinstance(v, str)]
     low, high = (min([*cells, *([start] if start is not None else [])]), max(cells)) if cells else (0.0, 1.0)
     fields = list(figure.subplots(1, len(widths), squeeze=False, width_ratios=widths)[0])
     for field, (name, grid) in zip(fields, panels.items(), strict=False):
-        numbers = [[float("nan") if v is None else v for v in line] for line in grid]
+        numbers = [[float("nan") if isinstance(v, str) else v for v in line] for line in grid]
         image = field.imshow(numbers, vmin=low, vmax=high, cmap="viridis", aspect="auto")
         for i, line in enumerate(grid):
             for j, value in enumerate(line):
-                text = "failed" if value is None else f"{value:.3f}"
-                bright = value is not None and value > (low + high) / 2
-                field.text(
-                    j, i, text, ha="center", va="center", color="black" if bright or value is None else "white", fontsize=9
-                )
-        field.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
+                text, ink = (value, "black") if isinstance(value, str) else (f"{value:.3f}", _ink(image.to_rgba(value)))
+                field.text(j, i, text, ha="center", va="center", color=ink, fontsize=9)
+        field.set_xticks(range(len(columns)), columns, rotation=30, ha="right", rotation_mode="anchor")
         field.set_yticks(range(len(rows)), rows if field is fields[0] else [""] * len(rows))
         field.set(title=name, xlabel=axes[1] if len(axes) > 1 else "")
     fields[0].set_ylabel(axes[0])
     if panels:
         bar = figure.colorbar(image, ax=fields[: len(panels)], shrink=0.8, label="overall score")
         if start is not None:
-            bar.ax.axhline(start, color="#dc2626", linewidth=2)
-            bar.ax.set_title("start in red", fontsize=7, color="#dc2626")
+            bar.ax.axhline(start, color="white", linewidth=4)
+            bar.ax.axhline(start, color="black", linewidth=1.5)
+            bar.ax.set_title(f"start {start:.3f}\n(black line)", fontsize=8, loc="left")
     for field, (name, values) in zip(fields[len(panels) :], shown.items(), strict=True):
-        field.barh(range(len(rows)), [0.0 if v is None else v for v in values], color="#93c5fd")
-        for i, value in enumerate(values):
-            field.text(0, i, " –" if value is None else f" {value:.2f}", va="center", fontsize=8)
+        field.barh(range(len(rows)), [0.0 if v is None else v for v in values], color="#b7d3cf")
+        for i, mean in enumerate(values):
+            field.text(0, i, " –" if mean is None else f" {mean:.2f}", va="center", fontsize=8)
         field.set_yticks(range(len(rows)), [""] * len(rows))
         field.set_ylim(len(rows) - 0.5, -0.5)
-        field.set(title=name)
+        field.set(title=name, xlabel="mean over pairs")
+        field.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title)
     figure.savefig(path)
+
+
+def _ink(behind: Sequence[float]) -> str:
+    """Black or white, whichever is read better on a colour (WCAG 2.2, relative luminance)."""
+    r, g, b = (v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in behind[:3])
+    return "black" if 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 else "white"

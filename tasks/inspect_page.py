@@ -16,13 +16,13 @@ from tasks.pair_cards import COLUMNS as CARD_COLUMNS
 from tasks.pair_cards import draw_pairs
 
 CARDS, SIZE = 1000, 3_500_000  # cards of all kinds together, and their bytes: more would make the page slow and say nothing new
-_CHARTS = {
-    "token_jaccard": "Token Jaccard",
-    "character_similarity": "Character similarity (1 - Levenshtein / length)",
-    "shared_prefix": "Share of tokens in the common beginning",
-    "length": "Chosen over rejected tokens, log2",
-    "margin": "Judge margin",
-    "reference_gap": "Reference log-ratio gap, nats",
+_CHARTS = {  # caption and axis
+    "token_jaccard": ("Token Jaccard", "share of distinct tokens in common"),
+    "character_similarity": ("Character similarity", "1 − Levenshtein distance / longer length"),
+    "shared_prefix": ("Shared prefix", "share of tokens in the common beginning"),
+    "length_ratio": ("Length", "log2 of chosen over rejected tokens"),
+    "margin": ("Judge margin", "score of chosen less that of rejected"),
+    "reference_gap": ("Reference gap", "log-probability of chosen less that of rejected (nats)"),
 }
 
 
@@ -55,16 +55,14 @@ def _rows(part: Part, places: Sequence[int]) -> list[dict[str, Any]]:
 
 def _charts(parts: Sequence[Part]) -> list[tuple[str, Markup]]:
     drawn = []
-    for name, caption in _CHARTS.items():
+    for name, (caption, axis) in _CHARTS.items():
         lines = histograms([_values(part, name) for part in parts])
         series = [Series(part.label, f"s{i + 1}", line) for i, (part, line) in enumerate(zip(parts, lines, strict=True)) if line]
         if series:
-            drawn.append((caption, chart(caption, caption, "share of pairs", series)))
+            drawn.append((caption, chart(caption, axis, "share of pairs", series)))
     return drawn
 
 
 def _values(part: Part, name: str) -> "pd.Series[Any]":
-    rows = part.frame
-    if name == "length":
-        return np.log2(rows["chosen_tokens"].clip(lower=1) / rows["rejected_tokens"].clip(lower=1))
-    return rows[name] if name in rows else pd.Series(dtype=float)
+    values = part.frame[name] if name in part.frame else pd.Series(dtype=float)
+    return np.log2(values) if name == "length_ratio" else values

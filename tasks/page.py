@@ -43,10 +43,19 @@ def cards(macro: str, items: Iterable[dict[str, Any]], size: int) -> list[Markup
 @cache
 def _environment() -> Environment:
     made = Environment(loader=FileSystemLoader(PAGES), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    made.filters["seconds"] = _seconds
+    made.filters["seconds"] = seconds
     made.filters["p"] = lambda p: "< 0.001" if p < 0.001 else f"{p:.3f}"
     return made
 
 
-def _seconds(value: float) -> str:
-    return f"{value:.1f} s" if value < 120 else f"{value / 60:.1f} min" if value < 7200 else f"{value / 3600:.1f} h"
+def seconds(value: float) -> str:
+    """Short, in the unit that fits: `4.2 s`, `36 s`, `4.2 min`, `3.1 h`."""
+    return (
+        f"{value:.1f} s"
+        if value < 10
+        else f"{value:.0f} s"
+        if value < 120
+        else f"{value / 60:.1f} min"
+        if value < 7200
+        else f"{value / 3600:.1f} h"
+    )

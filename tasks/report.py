@@ -6,23 +6,25 @@ many rounds, pairs and answers there are, the page stays below 5 MB: what is sho
 
 from collections.abc import Sequence
 from functools import partial
+from inspect import cleandoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from data_contracts.made_with import together
 from data_contracts.store import Rows, open_dataset
+from models.objectives.catalogue import describe
 from tasks import summary
 from tasks.changes import Change, read_changes, round_changes
-from tasks.failure import read_failure
-from tasks.lineage import champions, read_rollbacks
+from tasks.lineage import champions
 from tasks.page import write_page
-from tasks.pair import method_name
+from tasks.pair import METHODS, method_name
 from tasks.pair_cards import COLUMNS, draw_pairs
 from tasks.report_answers import draw_answers
+from tasks.report_brief import brief
 from tasks.report_rounds import health, rounds
-from tasks.report_scores import by_benchmark, compared, further, model_name, ranked, read_answers, score_chart, win_chart
-from tasks.selection import selection_note
+from tasks.report_scores import by_benchmark, compared, further, ranked, read_answers, score_chart, win_chart
 from tasks.spending import spending
 
 if TYPE_CHECKING:
@@ -48,13 +50,17 @@ def _content(run: Path) -> dict[str, Any]:
     folders = {"": run} if is_human else {f"round {k}": run / f"round-{k}" for k in range(1, n + 1)}
     answers = {} if is_human else read_answers(run, n)
     gains = compared(run, answers)
-    cost = spending(run)
+    models = _models(run, folders)
+    ranking, cost, checked = ranked(run) if is_human else None, spending(run), health(run, folders)
     return {
         "name": config["name"],
         "is_human": is_human,
         "what": _what(config),
-        "models": _models(run, folders),
-        "notes": _notes(run, rows, gains),
+        "words": _words(config),
+        "models": models,
+        "names": {hash_: label for label, hash_ in reversed(models)},  # the first to have it
+        "made_with": _made_with(run),
+        "notes": brief(run, rows, gains, ranking, cost, checked),
         "header": summary.header(rows),
         "cells": summary.cells(rows),
         "scores": score_chart(rows),
@@ -62,11 +68,11 @@ def _content(run: Path) -> dict[str, Any]:
         "gains": gains,
         "benchmarks": None if is_human else by_benchmark(run, n),
         "further": further(run),
-        "ranking": ranked(run) if is_human else None,
+        "ranking": ranking,
         "rounds": rounds(folders),
-        "health": health(run, folders),
+        "health": checked,
         "docs": "data_docs/index.html" if (run / "data_docs" / "index.html").exists() else None,
-        "answers": draw_answers(answers, ANSWERS_SIZE),
+        "answers": draw_answers(answers, ANSWERS_SIZE, champions(run)[-1]),
         "cost": cost,
         **_pairs(folders),
         "changes": [*((None, change) for change in read_changes(run)), *_round_changes(run, folders)],
@@ -82,6 +88,14 @@ def _what(config: dict[str, Any]) -> str:
     return f"{n} round{'s' if n > 1 else ''} of {method_name(config['method'])} with {objective}."
 
 
+def _words(config: dict[str, Any]) -> list[tuple[str, str]]:
+    """What the method and the objective do, by their own first sentences."""
+    objective = config["align"]["objective"]["name"]
+    method = None if config["flow"] == "human_pairs" else method_name(config["method"])
+    told = [(method, " ".join(cleandoc(METHODS[method].make.__doc__ or "").partition("\n\n")[0].split()))] if method else []
+    return [*told, (objective, describe(objective)["summary"])]
+
+
 def _models(run: Path, folders: dict[str, Path]) -> list[tuple[str, str]]:
     """Every checkpoint of the run by the hash of what decides its behaviour."""
     found = []
@@ -94,31 +108,15 @@ def _models(run: Path, folders: dict[str, Path]) -> list[tuple[str, str]]:
     return found
 
 
+def _made_with(run: Path) -> str:
+    places = sorted([*run.glob("*/manifest.json"), *run.glob("round-*/*/manifest.json")])
+    made = together(manifest for path in places if (manifest := summary.manifest(path.parent)))
+    return " · ".join(what if name == "machine" else f"{name} {what}" for name, what in made.items())
+
+
 def _round_changes(run: Path, folders: dict[str, Path]) -> list[tuple[str, Change]]:
     """What single rounds did otherwise, by the round's label."""
     return [(label, change) for n, label in enumerate(folders, 1) if label for change in round_changes(run, n)]
-
-
-def _notes(run: Path, rows: Sequence[summary.Row], gains: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
-    """What a person should know first, as (good, bad, warn or plain; sentence)."""
-    notes = [("bad", f"The run has stopped: {sentence}")] if (sentence := read_failure(run)) else []
-    number = champions(run)[-1]
-    by_label = {row.label: row.scores.get("overall") for row in rows}
-    if score := by_label.get(model_name(number)):
-        said = f"The champion is {'the start' if number == 0 else model_name(number)}: {score['mean']:.3f} overall"
-        said += f" ({score['low']:.3f} to {score['high']:.3f})"
-        for found in gains:
-            if (found["new"], found["old"]) == (model_name(number), "start"):
-                g = found["gain"]
-                said += f", {g.mean:+.3f} on the start ({g.low:+.3f} to {g.high:+.3f}): {found['verdict']}"
-        notes.append(("good" if number else "plain", f"{said}."))
-    for back in read_rollbacks(run):
-        when = back.when[:16].replace("T", " ")
-        way = f"from {model_name(back.source)} to {model_name(back.to)}"
-        notes.append(("warn", f"Rolled back by hand {way} on {when} UTC: {back.reason}"))
-    if note := selection_note(run):
-        notes.append(("warn", note))
-    return notes
 
 
 def _pairs(folders: dict[str, Path]) -> dict[str, Any]:

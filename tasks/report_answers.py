@@ -8,21 +8,24 @@ from markupsafe import Markup
 
 from tasks.page import cards
 from tasks.pair_cards import cut
-from tasks.report_scores import Answers, model_name
+from tasks.report_scores import Answers
+from tasks.run_folder import round_name
 
-MODELS = 6  # beside each other: the start and the latest
+MODELS = 6  # beside each other: the start, the champion and the latest
 EACH = 30  # questions of each kind
 LONGEST = 1500  # characters of one answer
 KINDS = ("became right", "became wrong", "back and forth", "always right", "always wrong")
 CHANGED = "changed"
 
 
-def draw_answers(answers: Answers, size: int) -> dict[str, Any] | None:
+def draw_answers(answers: Answers, size: int, champion: int = 0) -> dict[str, Any] | None:
     """Cards of some distinct questions of each kind, drawn evenly, that fit into `size` bytes together; None for a single model.
 
     `kinds` counts the distinct questions of each kind, over the models that are shown.
     """
-    shown = list(answers) if len(answers) <= MODELS else [next(iter(answers)), *list(answers)[-(MODELS - 1) :]]
+    always = list(dict.fromkeys(k for k in (next(iter(answers), 0), champion) if k in answers))
+    latest = [k for k in answers if k not in always][-(MODELS - len(always)) :]
+    shown = sorted([*always, *latest])
     if len(shown) < 2:
         return None
     by_id = {k: {row["question_id"]: row for row in answers[k]} for k in shown}
@@ -30,7 +33,7 @@ def draw_answers(answers: Answers, size: int) -> dict[str, Any] | None:
     found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
     for first in reversed(asked.values()):
         rows = [by_id[k][first["question_id"]] for k in shown]
-        found[_kind([row["score"] >= 0.5 for row in rows])].append(_question(rows, [model_name(k) for k in shown]))
+        found[_kind([row["score"] >= 0.5 for row in rows])].append(_question(rows, [round_name(k) for k in shown]))
     drawn: list[list[Markup]] = []
     for kind, questions in found.items():
         some = random.Random(0).sample(questions, min(len(questions), EACH))

@@ -4,13 +4,13 @@ Tracking is a projection of the folder. `track` logs what is finished there and 
 `tracking.json`, and can be repeated at any time: after an outage `plumbline sync` is the same call. No stage waits for it.
 """
 
-import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from data_contracts.flatten import flatten
+from data_contracts.made_with import together
 from data_contracts.store import Dataset, digest, open_dataset, write_text
 from models.checkpoint import open_checkpoint
 from tasks import summary, tracking_models
@@ -34,11 +34,12 @@ from tasks.tracking_client import (
     log_params,
     log_status,
     numbers,
-    open_client,
+    open_folder,
     server,
     span,
 )
 from tasks.tracking_client import tracking_uri as tracking_uri
+from tasks.tracking_state import known, remembered, with_others
 
 
 def track(run: Path) -> None:
@@ -48,14 +49,12 @@ def track(run: Path) -> None:
     """
     if is_cell(run):
         return
-    client = open_client(tracking_uri(run))
+    client = open_folder(run)
     config = summary.read_config(run)
-    state = _read_state(run)
-    if state.get("server") != server():
-        state = {}  # another server: tell it everything
-    if "run_id" not in state:
-        state |= {"server": server(), "run_id": create_run(client, run, config["name"], config["name"]), "done": []}
-        _write_state(run, state)
+    state = known(client, run / "tracking.json")
+    if not state:
+        state = {"server": server(), "run_id": create_run(client, run, config["name"], config["name"]), "done": []}
+    _write_state(run, state)
     if "config" not in state["done"]:
         log_params(client, state["run_id"], config)
         client.log_artifact(state["run_id"], str(run / "config.yaml"))
@@ -83,12 +82,12 @@ def track(run: Path) -> None:
 
 def is_told(run: Path) -> bool:
     """Whether MLflow knows everything that is finished in the run folder; asks no server."""
-    return is_cell(run) or {"config", *_finished(run)} <= set(_read_state(run).get("done", []))
+    return is_cell(run) or {"config", *_finished(run)} <= set(remembered(run / "tracking.json").get("done", []))
 
 
 def run_id(run: Path) -> str | None:
     """The id of the run's own MLflow run, None where the present server does not know it yet."""
-    state = _read_state(run)
+    state = remembered(run / "tracking.json")
     return str(state["run_id"]) if "run_id" in state and state.get("server") == server() else None
 
 
@@ -138,6 +137,7 @@ def _log_round(client: Any, run: Path, config: Mapping[str, Any], number: int, s
     _write_state(run, state)
     settings = flatten(config) | overrides(run, number)
     log_params(client, child, {key: value for key, value in settings.items() if key != "rounds"})  # of which this is one
+    log_params(client, child, {"made_with": together(data.manifest for data in stages.values())})
     log_changes(client, child, round_changes(run, number))
     log_inputs(client, child, {stage: data for stage, data in stages.items() if data.kind != "steps"})
     log_prompts(client, child, stages)
@@ -222,6 +222,7 @@ def _log_human_pairs(client: Any, run: Path, config: Mapping[str, Any], state: d
     for step, name in enumerate(("rank_before", "rank_after")):
         log_metrics(client, run_id, at(step, numbers(open_dataset(run / name).facts, "ranking/")))
     steps = open_dataset(run / "align")
+    log_params(client, run_id, {"made_with": together([steps.manifest])})
     log_inputs(client, run_id, {name: open_dataset(run / name) for name in ("import", "validate_pairs", "train", "held_out")})
     client.log_artifact(run_id, str(run / "validate_pairs" / "gate.json"), "gates/validate_pairs")
     _log_figures(client, run, run_id, run_id, 1, steps)
@@ -234,11 +235,6 @@ def _done(run: Path, state: dict[str, Any], place: str) -> None:
     _write_state(run, state)
 
 
-def _read_state(run: Path) -> dict[str, Any]:
-    path = run / "tracking.json"
-    state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return state
-
-
 def _write_state(run: Path, state: dict[str, Any]) -> None:
-    write_text(run / "tracking.json", json.dumps(state, indent=2))
+    path = run / "tracking.json"
+    write_text(path, with_others(path, state))

@@ -13,7 +13,7 @@ from typing import Any
 
 from models.parent import leave_with
 
-_NICE = 10  # the stages come first
+_NICE = 15  # the stages come first, then Prefect's server
 
 
 class TrackingError(Exception):
@@ -58,9 +58,9 @@ class Teller:
             env = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"} | {"PYTHONPATH": root, "MPLBACKEND": "agg"}
             command = [sys.executable, "-m", "tasks.tracking_process", str(os.getpid())]
             with self._log.open("a", encoding="utf-8") as log:
-                # its own session: Ctrl-C is for the main process, which still has to tell why the run stopped
+                # its own group: Ctrl-C is for the main process, which still has to tell why the run stopped
                 self._process = subprocess.Popen(
-                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=env, start_new_session=True
+                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=env, process_group=0
                 )
         return self._process
 

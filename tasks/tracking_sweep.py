@@ -1,6 +1,5 @@
 """A sweep, told to MLflow: one parent run with its tables and heat map, one child a cell."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ from tasks.summary import read_config
 from tasks.sweep import Result, cell_folder
 from tasks.sweep_tables import FILES
 from tasks.tracking_calls import forget_calls, log_calls
-from tasks.tracking_client import at, create_run, curves, log_metrics, log_params, log_status, open_client, server, tracking_uri
+from tasks.tracking_client import at, create_run, curves, log_metrics, log_params, log_status, open_folder, server, tracking_uri
+from tasks.tracking_state import known, with_others
 
 
 def track_sweep(folder: Path, sweep: Grid, results: list[Result], is_over: bool) -> None:
@@ -21,36 +21,37 @@ def track_sweep(folder: Path, sweep: Grid, results: list[Result], is_over: bool)
 
     Can be repeated. Raises whatever the tracking server raises.
     """
-    client = open_client(tracking_uri(folder))
+    client = open_folder(folder)
     path = folder / "tracking.json"
-    state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    if state.get("server") != server():
+    state = known(client, path)
+    if is_new := not state:
         parent = create_run(client, folder, sweep.name, sweep.name, None, {"plumbline.sweep": sweep.name})
         state = {"server": server(), "run_id": parent, "cells": {}}
-        write_text(path, json.dumps(state, indent=2))
-        log_params(client, parent, {axis: ", ".join(labels) for axis, labels in sweep.axes.items()})
+    write_text(path, with_others(path, state))
+    if is_new:
+        log_params(client, state["run_id"], {axis: ", ".join(labels) for axis, labels in sweep.axes.items()})
     for cell, result in zip(sweep.cells, results, strict=True):
         outcome = digest([result.state, result.failure, result.figures])
-        known = state["cells"].get(cell.label, {})
-        if result.state == "waiting" or known.get("outcome") == outcome:
+        before = state["cells"].get(cell.label, {})
+        if result.state == "waiting" or before.get("outcome") == outcome:
             continue
-        if "run_id" in known:  # failed before, or cut short by an outage
-            forget_calls(client, known["run_id"])
-            client.delete_run(known["run_id"])
+        if "run_id" in before:  # failed before, or cut short by an outage
+            forget_calls(client, before["run_id"])
+            client.delete_run(before["run_id"])
         child = create_run(
             client, folder, sweep.name, cell.label, state["run_id"], {f"axis.{k}": v for k, v in cell.point.items()}
         )
         state["cells"][cell.label] = {"run_id": child}
-        write_text(path, json.dumps(state, indent=2))
+        write_text(path, with_others(path, state))
         _log_cell(client, child, folder, cell_folder(folder, cell), result)
         state["cells"][cell.label]["outcome"] = outcome
-        write_text(path, json.dumps(state, indent=2))
+        write_text(path, with_others(path, state))
     failed, whole = sum(r.state == "failed" for r in results), digest(state["cells"])
     if is_over and state.get("told") != whole:
         for name in FILES:
             client.log_artifact(state["run_id"], str(folder / name))
         log_metrics(client, state["run_id"], at(0, {"cells": float(len(results)), "failed_cells": float(failed)}))
-        write_text(path, json.dumps(state | {"told": whole}, indent=2))
+        write_text(path, with_others(path, state | {"told": whole}))
     if (sentence := read_failure(folder)) is not None:
         log_status(client, state["run_id"], "KILLED" if was_killed(folder) else "FAILED", sentence)
     else:

@@ -158,11 +158,12 @@ def plot(name: str, path: Path, span: float = 40.0) -> None:
     losses, gradients = curve(objective, margins)
     figure = Figure(figsize=(8, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    left.plot(margins, losses, color="#1f4e79")
+    left.plot(margins, losses, color="#0b6b5e")
     left.set_ylabel("loss")
     labels = ["chosen", "rejected"] if len(gradients) == 2 else [f"answer {k + 1}" for k in range(len(gradients))]
-    for label, gradient, color in zip(labels, gradients, ["#2e7d32", "#c0392b", "#b7791f", "#6b4fa0"], strict=False):
-        right.plot(margins, gradient, label=label, color=color)
+    styles = zip(["#0b6b5e", "#b4531a", "#5b4bb5", "#1d2126"], ["-", "--", ":", "-."], strict=True)  # also without colours apart
+    for label, gradient, (color, line) in zip(labels, gradients, styles, strict=False):
+        right.plot(margins, gradient, label=label, color=color, linestyle=line)
     right.set_ylabel("gradient (below 0: more likely)")
     right.legend(frameon=False)
     for axis in (left, right):

@@ -22,7 +22,7 @@ from models.training.given import prepare
 from models.training.inputs import read_inputs
 from models.training.logps import all_logps, verify_head
 from models.training.loop import TOLERANCE, train
-from models.training.methods import merge, set_up, trainable
+from models.training.methods import merge, set_up, trainable, trained_weights
 from models.training.moving import MovingReference
 from models.training.progress import Progress
 from models.training.schedule import schedule
@@ -117,7 +117,7 @@ def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
 
 def _gathered(model: "PreTrainedModel", policy: Checkpoint, config: AlignConfig) -> "PreTrainedModel | None":
     """A whole model with the trained weights of all processes in process 0, None elsewhere."""
-    weights = team.collected(trainable(model))
+    weights = trained_weights(model)
     if team.rank():
         return None
     complete = load_model(policy.path, torch.float32)

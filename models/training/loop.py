@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from statistics import fmean as mean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator
@@ -15,6 +15,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from data_contracts.config_align import AlignConfig
 from data_contracts.errors import PlumblineError
+from data_contracts.store import Rows
 from models.objectives.batch import Need, Objective, State
 from models.training import team
 from models.training.data import Example
@@ -29,7 +30,6 @@ from models.training.watch import HeldOut, alarm, operations, peak_memory, utili
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-Rows = list[dict[str, Any]]
 Found = tuple[Tensor, Tensor, dict[str, float], State]
 RECENT = 10  # steps whose mean speed is shown
 SMALLEST = 64  # tokens a micro batch: less than any training example that runs out of memory

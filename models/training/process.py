@@ -16,7 +16,7 @@ from models.gpus import visible
 from models.training.progress import Progress, silent
 
 # glibc gives large blocks back to the kernel at once and then takes page faults for every tensor: training is 5-10 times slower.
-_ALLOCATOR = {
+ALLOCATOR = {
     "MALLOC_MMAP_THRESHOLD_": "4000000000",
     "MALLOC_TRIM_THRESHOLD_": "16000000000",
     "MALLOC_TOP_PAD_": "536870912",
@@ -67,9 +67,9 @@ class Trainer:
             place_env = {k: str(v) for k, v in place.items()} | _LOOPBACK if self._size > 1 else {}
             with self._log.open("a", encoding="utf-8") as log:
                 pipe = subprocess.PIPE
-                # its own session: Ctrl-C is for the main process, which then ends this one
+                # its own group: Ctrl-C is for the main process, which then ends this one
                 process = subprocess.Popen(
-                    command, stdin=pipe, stdout=pipe, stderr=log, text=True, env=env | place_env, start_new_session=True
+                    command, stdin=pipe, stdout=pipe, stderr=log, text=True, env=env | place_env, process_group=0
                 )
             team.append(process)
         self._process, *self._others = team
@@ -159,7 +159,7 @@ def _environment(cores: int) -> dict[str, str]:
     # times as long, and waiting long (a spin count of 100,000) some 30 times, in one run, when another process wanted a core.
     env.pop("OMP_WAIT_POLICY", None)
     fixed = {"OMP_NUM_THREADS": str(cores), "GOMP_SPINCOUNT": "1000", "TOKENIZERS_PARALLELISM": "false"}
-    return env | _ALLOCATOR | fixed | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
+    return env | ALLOCATOR | fixed | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
 
 
 def _how(status: int) -> str:

@@ -17,7 +17,7 @@ import torch
 
 from models.objectives.batch import State
 from models.training import team
-from models.training.methods import trainable
+from models.training.methods import trainable, trained_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -58,7 +58,7 @@ class Snapshots:
         from safetensors.torch import save_file
 
         work = self._folder / f".step-{standing.step:08d}.partial"
-        parameters = team.collected(trainable(model))
+        parameters = trained_weights(model)
         moments = optimizer.state_dict()["state"]
         flat = team.collected({f"{i}.{name}": value for i, of in moments.items() for name, value in of.items()})
         reference = self._moving.weights() if self._moving is not None else {}

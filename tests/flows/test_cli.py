@@ -15,6 +15,8 @@ from data_contracts.errors import PlumblineError
 from data_contracts.store import build
 from flows.cli import PANELS, app, main
 from flows.cli import _show as show
+from flows.lock import locked
+from tasks.failure import SILENT, write_failure
 from tests.tasks.run_folder import make_run
 
 EMBEDDED = Path(__file__).resolve().parents[2] / "models" / "embedded"
@@ -76,6 +78,19 @@ def test_a_terminal_that_cannot_show_a_character_gets_the_others(tmp_path: Path,
         main()
     told.flush()
     assert done.value.code == 2 and b"holds no run" in told.buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "given", [["run", "a" * 300 + ".yaml"], ["run", "configs/demo.yaml", "--run-dir", "a" * 300], ["status", "a" * 300]]
+)
+def test_a_path_that_is_longer_than_any_may_be_is_one_sentence(
+    given: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["plumbline", *given])
+    with pytest.raises(SystemExit) as done:
+        main()
+    told = capsys.readouterr().err
+    assert done.value.code == 2 and told.startswith("error: aaa") and told.count("\n") == 1 and len(told) < 200
 
 
 def test_the_password_of_a_named_server_is_not_shown(
@@ -140,3 +155,20 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["plumbline", "objectives"])
     with pytest.raises(OSError, match="Bad file"):
         main()
+
+
+def test_status_says_whether_a_run_works_has_stopped_or_is_finished(tmp_path: Path) -> None:
+    def said(run: Path) -> str:
+        shown = CliRunner().invoke(app, ["status", str(run)])
+        assert shown.exit_code == 0, shown.output
+        return shown.output.splitlines()[-1]
+
+    run = make_run(tmp_path / "run", until="pair")
+    assert said(run) == f"state: stopped ({SILENT}): plumbline resume {run} goes on"
+    with locked(run):
+        assert said(run) == f"state: pid {os.getpid()} works on it"
+    write_failure(run, "the gate \x1b[2J refused")
+    assert said(run) == f"state: stopped (the gate  [2J refused): plumbline resume {run} goes on"
+    done = make_run(tmp_path / "done")
+    (done / "report.html").touch()
+    assert said(done) == "state: finished"

@@ -101,6 +101,17 @@ def test_a_number_that_belongs_to_another_process_by_now_is_left_alone() -> None
         ours.kill()
 
 
+def test_a_server_of_a_run_gives_way_to_its_stages_and_is_spared_their_ctrl_c(tmp_path: Path) -> None:
+    server = processes.start_bound(["sleep", "60"], os.environ, tmp_path / "log")
+    try:
+        assert os.getpriority(os.PRIO_PROCESS, server.pid) > os.getpriority(os.PRIO_PROCESS, 0)
+        assert os.getsid(server.pid) == os.getsid(0)  # in another session niceness would be for nothing
+        assert os.getpgid(server.pid) == server.pid
+    finally:
+        processes.stop(processes.identify(server.pid))
+        assert server.wait(timeout=5) is not None
+
+
 def test_a_group_that_ends_by_itself_while_it_is_stopped_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     gone = subprocess.Popen(["true"], start_new_session=True)
     process = processes.identify(gone.pid)

@@ -77,7 +77,7 @@ def test_a_gate_is_a_table_of_contracts_without_row_ids(shown: list[Any], tmp_pa
     assert "<b>" not in str(given)
 
 
-def test_progress_is_told_at_first_now_and_then_and_at_the_end(shown: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_told_now_and_then_and_at_the_end(shown: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     clock, bar = [100.0], list[tuple[int, int]]()
     monkeypatch.setattr(story.time, "monotonic", lambda: clock[0])
     report = story.progress("round 1: sample", lambda done, total, _: bar.append((done, total)))
@@ -85,8 +85,16 @@ def test_progress_is_told_at_first_now_and_then_and_at_the_end(shown: list[Any],
         clock[0] += 0.1  # ten seconds in all
         report(done, 100)
     assert len(bar) == 100  # the terminal's bar sees everything
-    assert [name for name, *_ in shown] == ["create_progress_artifact"] + ["update_progress_artifact"] * 4
+    assert [name for name, *_ in shown] == ["create_progress_artifact"] + ["update_progress_artifact"] * 3
     assert shown[-1][1] == ("id", 100.0)
+
+
+def test_a_short_stage_is_told_once_when_it_is_done(shown: list[Any]) -> None:
+    report = story.progress("round 1: sample", lambda *at: None)
+    for done in range(1, 101):
+        report(done, 100)
+    ((name, at, _),) = shown
+    assert (name, at) == ("create_progress_artifact", (100.0,))
 
 
 def test_progress_says_how_far_how_fast_and_how_long_still(shown: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,14 +20,8 @@ from models.training.loop import within_memory
 from models.training.tree import lay, plant
 from tests.models.test_training_gradient import objective
 from tests.models.test_training_loop import run
-from tests.pairs_dataset import pairs_dataset
 
 STOP = {"early_stop": {"held_out": 0.25, "every": 1, "patience": 3}, "epochs": 12, "learning_rate": 2e-2, "schedule": "constant"}
-
-
-@pytest.fixture(scope="module")
-def pairs(tiny, tmp_path_factory):
-    return pairs_dataset(tmp_path_factory.mktemp("data") / "pairs", tiny, 24)
 
 
 def test_training_stops_when_held_out_pairs_are_ranked_no_better_and_the_best_weights_remain(pairs, tiny, tmp_path):

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from data_contracts.made_with import made_with
 from data_contracts.store import build, open_dataset
-from tasks.charts import Series, chart, ticks
+from tasks.charts import Series, chart, labels, ticks
 from tasks.diff import similarity, word_diff
 from tasks.failure import write_failure
 from tasks.lineage import roll_back
@@ -97,6 +98,7 @@ def test_every_part_of_a_run_is_on_the_page(tmp_path: Path) -> None:
         "apo_zero",
         "p2-39",
         "0.0630",  # what the teacher cost in all rounds
+        f"torch {made_with()['torch']}",
     ):
         assert text in page.text, text
     assert page.tags.count("svg") == 2 + 3 * 3 and page.tags.count("article") == 3 * 39 + 64
@@ -134,18 +136,45 @@ def test_what_a_person_should_know_first_stands_at_the_top(tmp_path: Path) -> No
     write_failure(run, "the teacher <b>went</b> away")
     roll_back(run, 1, "worse <i>in use</i>")
     (run / "selection.json").write_text('{"models": 3, "bias": 0.012}')
-    source, _ = page_of(run)
-    top = source[source.index("<header>") : source.index("<nav")]
+    top = top_of(run)
     for text in (
-        "The run has stopped: the teacher &lt;b&gt;went&lt;/b&gt; away",
-        "The champion is round 1: 0.760 overall",
+        "<dt>Stopped</dt><dd>The teacher &lt;b&gt;went&lt;/b&gt; away. What was finished is kept",
+        "<dt>Champion</dt><dd>Round 1 with 0.760 overall",
         "+0.190 on the start",
-        "Rolled back by hand from round 2 to round 1 on 20",
+        "<dt>Round 2</dt><dd>Promoted: overall went from 0.760 to 0.950",
+        "From round 2 to round 1 on 20",
         "worse &lt;i&gt;in use&lt;/i&gt;",
         "The champion is the best of 3 models measured on the same questions",
+        "80 teacher calls, 20 of them from the journal, 0.042 by the teacher&#39;s price",
+        "2 rows quarantined, no warnings.",
     ):
         assert text in top, text
-    assert "The run has stopped" not in page_of(make_run(tmp_path / "other"))[0]
+    assert "Stopped" not in top_of(make_run(tmp_path / "other"))
+
+
+def top_of(run: Path) -> str:
+    source, _ = page_of(run)
+    return source[source.index("<header>") : source.index("<nav")]
+
+
+def test_the_top_says_what_a_run_without_a_champion_of_its_own_and_one_on_human_pairs_came_to(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", 1)
+    decision = json.loads((run / "round-1" / "decision.json").read_text()) | {"promoted": False, "reason": "Rolled back: <b>."}
+    (run / "round-1" / "decision.json").write_text(json.dumps(decision))
+    top = top_of(run)
+    assert "The start with 0.570 overall" in top and "no round was better by the rule of promotion" in top
+    assert "<dt>Round 1</dt><dd>Rolled back: &lt;b&gt;." in top
+    human = top_of(make_human_run(tmp_path / "human"))
+    assert "Of 9 held-out pairs 0.0% were ranked rightly before training and 66.7% after" in human
+    assert "no teacher was asked" in human and "Champion" not in human
+
+
+def test_the_champion_is_among_the_models_whose_answers_are_shown_however_long_ago_it_was_trained() -> None:
+    rows = [{"question_id": "q", "question": "q", "benchmark": "b", "prompt": "p", "response": "r", "parsed": "x", "score": 1.0}]
+    found = draw_answers(dict.fromkeys(range(11), rows), 100_000, champion=2)
+    assert found is not None and found["left_out"] == 5
+    shown = re.findall(r'class="role">(start|round \d+) ', found["cards"][0])
+    assert shown == ["start", "round 2", *(f"round {k}" for k in range(7, 11))]
 
 
 def test_a_difference_is_called_one_only_where_it_is_more_than_chance(tmp_path: Path) -> None:
@@ -270,10 +299,29 @@ def test_diff_marks_words_and_joins_neighbours() -> None:
 
 def test_a_chart_survives_missing_values_single_points_and_hostile_names() -> None:
     drawn = chart("t", "x", "y", [Series("<b>", "s1", [(1.0, None), (2.0, float("nan")), (3.0, 5.0)])])  # type: ignore[list-item]
-    assert "<b>" not in drawn and "nan" not in drawn and drawn.count("<circle") == 1
+    assert "<b>" not in drawn and "nan" not in drawn and drawn.count('class="dot') == 1
     assert "nothing to draw" in chart("t", "x", "y", [Series("s", "s1", [])])
     long = chart("t", "x", "y", [Series("s", "s1", [(float(i), float(i)) for i in range(10_000)])])
     assert len(long) < 10_000
+
+
+def test_a_legend_that_does_not_fit_on_a_line_goes_on_on_the_next() -> None:
+    def places(names: list[str]) -> list[tuple[float, float, str]]:
+        drawn = chart("t", "x", "y", [Series(name, f"s{i + 1}", [(0.0, 0.0), (1.0, 1.0)]) for i, name in enumerate(names)])
+        found = re.findall(r'class="key" x="([\d.]+)" y="([\d.]+)"[^>]*>([^<]*)<', drawn)
+        return [(float(x), float(y), text) for x, y, text in found]
+
+    assert len({y for _, y, _ in places(["chosen", "rejected"])}) == 1
+    long = places(["round-1: stronger_preferred", "round-2: off_policy_judge", "b" * 90, "c"])
+    assert len({y for _, y, _ in long}) == 3
+    assert all(x + 7 * len(text) <= 460 for x, _, text in long) and long[2][2].startswith("…")
+
+
+def test_the_ticks_of_an_axis_have_the_same_decimals_and_steps_are_whole() -> None:
+    assert labels([0.5, 0.525, 0.55]) == ["0.500", "0.525", "0.550"] and labels([0.0, 1000.0]) == ["0", "1000"]
+    assert labels([0.0, 2e-5]) == ["0", "2e-05"]
+    assert ticks(1, 12, whole=True) == [0, 5, 10, 15] and 2.5 in ticks(1, 12)
+    assert ticks(0.5, 1.5, whole=True) == [0, 1, 2]
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (-3.2, 17), (1e-6, 3e-6), (0.4999, 0.5001), (1, 12345)])

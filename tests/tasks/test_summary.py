@@ -72,6 +72,16 @@ def test_a_report_from_before_the_last_round_leaves_a_run_unfinished(tmp_path: P
     assert is_finished(run)
 
 
+def test_a_report_from_when_a_run_on_human_pairs_had_stopped_leaves_it_unfinished(tmp_path: Path) -> None:
+    run = make_human_run(tmp_path / "run")
+    report, last = run / "report.html", run / "rank_after" / "manifest.json"
+    report.write_text("it has stopped")
+    os.utime(report, ns=(0, last.stat().st_mtime_ns - 1))
+    assert not is_finished(run)
+    os.utime(report, ns=(0, last.stat().st_mtime_ns))
+    assert is_finished(run)
+
+
 def test_a_round_that_somebody_put_aside_is_no_round(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     (run / "report.html").write_text("")

@@ -3,17 +3,20 @@
 import csv
 import json
 import shutil
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from rich.console import Console
 
 from data_contracts.config_sweep import Grid, Sweep, dump_sweep, load_sweep
 from data_contracts.errors import PlumblineError
 from models.journal import Journal, Reply, requests_of
 from tasks.failure import clear_failure, write_failure
 from tasks.sweep import Result, cell_folder, collect, groups, is_cell
-from tasks.sweep_tables import FILES, markdown, write_tables
+from tasks.sweep_tables import FILES, _heat_map, markdown, render, write_tables
 from tasks.tracking import is_told, track
 from tasks.tracking_calls import CALLS
 from tasks.tracking_client import tracking_uri
@@ -174,6 +177,28 @@ def test_a_sweep_that_was_killed_is_put_right_by_sync(tmp_path: Path, sweep: Swe
     assert "plumbline.failure" not in client.get_run(parent).data.tags
     with pytest.raises(PlumblineError, match=f"plumbline sync {tmp_path}"):
         catch_up(last)
+
+
+def test_a_cell_that_did_not_begin_has_not_failed_and_one_checkpoint_needs_no_maximum(tmp_path: Path) -> None:
+    grid = Grid("small", {"how": ["a", "b", "c"]}, [])
+    found = [
+        Result("0", {"how": "a"}, "finished", start=0.5, checkpoints=[0.7], low=0.6, high=0.8),
+        Result("1", {"how": "b"}, "failed", "no <b>memory</b>"),
+        Result("2", {"how": "c"}, "waiting"),
+    ]
+    text = markdown(grid, found)
+    assert "| how | overall score | cells |" in text and "over checkpoints" not in text and "| a | 0.700 | 1 of 1 |" in text
+    assert "1 of 3 cells finished. The start scores 0.500. Overall scores." in text
+    console = Console(width=80, record=True, file=StringIO())
+    for part in render(grid, found):
+        console.print(part)
+    shown = console.export_text()
+    assert "failed: 1: no <b>memory</b>" in shown and "failed: 2" not in shown
+    drawn: list[Any] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tasks.sweep_tables.heat_maps", lambda *given: drawn.extend(given))
+        _heat_map(tmp_path / "heat.png", grid, found)
+    assert drawn[5] == {"overall score": [[0.7], ["failed"], ["–"]]}
 
 
 def test_a_label_adds_no_column_and_no_row_to_the_table() -> None:

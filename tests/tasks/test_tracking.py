@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
+from data_contracts.made_with import made_with
 from tasks.failure import SILENT, clear_failure, read_failure, write_failure
 from tasks.lineage import roll_back
-from tasks.tracking import is_told, track, tracking_uri
+from tasks.tracking import is_told, run_id, track, tracking_uri
 from tasks.tracking_sync import catch_up
 from tests.tasks.run_folder import make_run
 
@@ -95,6 +96,53 @@ def test_after_an_outage_only_what_was_missed_is_told(run: Path, monkeypatch: py
     assert told(run) == {"runs": 4, "overall": 3, "versions": 3, "models": 3, "champion": 2}
     assert alias(run, "previous") == 1
     assert is_told(run)
+
+
+def test_a_server_under_another_address_or_used_again_later_is_told_nothing_twice(
+    run: Path, tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where a bare SQLite server keeps its artifacts
+    shutil.copy(empty_store, tmp_path / "shared.db")
+    (last := run / "round-2" / "decision.json").rename(run / "aside")
+    for address in (f"{tmp_path}/shared.db", f"{tmp_path}/../{tmp_path.name}/shared.db", None, f"{tmp_path}/shared.db"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{address}" if address else "")
+        track(run)
+        assert told(run) == {"runs": 3, "overall": 2, "versions": 2, "models": 2, "champion": 1}
+        assert run_id(run) == parent(run).info.run_id
+    (run / "aside").rename(last)
+    for address in ("", f"sqlite:///{tmp_path}/shared.db"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        track(run)
+        assert told(run) == {"runs": 4, "overall": 3, "versions": 3, "models": 3, "champion": 2}
+
+
+def test_a_server_whose_data_was_deleted_is_told_anew(run: Path, empty_store: Path) -> None:
+    (run / "round-2" / "decision.json").unlink()
+    for _ in range(2):
+        shutil.copy(empty_store, run / "mlflow.db")
+        track(run)
+        assert told(run) == {"runs": 3, "overall": 2, "versions": 2, "models": 2, "champion": 1}
+
+
+def test_what_a_run_kept_with_itself_moves_with_it(run: Path, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+    from mlflow.tracking._tracking_service import utils
+
+    (run / "round-2" / "decision.json").rename(run / "aside")
+    track(run)
+    utils._artifact_repos_cache.clear()  # as in another process, since nobody moves a folder under one that works
+    moved = run.rename(tmp_path / "moved")
+    (moved / "aside").rename(moved / "round-2" / "decision.json")
+    track(moved)
+    assert not run.exists()
+    client = MlflowClient(tracking_uri(moved))
+    experiment = client.get_experiment_by_name("demo").experiment_id
+    rounds = [found for found in client.search_runs([experiment]) if found.data.tags.get("plumbline.round", "0") != "0"]
+    assert len(rounds) == 2
+    for found in rounds:
+        assert [file.path for file in client.list_artifacts(found.info.run_id, "plots")] == ["plots/training.png"]
+    for version in client.search_model_versions("name='demo'"):
+        assert (Path(version.source.removeprefix("file://")) / "MLmodel").is_file() and str(moved) in version.source
 
 
 def test_the_default_is_sqlite_inside_the_run(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,5 +280,6 @@ def test_what_was_changed_on_the_command_line_or_in_a_form_is_tags_and_parameter
     first, second = (client.search_runs([experiment], f"tags.`plumbline.round` = '{k}'")[0].data for k in (1, 2))
     assert (first.params["align.objective.beta"], second.params["align.objective.beta"]) == ("0.5", "0.1")
     assert second.params["align.learning_rate"] == "0.0001"
+    assert second.params["made_with.torch"] == made_with()["torch"]
     assert second.tags["plumbline.changed.align.objective.beta"] == "0.5 → 0.1"
     assert not any(tag.startswith("plumbline.changed.") for tag in first.tags)
