@@ -71,7 +71,7 @@ class HeldOut:
     def _keep(self, model: "PreTrainedModel") -> None:
         from safetensors.torch import save_file
 
-import re
+        weights = trained_weights(model)
         if team.rank() == 0:
             with replacing(self.folder / "best.safetensors") as partial:
                 save_file(weights, partial)
