@@ -22,6 +22,7 @@ from pydantic import BaseModel
 
 from data_contracts.clock import now
 from data_contracts.errors import PlumblineError
+from data_contracts.made_with import made_with
 from data_contracts.records import SCHEMAS, VERSION
 
 if TYPE_CHECKING:
@@ -177,6 +178,7 @@ def build(
         "rows": table.num_rows,
         "created": now(),
         "seconds": round(time.monotonic() - begin, 3),
+        "made_with": made_with(),
         "config": _plain(config),
         "parents": [{"kind": p.kind, "key": p.key, "folder": os.path.relpath(p.folder, folder)} for p in parents],
         "models": dict(models or {}),

@@ -4,6 +4,7 @@ Weights are safetensors only and remote code is never run: a folder that needs e
 """
 
 import json
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -91,6 +92,16 @@ def _check_weights(path: Path, files: list[Path]) -> None:
             raise PlumblineError(
                 f"{file} ({size} bytes) is damaged, cut short, or a Git LFS pointer: fetch it again, or run git lfs pull there"
             )
+
+
+def weight_count(path: Path) -> int:
+    """Numbers in the weight files of a folder, from their headers."""
+    count = 0
+    for file in path.glob("*.safetensors"):
+        with file.open("rb") as stream:
+            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+        count += sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+    return count
 
 
 def check_chat(path: Path) -> None:

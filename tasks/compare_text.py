@@ -17,8 +17,8 @@ def render(found: dict[str, Any]) -> Iterator[RenderableType]:
     for side in "ab":
         yield Text(f"{side.upper()}  {found[side]['label']}  model {found[side]['model']}")
     yield _table("configuration", ["key", "A", "B"], [[r["key"], _show(r["a"]), _show(r["b"])] for r in found["config"]])
-    changed = [[r["what"], _show(r["a"]), _show(r["b"])] for r in found["data"]]
-    yield _table("data and training", ["", "A", "B"], changed)
+    for title, part in (("software and machine", "software"), ("data and training", "data")):
+        yield _table(title, ["", "A", "B"], [[r["what"], _show(r["a"]), _show(r["b"])] for r in found[part]])
     scores = [
         [r["metric"], str(r["questions"]), f"{r['a']:.3f}", f"{r['b']:.3f}", _interval(r["gain"], r), _p(r["p"]), _verdict(r)]
         for r in found["scores"]

@@ -20,6 +20,7 @@ from models.objectives.batch import Need, Objective, State
 from models.training import team
 from models.training.data import Example
 from models.training.gradient import Given, accumulate, lengths
+from models.training.logps import spread
 from models.training.methods import build_optimizer, trainable
 from models.training.moving import MovingReference
 from models.training.progress import Progress
@@ -181,11 +182,13 @@ def check_start(ratio: Tensor, examples: Sequence[Example], tolerance: float) ->
 
     Raises PlumblineError with the pair that differs most.
     """
-    off = (ratio.abs() / lengths(examples).clamp(min=1)).max(-1).values
+    tokens = lengths(examples).clamp(min=1)
+    off = (ratio.abs() / spread(tokens)).max(-1).values
     worst = int(off.argmax())
     if not off[worst] <= tolerance:
+        each = (ratio.abs() / tokens).max(-1).values[worst].item()
         raise PlumblineError(
-            f"policy and reference are the same checkpoint but differ by {off[worst].item():.2g} nats a token on pair "
+            f"policy and reference are the same checkpoint but differ by {each:.2g} nats a token on pair "
             f"{examples[worst].id!r} before the first step: the reference's numbers belong to other data or another forward"
         )
 

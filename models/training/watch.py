@@ -1,5 +1,6 @@
 """What is watched while training runs: held-out pairs, a loss that does not move, and how much of the machine is used."""
 
+import re
 import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 # dense bfloat16 operations a second, from NVIDIA's data sheets
-PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "A10": 125e12, "RTX 4090": 165e12}
+PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "A10": 125e12, "4090": 165e12}
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,6 @@ def utilisation(operations: float, seconds: float, device: torch.device) -> floa
     """Share of the GPU's peak in bfloat16 (MFU); None on a CPU, and on a GPU whose peak is not known here."""
     if device.type != "cuda":
         return None
-    name = torch.cuda.get_device_name(device)
-    peak = next((found for part, found in PEAK.items() if part in name), None)
+    words = re.findall("[A-Za-z0-9]+", torch.cuda.get_device_name(device))
+    peak = next((PEAK[word] for word in words if word in PEAK), None)
     return None if peak is None else operations / seconds / peak / team.size()

@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from data_contracts.errors import PlumblineError
+from data_contracts.made_with import made_with
 from data_contracts.plain import safe
 from data_contracts.store import build
 from models.text_measures import sizes
@@ -82,7 +83,10 @@ def test_configuration_data_and_win_rate_are_set_beside_each_other(run: Path, tm
     other = make_run(tmp_path / "other", 1)
     text = (other / "config.yaml").read_text()
     (other / "config.yaml").write_text(text.replace("beta: 0.5", "beta: 0.1"))
+    pairs = other / "round-1" / "pair" / "manifest.json"
+    pairs.write_text(json.dumps(json.loads(pairs.read_text()) | {"made_with": made_with() | {"torch": "3.0"}}))
     found = beside(run, other)
+    assert found["software"] == [{"what": "torch", "a": made_with()["torch"], "b": f"{made_with()['torch']}, 3.0"}]
     assert {"key": "align.objective.beta", "a": 0.5, "b": 0.1} in found["config"]
     assert {row["key"] for row in found["config"]} == {"align.objective.beta", "rounds"}
     data = {row["what"]: (row["a"], row["b"]) for row in found["data"]}

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from data_contracts.made_with import made_with
 from data_contracts.store import build, open_dataset
 from tasks.charts import Series, chart, labels, ticks
 from tasks.diff import similarity, word_diff
@@ -97,6 +98,7 @@ def test_every_part_of_a_run_is_on_the_page(tmp_path: Path) -> None:
         "apo_zero",
         "p2-39",
         "0.0630",  # what the teacher cost in all rounds
+        f"torch {made_with()['torch']}",
     ):
         assert text in page.text, text
     assert page.tags.count("svg") == 2 + 3 * 3 and page.tags.count("article") == 3 * 39 + 64
