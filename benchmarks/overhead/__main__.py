@@ -1,4 +1,4 @@
-"""What Prefect, MLflow and the manifests cost: `python -m benchmarks.overhead [--prompts 1000] [--turns 3] [--wider 4] [--out DIR]`.
+"""What Prefect, MLflow and manifests cost: `python -m benchmarks.overhead [--prompts 1000] [--turns 3] [--wider 4] [--out DIR]`.
 
 Four rounds of configs/demo.yaml on the embedded models, once as `plumbline run` does them and once as bare calls of the same
 stages (bare.py), in turn, each in a process of its own with its own Prefect server and MLflow database. About 5 minutes a turn on
