@@ -97,7 +97,7 @@ def _version(parser: str) -> str:
 
 
 def _show(scored: "Scored", compared: dict[str, Any], as_json: bool) -> None:
-    from tasks.compare_text import safe
+    from data_contracts.plain import safe
     from tasks.score import metric_name
     from tasks.score_responses import unparsed
     from tasks.selection import selection_warning
@@ -134,7 +134,7 @@ def _table(scored: "Scored") -> "Table":
     from rich.markup import escape
     from rich.table import Table
 
-    from tasks.compare_text import safe
+    from data_contracts.plain import safe
 
     title = f"{scored.answered.model} on {scored.answered.benchmark}, {scored.parser}"
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), title=escape(safe(title)))

@@ -4,14 +4,14 @@ Weights are safetensors only and remote code is never run: a folder that needs e
 """
 
 import json
+import math
 import re
-import textwrap
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_contracts.errors import PlumblineError
+from data_contracts.errors import PlumblineError, in_short
 from data_contracts.store import digest, file_digest
 from models.tokenizer import read_tokenizer
 
@@ -95,6 +95,16 @@ def _check_weights(path: Path, files: list[Path]) -> None:
             )
 
 
+def weight_count(path: Path) -> int:
+    """Numbers in the weight files of a folder, from their headers."""
+    count = 0
+    for file in path.glob("*.safetensors"):
+        with file.open("rb") as stream:
+            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+        count += sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+    return count
+
+
 def check_chat(path: Path) -> None:
     """Raises PlumblineError for a checkpoint whose tokenizer or chat template is missing or damaged; reads small files only."""
     if not any((path / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")):
@@ -132,9 +142,9 @@ def _fetch(reference: str) -> Path:
     try:
         return Path(snapshot_download(reference, allow_patterns=PARTS))
     except (OSError, ValueError) as error:  # the hub's own errors are either of these
-        said = textwrap.shorten(str(error), 160, placeholder=" …")
         raise PlumblineError(
-            f"there is no folder {reference}, and as a hub id it could not be fetched ({said}): correct the path or the id"
+            f"there is no folder {reference}, and as a hub id it could not be fetched ({in_short(error)}): correct the path or "
+            "the id"
         ) from None
 
 

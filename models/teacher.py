@@ -125,6 +125,18 @@ def journaled(
     return complete
 
 
+def server_teacher(
+    name: str,
+    journal: Journal,
+    ask: Callable[[list[Request], Keep, Progress], None],
+    weights: dict[str, Any],
+    close: Callable[[], None] = _nothing,
+) -> Teacher:
+    """A teacher outside the run's engine; `weights` are the settings by which it tells log-probabilities (teachers/weigh.py)."""
+    peek = journaled(name, journal, ask, **weights)
+    return Teacher(name, journaled(name, journal, ask), close=close, peek=peek, bill=journal.bill)
+
+
 def local_teacher(running: Callable[[], Engine], checkpoint: Checkpoint, journal: Journal) -> Teacher:
     """The teacher whose weights are `checkpoint`, swapped into the engine only when something has to be asked.
 

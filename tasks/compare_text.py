@@ -8,10 +8,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from data_contracts.plain import plain
+from data_contracts.plain import safe
 from tasks.summary import MISSING
-
-_LONGEST = 220  # characters of an answer
 
 
 def render(found: dict[str, Any]) -> Iterator[RenderableType]:
@@ -19,8 +17,8 @@ def render(found: dict[str, Any]) -> Iterator[RenderableType]:
     for side in "ab":
         yield Text(f"{side.upper()}  {found[side]['label']}  model {found[side]['model']}")
     yield _table("configuration", ["key", "A", "B"], [[r["key"], _show(r["a"]), _show(r["b"])] for r in found["config"]])
-    changed = [[r["what"], _show(r["a"]), _show(r["b"])] for r in found["data"]]
-    yield _table("data and training", ["", "A", "B"], changed)
+    for title, part in (("software and machine", "software"), ("data and training", "data")):
+        yield _table(title, ["", "A", "B"], [[r["what"], _show(r["a"]), _show(r["b"])] for r in found[part]])
     scores = [
         [r["metric"], str(r["questions"]), f"{r['a']:.3f}", f"{r['b']:.3f}", _interval(r["gain"], r), _verdict(r)]
         for r in found["scores"]
@@ -63,9 +61,3 @@ def _verdict(row: dict[str, Any]) -> str:
 
 def _show(value: Any) -> str:
     return MISSING if value is None else f"{value:.4g}" if isinstance(value, float) else safe(str(value))
-
-
-def safe(text: str) -> str:
-    """One line, cut, without a character that a terminal would obey."""
-    line = " ".join(plain(text).split())
-    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]} …"

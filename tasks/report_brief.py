@@ -13,7 +13,7 @@ from tasks.failure import read_failure
 from tasks.lineage import champions, last_decided, read_rollbacks
 from tasks.page import seconds
 from tasks.promote import read_decision
-from tasks.report_scores import model_name
+from tasks.run_folder import round_name
 from tasks.selection import selection_note
 
 
@@ -58,13 +58,13 @@ def brief(
 
 def _champion(run: Path, rows: Sequence[summary.Row], gains: Sequence[dict[str, Any]]) -> Note | None:
     number = champions(run)[-1]
-    score = next((row.scores.get("overall") for row in rows if row.label == model_name(number)), None)
+    score = next((row.scores.get("overall") for row in rows if row.label == round_name(number)), None)
     if not score:
         return None
     name = f"Round {number}" if number else "The start"
     said = f"{name} with {score['mean']:.3f} overall ({score['low']:.3f} to {score['high']:.3f})"
     for found in gains:
-        if (found["new"], found["old"]) == (model_name(number), "start"):
+        if (found["new"], found["old"]) == (round_name(number), "start"):
             g = found["gain"]
             said += f", {g.mean:+.3f} on the start ({g.low:+.3f} to {g.high:+.3f}): {found['verdict']}"
     if not number and last_decided(run) and not read_rollbacks(run):
@@ -86,7 +86,7 @@ def _ranked(ranking: dict[str, Any]) -> Note:
 
 def _back(back: Any) -> Note:
     when = back.when[:16].replace("T", " ")
-    way = f"From {model_name(back.source)} to {model_name(back.to)} on {when} UTC"
+    way = f"From {round_name(back.source)} to {round_name(back.to)} on {when} UTC"
     return Note("warn", "Rolled back by hand", f"{way}: {back.reason}")
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from data_contracts.config_pairs import FileSource, SampleConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.json_text import json_lines
-from data_contracts.store import Dataset, Rows, build
+from data_contracts.store import Dataset, Row, Rows, build
 from models.chat import Message, encode_answer, end_token
 from models.checkpoint import Checkpoint, load_tokenizer
 from models.engine import Engine, Progress, Sampling, quiet
@@ -24,7 +24,6 @@ from tasks.sample import encode_row, request_seed
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-Row = dict[str, Any]
 Answer = tuple[str, str, list[int] | None]  # text, finish reason, the sampler's own ids where they are the policy's
 
 

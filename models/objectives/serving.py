@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from data_contracts.config import HumanPairsConfig, RoundsConfig
 from data_contracts.config_align import AlignConfig
+from data_contracts.config_judge import SCORING
 from data_contracts.config_pairs import Method, MethodBase
 from data_contracts.errors import PlumblineError
 from models.objectives import build_objective, check
@@ -23,8 +24,6 @@ from models.objectives.wrappers import configured
 TRAINER = Need.REFERENCE | Need.TOKENS | Need.OVERLAP | Need.PROMPT_EMBEDDING | Need.WHOLE_BATCH | Need.STATE
 PAIRS = TRAINER | Need.PAIR | Need.LABELS | Need.MISMATCH | Need.SHARED_PREFIX | Need.DEGRADATIONS
 LISTS = TRAINER | Need.LIST | Need.SCORES | Need.OLD_TOKENS | Need.STEPS
-
-SCORING = ("likelihood", "pointwise", "checklist")  # kinds of judge that give each answer a score of its own
 
 PAIR_COLUMNS = {
     "chosen_score": Need.SCORES,
@@ -184,7 +183,7 @@ def _refuse_down(objective: Objective, config: RoundsConfig) -> None:
     The paper has it for the opposite case. On the embedded world it took the score from 0.55 to 0.16 with revisions and to 0.35
     with judged samples, which is what its loss says, so that no choice of beta mends it.
     """
-    parts = (config.align.objective, *(mixed.objective for mixed in config.align.wrappers.mix))
+    parts = config.align.objectives
     if any(part.name == "apo_down" and not part.even_if_chosen_is_better for part in parts) and _chosen_is_better(
         config.method, config.method.name
     ):
@@ -198,7 +197,7 @@ def _refuse_down(objective: Objective, config: RoundsConfig) -> None:
 def _refuse_auto(config: RoundsConfig) -> None:
     """Raises PlumblineError for apo_auto where the answers it takes for the policy's own are not."""
     name, own = config.method.name, _own_of(config.method, config.method.name)
-    for part in (config.align.objective, *(mixed.objective for mixed in config.align.wrappers.mix)):
+    for part in config.align.objectives:
         if part.name != "apo_auto" or part.own in own:
             continue
         if not own:

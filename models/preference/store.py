@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_contracts.errors import PlumblineError
-from data_contracts.store import digest
+from data_contracts.store import digest, write_json
 from models.checkpoint import Checkpoint, load_model, open_checkpoint
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def save(model: "PreferenceModel", origin: Path, out: Path) -> None:
     save_checkpoint(model.model, origin, out, torch.float32)
     save_file({"head.weight": model.head.weight.detach().cpu().contiguous()}, out / _HEAD)
     card = {key: getattr(model, key) for key in _KEYS}
-    (out / CARD).write_text(json.dumps(card, indent=2), encoding="utf-8")
+    write_json(out / CARD, card)
 
 
 def open_preference(folder: Path) -> SavedPreference:

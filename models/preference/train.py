@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,7 @@ from models.checkpoint import load_model
 from models.preference.model import PreferenceModel, embed
 from models.preference.store import save
 from models.training.data import Example, check_fit, read_pairs
-
-Progress = Callable[[int, int], None]
+from models.training.progress import Progress, silent
 
 
 def train_preference(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -37,9 +36,7 @@ def train_preference(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     return {"losses": losses, "probabilities": chances}
 
 
-def fit(
-    model: PreferenceModel, pairs: Sequence[Example], config: PreferenceConfig, progress: Progress = lambda done, total: None
-) -> list[float]:
+def fit(model: PreferenceModel, pairs: Sequence[Example], config: PreferenceConfig, progress: Progress = silent) -> list[float]:
     """Minimise the mean of -log sigmoid S(chosen > rejected) in place; the loss of each step in nats.
 
     Raises PlumblineError when the loss stops being a finite number.

@@ -6,11 +6,12 @@ Knows nothing of HTTP: an attempt answers a request, or says that it should be m
 import asyncio
 import heapq
 import random
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from data_contracts.errors import PlumblineError
 from models.journal import Reply, Request
+from models.teacher import Keep
 from models.teachers.purse import Purse
 
 TRIES = 6  # of one request that meets timeouts, lost connections or HTTP 5xx
@@ -68,7 +69,7 @@ async def ask_all(
     attempt: Callable[[Request], Awaitable[Reply | Again]],
     concurrency: int,
     purse: Purse,
-    keep: Callable[[Iterable[tuple[Request, Reply]]], None],
+    keep: Keep,
 ) -> None:
     """`keep` gets the reply to every request the moment it is there.
 

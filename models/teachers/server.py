@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from data_contracts.config_teacher import OpenAITeacher
 from models.engine import Progress
 from models.journal import Journal, Reply, Request
-from models.teacher import Keep, Teacher, journaled
+from models.teacher import Keep, Teacher, server_teacher
 from models.teachers.asking import Again, ask_all
 from models.teachers.http import attempt, chat_body, refusal
 from models.teachers.purse import Purse
@@ -29,8 +29,7 @@ def openai_teacher(config: OpenAITeacher, journal: Journal) -> Teacher:
             answered = journal.lookup([request.key for request in missing])
             journal.want(request for request in missing if request.key not in answered)
 
-    peek = journaled(config.model, journal, ask, **CHAT)
-    return Teacher(config.model, journaled(config.model, journal, ask), peek=peek, bill=journal.bill)
+    return server_teacher(config.model, journal, ask, CHAT)
 
 
 async def _ask(config: OpenAITeacher, secret: str, missing: list[Request], purse: Purse, keep: Keep) -> None:

@@ -8,11 +8,12 @@ import asyncio
 from pathlib import Path
 
 from data_contracts.config_teacher import VllmTeacher
+from data_contracts.errors import in_short
 from models.chat import encode_prompt
 from models.checkpoint import Checkpoint, load_tokenizer
 from models.engine import Progress
 from models.journal import Journal, Reply, Request
-from models.teacher import Keep, Teacher, journaled
+from models.teacher import Keep, Teacher, server_teacher
 from models.teachers.asking import Again, ask_all
 from models.teachers.http import attempt
 from models.teachers.purse import Purse
@@ -32,8 +33,7 @@ def vllm_teacher(config: VllmTeacher, checkpoint: Checkpoint, journal: Journal, 
         keep((r, Reply("", "too_long", 0, 0)) for r in missing if len(prompts[r.key]) >= config.max_model_len)
         asyncio.run(_ask(config, server, log, fits, prompts, Purse(None, None, journal), keep))
 
-    peek = journaled(checkpoint.hash, journal, ask, **COMPLETIONS)
-    return Teacher(checkpoint.hash, journaled(checkpoint.hash, journal, ask), close=server.close, peek=peek, bill=journal.bill)
+    return server_teacher(checkpoint.hash, journal, ask, COMPLETIONS, server.close)
 
 
 async def _ask(
@@ -63,7 +63,7 @@ async def _ask(
                     model="teacher", prompt=prompt, seed=request.server_seed, **sampling
                 ),
                 name,
-                lambda error: f"{name} failed ({' '.join(str(error).split())[:200]}): see {log}, then resume the run",
+                lambda error: f"{name} failed ({in_short(error)}): see {log}, then resume the run",
                 config.timeout,
             )
 

@@ -22,7 +22,7 @@ from models.training.given import prepare
 from models.training.inputs import read_inputs
 from models.training.logps import all_logps, verify_head
 from models.training.loop import TOLERANCE, train
-from models.training.methods import merge, set_up, trainable
+from models.training.methods import merge, set_up, trainable, trained_weights
 from models.training.moving import MovingReference
 from models.training.progress import Progress
 from models.training.schedule import schedule
@@ -66,7 +66,7 @@ def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     def load_reference(checkpoint: Checkpoint) -> "PreTrainedModel":
         model = load(checkpoint)
         if sharded:
-            team.shard(model, accelerator.device, reference=True)
+            team.shard(model, accelerator.device, config.dtype, reference=True)
         return model
 
     cache = Path(job["cache"])
@@ -87,23 +87,22 @@ def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
         moving = MovingReference(load_reference(reference), moves, config.micro_batch_tokens, accelerator)
     set_up(model, config)
     if sharded:
-        team.shard(model, accelerator.device)
+        team.shard(model, accelerator.device, config.dtype)
     elif team.size() > 1:
         team.replicate(model)
     started = time.monotonic()
     snapshots = Snapshots(kept, moving)
 
-    def write(whole: "PreTrainedModel", folder: Path) -> None:
-        if team.rank() == 0:
+    def write(whole: "PreTrainedModel | None", folder: Path) -> None:
+        if team.rank() == 0 and whole is not None:
             merge(whole)
             shutil.rmtree(folder, ignore_errors=True)
             save_checkpoint(whole, policy.path, folder, getattr(torch, config.dtype))
 
     def keep(epoch: int) -> None:
-        """A copy, because merging and changing the precision would change what is trained on."""
+        """A copy in main memory: merging and changing the precision would change what is trained on."""
         if config.checkpoints == "epochs":
-            whole = _gathered(model, policy, config) if sharded else team.copied(model)
-            write(whole, kept / "epochs" / f"epoch-{epoch}")
+            write(_gathered(model, policy, config), kept / "epochs" / f"epoch-{epoch}")
 
     rows, figures = train(
         model, given, objective, config, batches, accelerator, same, progress, snapshots, moving, keep, held_out
@@ -116,13 +115,15 @@ def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     return {"steps": rows, "figures": figures, "tokens": tokens, "seconds": seconds}
 
 
-def _gathered(model: "PreTrainedModel", policy: Checkpoint, config: AlignConfig) -> "PreTrainedModel":
-    """A whole model in process 0 with the trained weights of all processes."""
+def _gathered(model: "PreTrainedModel", policy: Checkpoint, config: AlignConfig) -> "PreTrainedModel | None":
+    """A whole model with the trained weights of all processes in process 0, None elsewhere."""
+    weights = trained_weights(model)
+    if team.rank():
+        return None
     complete = load_model(policy.path, torch.float32)
     set_up(complete, config)
-    places = trainable(complete)
-    for name, p in trainable(model).items():
-        places[name].data.copy_(team.whole(p.detach()))
+    for name, p in trainable(complete).items():
+        p.data.copy_(weights[name])
     return complete
 
 

@@ -335,6 +335,11 @@ def test_the_saved_config_loads_as_itself(here: Path) -> None:
     assert load_config(write(here, dump_config(config))) == config
 
 
+def test_no_parameter_of_an_objective_is_infinite(here: Path) -> None:
+    with pytest.raises(PlumblineError, match=r"align\.objective\.beta is inf"):
+        load_config(write(here, rounds()), ["align.objective.beta=.inf"])
+
+
 def test_configs_are_checked_before_anything_heavy_is_imported(here: Path) -> None:
     write(here, rounds(colour="red"))
     script = (

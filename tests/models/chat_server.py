@@ -5,6 +5,13 @@ import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from models.chat import user
+
+
+def chats(*texts):
+    """Each text as a conversation."""
+    return [user(text) for text in texts]
+
 
 def says(text, finish_reason="stop", usage=None, **message):
     choice = {"index": 0, "message": {"role": "assistant", "content": text} | message, "finish_reason": finish_reason}

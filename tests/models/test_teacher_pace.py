@@ -20,7 +20,7 @@ from models.teachers.asking import Pace, ask_all, backoff
 from models.teachers.http import retry_after
 from models.teachers.purse import Purse
 from models.teachers.server import openai_teacher
-from tests.models.chat_server import echo, refuses, says, serving
+from tests.models.chat_server import chats, echo, refuses, says, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLING = Sampling(temperature=0.7, top_p=1.0, max_tokens=20)
@@ -34,10 +34,6 @@ def environment(monkeypatch):
 
 def teacher_at(address, journal, **more):
     return openai_teacher(OpenAITeacher(kind="openai", base_url=address, model="m", api_key_env="TEACHER_KEY", **more), journal)
-
-
-def chats(*texts):
-    return [[{"role": "user", "content": text}] for text in texts]
 
 
 def test_the_pace_halves_once_a_wave_and_climbs_again():

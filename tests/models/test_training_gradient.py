@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from data_contracts.config_align import AlignConfig
-from models.checkpoint import load_model, load_tokenizer
+from models.checkpoint import load_tokenizer
 from models.objectives import REGISTRY, build_objective
 from models.objectives.batch import Batch, Need, State
 from models.objectives.serving import takes_lists
@@ -24,11 +24,6 @@ WHOLE_BATCH = [name for name in REGISTRY if REGISTRY[name].needs & WHOLE]
 
 def objective(name):
     return build_objective(AlignConfig.model_validate({"objective": {"name": name}}).objective)
-
-
-@pytest.fixture(scope="module")
-def model(tiny):
-    return load_model(tiny.path, torch.float32).eval()
 
 
 @pytest.fixture(scope="module")

@@ -17,11 +17,6 @@ from tests.pairs_dataset import full_rows, list_rows, lists_dataset, pair_rows, 
 
 
 @pytest.fixture(scope="module")
-def model(tiny):
-    return load_model(tiny.path, torch.float32).eval()
-
-
-@pytest.fixture(scope="module")
 def rows(tiny):
     return full_rows(tiny, 6)
 

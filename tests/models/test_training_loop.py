@@ -15,12 +15,6 @@ from models.training.data import Example
 from models.training.jobs import align, rank
 from models.training.loop import check_start, learning_rate
 from models.training.progress import silent
-from tests.pairs_dataset import pairs_dataset
-
-
-@pytest.fixture(scope="module")
-def pairs(tiny, tmp_path_factory):
-    return pairs_dataset(tmp_path_factory.mktemp("data") / "pairs", tiny, 24)
 
 
 def config(name="apo_zero", **settings):

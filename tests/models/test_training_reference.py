@@ -26,7 +26,7 @@ KEY = {"model": "m", "tokens": "t"}
 
 def numbers(data, value):
     """Sums and tokens that are all `value`."""
-    return torch.full((len(data), 2), value), [torch.full((2, e.widest), value) for e in data]
+    return torch.full((len(data), 2), value), [torch.full((2, max(e.lengths)), value) for e in data]
 
 
 def never():
