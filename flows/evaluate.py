@@ -16,6 +16,7 @@ from flows.lock import locked
 from models.answers import answer, encode
 from models.checkpoint import Checkpoint, load_tokenizer, open_checkpoint, positions
 from models.engine import Progress, quiet
+from models.gpus import visible
 from models.parsers import asks_teacher
 from models.responses import Responses, read_responses, response_folder, write_responses
 from models.teachers.reach import key_of
@@ -118,7 +119,7 @@ def _engine(checkpoint: Checkpoint | None, config: EngineConfig, log: Path, watc
 
             assert checkpoint is not None
             with watch("starting engine", watched):
-                started.append(Engine(checkpoint, config))
+                started.append(Engine(checkpoint, config, len(visible())))
         return started[0]
 
     with quiet_libraries(log):

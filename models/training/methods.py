@@ -36,8 +36,8 @@ def trainable(model: "PreTrainedModel") -> dict[str, torch.nn.Parameter]:
 
 
 def trained_weights(model: "PreTrainedModel") -> dict[str, torch.Tensor]:
-    """Whole, by name. All processes of a team must ask at once."""
-    return {name: team.whole(p.detach()).contiguous() for name, p in trainable(model).items()}
+    """Whole, by name, in process 0. All processes of a team must ask at once."""
+    return team.collected(trainable(model))
 
 
 def build_optimizer(model: "PreTrainedModel", config: AlignConfig) -> torch.optim.Optimizer:

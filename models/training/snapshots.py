@@ -60,7 +60,7 @@ class Snapshots:
         work = self._folder / f".step-{standing.step:08d}.partial"
         parameters = trained_weights(model)
         moments = optimizer.state_dict()["state"]
-        flat = {f"{i}.{name}": team.whole(value).contiguous() for i, of in moments.items() for name, value in of.items()}
+        flat = team.collected({f"{i}.{name}": value for i, of in moments.items() for name, value in of.items()})
         reference = self._moving.weights() if self._moving is not None else {}
         if team.rank():
             return

@@ -42,7 +42,8 @@ def prepare(
 
     def of(checkpoint: Checkpoint, examples: Sequence[Example]) -> Stored:
         assert model is not None
-        key = reference_key(checkpoint.hash, examples, config.dtype, accelerator.device.type, kernel(accelerator.device))
+        attention = kernel(model, accelerator.device, getattr(torch, config.dtype))
+        key = reference_key(checkpoint.hash, examples, config.dtype, accelerator.device.type, attention)
         with accelerator.autocast():
             return stored_logps(cache, key, examples, lambda: all_tree_logps(model, examples, MICRO_BATCH))
 
