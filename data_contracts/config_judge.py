@@ -1,13 +1,14 @@
 """Judges."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import NonNegativeFloat, PositiveInt
 
 from data_contracts.config_base import Strict
 from data_contracts.errors import PlumblineError
 
 WRITING = ("generation", "pointwise", "checklist", "listwise")  # kinds that put a question to the teacher
+SCORING = ("likelihood", "pointwise", "checklist")  # kinds that score each answer by itself, rather than compare or rank several
 
 
 class JudgeConfig(Strict):
@@ -30,7 +31,7 @@ class JudgeConfig(Strict):
     rubric: str | None = None  # a YAML file with criteria, or the name of one of models/rubrics
     model: str | None = None  # preference_model: the folder of a trained one
     votes: PositiveInt = 1
-    temperature: Annotated[float, Field(ge=0)] = 0.0
+    temperature: NonNegativeFloat = 0.0
     max_tokens: PositiveInt = 1024
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer, PositiveFloat, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, NonNegativeFloat, PlainSerializer, PositiveFloat, PositiveInt, model_validator
 
 from data_contracts.config_base import Share, Strict
 from data_contracts.config_judge import JudgeConfig
@@ -17,7 +17,7 @@ class PromptsConfig(Strict):
 
 class SampleConfig(Strict):
     n: PositiveInt = 1
-    temperature: Annotated[float, Field(ge=0)] = 0.7
+    temperature: NonNegativeFloat = 0.7
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     max_tokens: PositiveInt = 1024
 
@@ -27,7 +27,7 @@ class ReviseConfig(Strict):
 
     template: str | None = None  # minimal-1, or what the pair method is made for: self-1, worsen-1
     rubric: str | None = None
-    temperature: Annotated[float, Field(ge=0)] = 0.7
+    temperature: NonNegativeFloat = 0.7
     max_tokens: PositiveInt = 4096
 
 
@@ -38,7 +38,7 @@ class NamedSource(Strict):
     """
 
     kind: Literal["policy", "initial", "previous", "teacher"]
-    temperature: Annotated[float, Field(ge=0)] | None = None
+    temperature: NonNegativeFloat | None = None
 
 
 class CheckpointSource(Strict):
@@ -46,7 +46,7 @@ class CheckpointSource(Strict):
 
     kind: Literal["checkpoint"]
     model: str
-    temperature: Annotated[float, Field(ge=0)] | None = None
+    temperature: NonNegativeFloat | None = None
 
 
 class FileSource(Strict):
@@ -125,7 +125,7 @@ class StrongerPreferred(MethodBase):
     """The teacher's own answer over the policy's (arXiv 2408.06266, equation 4): CLAIR without its contrastiveness."""
 
     name: Literal["stronger_preferred"]
-    temperature: Annotated[float, Field(ge=0)] | None = None  # of the teacher; the sample's if not given
+    temperature: NonNegativeFloat | None = None  # of the teacher; the sample's if not given
 
     @property
     def writers(self) -> list[NamedSource | CheckpointSource | FileSource]:

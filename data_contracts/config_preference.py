@@ -1,10 +1,10 @@
 """How a preference model is trained."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from data_contracts.config_base import Strict
+from data_contracts.config_base import Inside, Share, Strict
 
 
 class PreferenceConfig(Strict):
@@ -16,10 +16,10 @@ class PreferenceConfig(Strict):
     blocks: PositiveInt = 2  # gpm: planes of the embedding, which has twice as many dimensions; bt knows none
     temperature: PositiveFloat = 0.1  # gpm: tau, by which the score of two unit embeddings is divided
     learning_rate: PositiveFloat = 1e-5
-    warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
+    warmup: Share = 0.1
     epochs: PositiveInt = 1
     batch_size: PositiveInt = 32  # pairs a step
     max_grad_norm: PositiveFloat = 1.0
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1  # share of the conversations
+    weight_decay: NonNegativeFloat = 0.0
+    held_out: Inside = 0.1  # share of the conversations
     seed: NonNegativeInt = 0

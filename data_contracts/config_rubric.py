@@ -4,13 +4,13 @@ from typing import Annotated
 
 from pydantic import Field, PositiveInt
 
-from data_contracts.config_base import Strict
+from data_contracts.config_base import Name, Strict
 
 
 class DeriveConfig(Strict):
     """Half of the pairs' prompts are for proposing principles, the other half for voting on them."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")] = "derived-1"
+    name: Name = "derived-1"
     per_pair: PositiveInt = 2  # principles that one pair may suggest
     candidates: PositiveInt = 12  # clusters of principles, each voted on by its most central one
     keep: PositiveInt = 6  # criteria of the rubric, at most

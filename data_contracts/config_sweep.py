@@ -22,7 +22,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from data_contracts.config import HumanPairsConfig, RoundsConfig
-from data_contracts.config_base import Strict
+from data_contracts.config_base import Name, Strict
 from data_contracts.errors import PlumblineError
 from data_contracts.load_config import load_config, read_yaml, sentence
 
@@ -30,7 +30,7 @@ SEED = "seed"  # the axis that tables and figures take means over
 
 
 class SweepConfig(Strict):
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+    name: Name
     base: str
     set: dict[str, Any] = Field(default_factory=dict)
     grid: Annotated[dict[str, list[Any] | dict[str, dict[str, Any]]], Field(min_length=1)]

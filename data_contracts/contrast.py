@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-NEAR_IDENTICAL = 0.98  # character similarity
+_NEAR_IDENTICAL = 0.98  # character similarity
+_MEANS = ("token_jaccard", "character_edits", "character_similarity", "shared_prefix", "chosen_longer", "near_identical")
 
 
 def contrast(frame: "pd.DataFrame") -> "pd.DataFrame":
@@ -21,7 +22,9 @@ def contrast(frame: "pd.DataFrame") -> "pd.DataFrame":
     - `token_jaccard`: distinct tokens that both have, over those that either has; 1 for two empty answers
     - `character_edits`: Levenshtein distance in characters, and `character_similarity`: 1 - edits / characters of the longer one
     - `shared_prefix`: share of both answers' tokens that lies in their common beginning, which the trainer computes once
-    - `chosen_tokens`, `rejected_tokens`: lengths, the end-of-sequence token included
+    - `chosen_tokens`, `rejected_tokens`: lengths, the end-of-sequence token included; `length_ratio` the first over the second,
+      each at least 1; `chosen_longer` 1 or 0, equal lengths one half
+    - `near_identical`: 1 where the character similarity is at least 0.98
     """
     import numpy as np
     import pandas as pd
@@ -54,6 +57,10 @@ def contrast(frame: "pd.DataFrame") -> "pd.DataFrame":
     for side, here in sides.items():
         tokens = pd.Series([0 if row is None else len(row) for row in frame[f"{side}_ids"]], index=frame.index, dtype=np.int64)
         found[f"{side}_tokens"] = tokens if here.all() else tokens.where(here)
+    chosen, rejected = (np.maximum(found[f"{side}_tokens"], 1) for side in sides)
+    found["length_ratio"] = chosen / rejected
+    found["chosen_longer"] = (np.sign(chosen - rejected) + 1) / 2
+    found["near_identical"] = (found["character_similarity"] >= _NEAR_IDENTICAL).astype(float).where(whole)
     return found
 
 
@@ -65,9 +72,7 @@ def there(frame: "pd.DataFrame", side: str) -> "pd.Series[bool]":
 def summarise(rows: "pd.DataFrame") -> dict[str, float]:
     """Means over the rows of `contrast` with both sides; `length_ratio` is the geometric mean of chosen over rejected tokens.
 
-    `chosen_longer` is the share of pairs whose chosen answer is the longer one, equal lengths counting one half;
-    `near_identical` the share with a character similarity of at least 0.98. Nothing for no such rows. `one_sided` counts the
-    others, where there are any.
+    Nothing for no such rows. `one_sided` counts the others, where there are any.
     """
     import numpy as np
 
@@ -76,17 +81,8 @@ def summarise(rows: "pd.DataFrame") -> dict[str, float]:
     if alone.all():
         return counted
     rows = rows[~alone]
-    lengths = [np.maximum(rows[f"{side}_tokens"].to_numpy(), 1) for side in ("chosen", "rejected")]
-    means = ("token_jaccard", "character_edits", "character_similarity", "shared_prefix")
-    return (
-        counted
-        | {name: float(rows[name].mean()) for name in means}
-        | {
-            "length_ratio": float(np.exp(np.log(lengths[0] / lengths[1]).mean())),
-            "chosen_longer": float(((np.sign(lengths[0] - lengths[1]) + 1) / 2).mean()),
-            "near_identical": float((rows["character_similarity"] >= NEAR_IDENTICAL).mean()),
-        }
-    )
+    means = {name: float(rows[name].mean()) for name in _MEANS}
+    return counted | means | {"length_ratio": float(np.exp(np.log(rows["length_ratio"]).mean()))}
 
 
 def _tokens(ids: "pd.Series[Any]", stopped: "pd.Series[bool]") -> list[list[int]]:

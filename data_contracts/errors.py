@@ -1,4 +1,4 @@
-"""The one error a user is meant to read."""
+"""The one error a user is meant to read, and what it repeats of others."""
 
 
 class PlumblineError(Exception):
@@ -14,3 +14,9 @@ class PassingError(PlumblineError):
 
 class BusyError(PlumblineError):
     """Another process works on the run folder: a scheduled round then does nothing."""
+
+
+def in_short(error: object, most: int = 200) -> str:
+    """What somebody else's error says, on one line and cut after so many characters: part of a sentence of ours."""
+    line = " ".join(str(error).split())
+    return line if len(line) <= most else f"{line[:most]} …"

@@ -145,7 +145,8 @@ def _context(docs: Path) -> "AbstractDataContext":
         },
         data_docs_sites={
             _SITE: {
-                "class_name": "SiteBuilder",
+                "module_name": "data_contracts.pages",
+                "class_name": "Site",
                 "show_how_to_buttons": False,
                 "store_backend": folder(""),
                 "site_index_builder": {"class_name": "DefaultSiteIndexBuilder", **drawn_by("IndexPageView")},

@@ -7,7 +7,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from data_contracts.errors import PlumblineError
 
@@ -21,6 +21,11 @@ def read_json(text: str | bytes, **how: Any) -> Any:
         return json.loads(text, **how)
     except RecursionError:
         raise ValueError("it nests too deeply") from None
+
+
+def is_number(value: Any) -> TypeGuard[int | float]:
+    """Python takes true and false for numbers."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def lines_of(path: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> Iterator[tuple[int, bytes]]:

@@ -16,7 +16,7 @@ from data_contracts.config_judge import check_judge
 from data_contracts.config_keys import keys_of, meant, models_at, tag_of
 from data_contracts.config_paths import resolve_paths
 from data_contracts.config_teacher import secret_fault
-from data_contracts.errors import PlumblineError
+from data_contracts.errors import PlumblineError, in_short
 from data_contracts.flatten import flatten
 
 _MANY = 20  # names that a sentence can bear; only the objectives are more
@@ -94,7 +94,7 @@ def _parse(text: str, where: str) -> Any:
     try:
         return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
-        raise PlumblineError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
+        raise PlumblineError(f"{where} is not valid YAML: {in_short(error, 400)}") from None
 
 
 def _assign(tree: dict[str, Any], assignment: str) -> None:

@@ -5,8 +5,9 @@ The mathematics lives in `models/objectives/`; a test holds the names here and t
 
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat
+from pydantic import BaseModel, Field, NonNegativeFloat, PositiveFloat
 
+from data_contracts.config_base import Strict
 from data_contracts.objective_config_lists import ListObjectiveConfig
 from data_contracts.objective_config_pairs import PairObjectiveConfig
 
@@ -18,18 +19,16 @@ CONFIGS: dict[str, type[BaseModel]] = {
 }
 
 
-class Mixed(BaseModel):
+class Mixed(Strict):
     """A further objective, and its weight beside the first one's 1."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     objective: ObjectiveConfig
     weight: PositiveFloat
 
 
-class WrappersConfig(BaseModel):
+class WrappersConfig(Strict):
     """What may be wrapped round an objective; nothing by default. `models/objectives/wrappers.py` says what each does."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     mix: Annotated[tuple[Mixed, ...], Field(strict=False)] = ()  # YAML has lists
     nll_anchor: NonNegativeFloat = 0.0  # of the chosen answer's NLL a token, beside the objective
     weight_by: Literal["judge_margin", "certainty", "likelihood", "given"] | None = None

@@ -5,25 +5,25 @@ Defaults are the papers' or their authors' code's; the comment says so where tho
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Inside = Annotated[float, Field(gt=0, lt=1)]
+from data_contracts.config_base import Inside, Share, Strict
+
 Noise = Annotated[float, Field(ge=0, lt=0.5)]
 
 
-class _Objective(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+class ObjectiveKeys(Strict):
+    """What every objective has: a `name`, and parameters of its own."""
 
     def parameters(self) -> dict[str, float]:
         return self.model_dump(exclude={"name"})
 
 
-class _Beta(_Objective):
+class _Beta(ObjectiveKeys):
     beta: PositiveFloat = 0.1
 
 
-class Sft(_Objective):
+class Sft(ObjectiveKeys):
     name: Literal["sft"]
 
 
@@ -31,7 +31,7 @@ class Dpo(_Beta):
     name: Literal["dpo"]
 
 
-class DpoNorm(_Objective):
+class DpoNorm(ObjectiveKeys):
     name: Literal["dpo_norm"]
     beta: PositiveFloat = 5.0  # Tulu 3; TRL's 0.1, on ratios a token, hardly tells answers apart
 
@@ -58,12 +58,12 @@ class Dove(_Beta):  # 0.1 is the authors' too
     name: Literal["dove"]
 
 
-class RsoHinge(_Objective):
+class RsoHinge(ObjectiveKeys):
     name: Literal["rso_hinge"]
     gamma: PositiveFloat = 0.05
 
 
-class RsoSigmoid(_Objective):
+class RsoSigmoid(ObjectiveKeys):
     name: Literal["rso_sigmoid"]
     gamma: PositiveFloat = 0.05
 
@@ -82,13 +82,13 @@ class Rosepo(_Beta):
     name: Literal["rosepo"]
 
 
-class Osp(_Objective):
+class Osp(ObjectiveKeys):
     name: Literal["osp"]
     # at dpo's 0.1 the embedded world's own samples, near each other, fell by tens of nats (scores 0.28, 0.64, 0.22 from 0.55)
     beta: PositiveFloat = 1.0
 
 
-class Dno(_Objective):
+class Dno(ObjectiveKeys):
     name: Literal["dno"]
     # the paper: 0.1, then 0.05, on winners that are good and far ahead; with it the embedded world's own samples, near each
     # other, fell by tens of nats (scores 0.33, 0.63, 0.25 from 0.55; at 1: 0.79)
@@ -105,12 +105,12 @@ class UpoUncertainty(_Beta):  # 0.1 is the authors' too
     nll_weight: NonNegativeFloat = 1.0  # iterative RPO's, for the same term; the paper leaves its own open
 
 
-class IpoSum(_Objective):
+class IpoSum(ObjectiveKeys):
     name: Literal["ipo_sum"]
     tau: PositiveFloat = 0.1
 
 
-class IpoMean(_Objective):
+class IpoMean(ObjectiveKeys):
     name: Literal["ipo_mean"]
     tau: PositiveFloat = 0.1
 
@@ -131,7 +131,7 @@ class CalDpo(_Beta):  # the authors' 0.001 asks for 500 nats
     name: Literal["cal_dpo"]
 
 
-class Slic(_Objective):
+class Slic(ObjectiveKeys):
     name: Literal["slic"]
     delta: PositiveFloat = 1.0
     nll_weight: NonNegativeFloat = 0.1
@@ -142,13 +142,13 @@ class Cpo(_Beta):
     nll_weight: NonNegativeFloat = 1.0
 
 
-class Simpo(_Objective):
+class Simpo(ObjectiveKeys):
     name: Literal["simpo"]
     beta: PositiveFloat = 2.0  # tuned: 2.5 for Llama 3, 10 for Gemma
     gamma_beta_ratio: NonNegativeFloat = 0.25  # tuned: 0.55, 0.5
 
 
-class Orpo(_Objective):
+class Orpo(ObjectiveKeys):
     name: Literal["orpo"]
     weight: PositiveFloat = 0.1
 
@@ -159,13 +159,13 @@ class Mapo(_Beta):
     temperature: PositiveFloat = 1.0  # the paper's 1000 is for diffusion's errors, near 0
 
 
-class TriplePo(_Objective):
+class TriplePo(ObjectiveKeys):
     name: Literal["triple_po"]
     beta: PositiveFloat = 0.01  # the authors' script 0.1
     nll_weight: NonNegativeFloat = 1.0  # the authors' script 0.5
 
 
-class TriplePoL(_Objective):
+class TriplePoL(ObjectiveKeys):
     name: Literal["triple_po_l"]
     beta: PositiveFloat = 0.01
     gamma: NonNegativeFloat = 0.5
@@ -176,12 +176,12 @@ class Bco(_Beta):  # TRL's; the paper 0.01
     name: Literal["bco"]
 
 
-class Nca(_Objective):
+class Nca(ObjectiveKeys):
     name: Literal["nca"]
     beta: PositiveFloat = 0.01
 
 
-class Fdpo(_Objective):
+class Fdpo(ObjectiveKeys):
     name: Literal["fdpo"]
     # the paper: 0.1. log s(r) has a ceiling just above the reference and no floor, so that at 0.1 the margin is made downwards:
     # on the embedded world chosen answers fell by 4 nats, and the score with them (benchmarks/objectives)
@@ -195,7 +195,7 @@ class Exo(_Beta):
     label_smoothing: Annotated[float, Field(gt=0, lt=0.5)] = 0.001
 
 
-class DiscoPop(_Objective):
+class DiscoPop(ObjectiveKeys):
     name: Literal["discopop"]
     # the paper: 0.05. The loss has a hill at z = beta h = 0.07 that pairs must be thrown over. At 0.05 it is 1.4 nats away, and
     # on the embedded world no pair got there (score 0.00, at 0.1 0.43, from 0.55); at 1 it is 0.07 nats away
@@ -203,14 +203,14 @@ class DiscoPop(_Objective):
     tau: Inside = 0.05
 
 
-class AdaDpo(_Objective):
+class AdaDpo(ObjectiveKeys):
     name: Literal["ada_dpo"]
     rho: Annotated[float, Field(gt=0, lt=0.693)] = 0.2
     tau_min: PositiveFloat = 0.1
     tau_max: PositiveFloat = 5.0
 
 
-class AlphaDpo(_Objective):
+class AlphaDpo(ObjectiveKeys):
     name: Literal["alpha_dpo"]
     beta: PositiveFloat = 2.5  # Llama 3; Gemma 10, 0.4, 0.05
     gamma_beta_ratio: NonNegativeFloat = 0.6
@@ -221,7 +221,7 @@ class Aot(_Beta):
     name: Literal["aot"]
 
 
-class AotUnpaired(_Objective):
+class AotUnpaired(ObjectiveKeys):
     name: Literal["aot_unpaired"]
     # aot's is 0.1. A pair's halves get weights by their own ranks, so that what they begin with alike no longer cancels: at 0.1
     # the embedded world's chosen answers fell by 4 nats (score 0.45 from 0.55); at 1 the loss saturates before
@@ -233,7 +233,7 @@ class RelativePo(_Beta):
     tau: PositiveFloat = 0.5
 
 
-class Wpo(_Objective):
+class Wpo(ObjectiveKeys):
     name: Literal["wpo"]
     beta: PositiveFloat = 0.01
 
@@ -271,7 +271,7 @@ class Bapo(_Beta):
     weight: NonNegativeFloat = 1.0  # assumed
 
 
-class Mapl(_Objective):
+class Mapl(ObjectiveKeys):
     name: Literal["mapl"]
     # at dpo's 0.1 the chosen answer fell under both prompts in the embedded world (score 0.19 from 0.55; at 1: 0.77)
     beta: PositiveFloat = 1.0

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Kind = Literal["equal", "run", "similar"]
-_PERMUTATIONS, _GRAM = 128, 3
+PERMUTATIONS, _GRAM = 128, 3
 _BANDS = 64  # of two hashes: even at a similarity of .3 a match is missed once in 400
 _FEWEST = 8  # words; of fewer, near likeness says nothing
 
@@ -34,14 +34,14 @@ class EvaluationTexts:
         self._equal: dict[str, int] = {}
         self._runs: dict[tuple[str, ...], int] = {}
         self._sketches: dict[int, Any] = {}
-        self._index = RMinHashLSH(threshold=similarity, num_perm=_PERMUTATIONS, num_bands=_BANDS)
+        self._index = RMinHashLSH(threshold=similarity, num_perm=PERMUTATIONS, num_bands=_BANDS)
         for i, text in enumerate(self.texts):
             words = _words(text)
             self._equal.setdefault(" ".join(words), i)
             for run in _runs(words, ngram):
                 self._runs.setdefault(run, i)
             if len(words) >= _FEWEST:
-                self._sketches[i] = _sketch(words)
+                self._sketches[i] = sketch_of(words)
                 self._index.insert(i, self._sketches[i])
 
     def hit(self, text: str) -> Hit | None:
@@ -53,7 +53,7 @@ class EvaluationTexts:
         if equal is not None:
             return Hit("equal", self.texts[equal], 1.0)
         run = next((self._runs[r] for r in _runs(words, self.ngram) if r in self._runs), None)
-        sketch = _sketch(words)
+        sketch = sketch_of(words)
         if run is not None:
             other = self._sketches.get(run)
             return Hit("run", self.texts[run], float(sketch.jaccard(other)) if other else 0.0)
@@ -72,9 +72,10 @@ def _runs(words: list[str], length: int) -> list[tuple[str, ...]]:
     return [tuple(words[i : i + length]) for i in range(len(words) - length + 1)]
 
 
-def _sketch(words: list[str]) -> Any:
+def sketch_of(words: list[str]) -> Any:
+    """The MinHash of a text's word 3-grams, or of its words where they are fewer."""
     from rensa import RMinHash
 
-    sketch = RMinHash(num_perm=_PERMUTATIONS, seed=1)
+    sketch = RMinHash(num_perm=PERMUTATIONS, seed=1)
     sketch.update([" ".join(run) for run in _runs(words, _GRAM)] or words)
     return sketch

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import Field, PositiveFloat, ValidationError
 
-from data_contracts.config_base import Share, Strict
-from data_contracts.errors import PlumblineError
+from data_contracts.config_base import Name, Share, Strict
+from data_contracts.errors import PlumblineError, in_short
 
 
 class Evidence(Strict):
@@ -27,7 +27,7 @@ class Criterion(Strict):
 
 
 class Rubric(Strict):
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+    name: Name
     criteria: Annotated[list[Criterion], Field(min_length=1, max_length=99)]
 
     def as_text(self) -> str:
@@ -43,7 +43,7 @@ def load_rubric(path: Path) -> Rubric:
     try:
         return Rubric.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise PlumblineError(f"the rubric {path} is not valid YAML: {' '.join(str(error).split())[:200]}") from None
+        raise PlumblineError(f"the rubric {path} is not valid YAML: {in_short(error)}") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"

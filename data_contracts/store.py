@@ -14,17 +14,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel
 
+from data_contracts.clock import now
 from data_contracts.errors import PlumblineError
+from data_contracts.made_with import made_with
 from data_contracts.records import SCHEMAS, VERSION
 
-Rows = list[dict[str, Any]]
+if TYPE_CHECKING:
+    import pandas as pd
+
+Row = dict[str, Any]
+Rows = list[Row]
 _shared: list[Path] = []  # the folder in which `sharing` collects datasets, if it does
 
 
@@ -43,7 +48,7 @@ class Dataset:
     def table(self) -> pa.Table:
         return pq.read_table(self.folder / "data.parquet")
 
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> "pd.DataFrame":
         return self.table().to_pandas()
 
     def records(self) -> Rows:
@@ -61,18 +66,39 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
-def write_text(path: Path, text: str) -> None:
-    """Whole or not at all: a kill never leaves half a file."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
+@contextmanager
+def replacing(path: Path, shared: bool = False) -> Iterator[Path]:
+    """Where to write what then takes the place of `path`, whole or not at all: a kill never leaves half a file.
+
+    `shared`: other processes may be writing the same file at this moment.
+    """
+    partial = path.with_name(f".{path.name}{f'.{os.getpid()}' if shared else ''}.partial")
+    yield partial
     partial.replace(path)
+
+
+def write_text(path: Path, text: str) -> None:
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def load_json(path: Path, missing: Any = None) -> Any:
+    """What `write_json` wrote, or `missing` where nothing was written yet."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else missing
 
 
 def dataset_key(
     kind: str, config: BaseModel | Mapping[str, Any], parents: Sequence[Dataset] = (), models: Mapping[str, str] | None = None
 ) -> str:
-    slice_ = config.model_dump(mode="json") if isinstance(config, BaseModel) else dict(config)
-    return digest([kind, VERSION, slice_, [[p.kind, p.key] for p in parents], dict(models or {})])
+    return digest([kind, VERSION, _plain(config), [[p.kind, p.key] for p in parents], dict(models or {})])
+
+
+def _plain(config: BaseModel | Mapping[str, Any]) -> dict[str, Any]:
+    return config.model_dump(mode="json") if isinstance(config, BaseModel) else dict(config)
 
 
 def open_dataset(folder: Path) -> Dataset:
@@ -80,12 +106,11 @@ def open_dataset(folder: Path) -> Dataset:
 
     Raises PlumblineError if there is none, or if its Parquet file is not the one that its manifest describes.
     """
-    manifest_path = folder / "manifest.json"
-    if not manifest_path.exists():
+    manifest = load_json(folder / "manifest.json")
+    if manifest is None:
         raise PlumblineError(
             f"{folder} holds no finished dataset (no manifest.json): name a dataset's folder, or run the stage that makes it"
         )
-    manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
     if file_digest(folder / "data.parquet") != manifest["data"]:
         raise PlumblineError(f"{folder}/data.parquet was changed after it was finished: delete the folder and resume the run")
     return Dataset(folder, manifest["kind"], manifest["key"], manifest["rows"], manifest["seconds"], manifest["facts"], manifest)
@@ -151,15 +176,16 @@ def build(
         "schema": VERSION,
         "key": key,
         "rows": table.num_rows,
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "created": now(),
         "seconds": round(time.monotonic() - begin, 3),
-        "config": config.model_dump(mode="json") if isinstance(config, BaseModel) else dict(config),
+        "made_with": made_with(),
+        "config": _plain(config),
         "parents": [{"kind": p.kind, "key": p.key, "folder": os.path.relpath(p.folder, folder)} for p in parents],
         "models": dict(models or {}),
         "facts": facts,
         "data": file_digest(work / "data.parquet"),
     }
-    (work / "manifest.json").write_text(json.dumps(manifest, indent=2, ensure_ascii=False), encoding="utf-8")
+    write_json(work / "manifest.json", manifest)
     if folder.exists():
         shutil.rmtree(folder)  # only ever an unfinished leftover: it has no manifest
     work.rename(folder)
@@ -174,7 +200,6 @@ def _link(source: Path, work: Path, folder: Path, noted: Mapping[str, Any] | Non
     shutil.rmtree(folder, ignore_errors=True)  # only ever an unfinished leftover
     shutil.copytree(source, work, copy_function=os.link)
     if noted:
-        manifest = json.loads((source / "manifest.json").read_text(encoding="utf-8"))
-        write_text(work / "manifest.json", json.dumps({**manifest, **noted}, indent=2, ensure_ascii=False))
+        write_json(work / "manifest.json", {**load_json(source / "manifest.json"), **noted})
     work.rename(folder)
     return open_dataset(folder)

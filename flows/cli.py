@@ -226,6 +226,9 @@ def main() -> None:
         typer.echo(f"error: {plain(str(error))}", err=True)  # it may quote a file, a model or a server
         sys.exit(2)
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            typer.echo(f"error: {plain(str(error.filename))[:60]}… is longer than any path may be: name another place", err=True)
+            sys.exit(2)
         if error.errno not in _NO_ROOM:
             raise
         typer.echo(

@@ -65,7 +65,8 @@ def evaluate(
     """
     from data_contracts.config_evaluate import EvaluateConfig
     from data_contracts.errors import PlumblineError
-    from flows.evaluate import answer_benchmark, open_reader, watch
+    from flows.evaluate import answer_benchmark, open_reader, reader_of, watch
+    from models.parsers import asks_teacher
     from tasks.score_responses import comparison, score_responses, write_scores
 
     if prompts not in (styles := ("mixeval", "mixeval-base", "plain")):
@@ -73,6 +74,8 @@ def evaluate(
     limit = max_tokens or (399 if prompts == "mixeval-base" else 512)
     how = {"prompts": prompts, "shots": str(shots) if shots else None, "max_tokens": limit, "parser": _version(parser)}
     config = EvaluateConfig.model_validate({"benchmark": benchmark, **how})
+    if asks_teacher(config.parser):
+        reader_of(config.parser, teacher)  # before the model answers, which takes long
     folder, answered = answer_benchmark(model, config, out, name, not as_json)
     with open_reader(config.parser, teacher, folder, not as_json) as reader, watch("reading answers", not as_json) as progress:
         scored = score_responses(answered, config.parser, reader, progress)
@@ -94,7 +97,7 @@ def _version(parser: str) -> str:
 
 
 def _show(scored: "Scored", compared: dict[str, Any], as_json: bool) -> None:
-    from tasks.compare_text import safe
+    from data_contracts.plain import safe
     from tasks.score import metric_name
     from tasks.score_responses import unparsed
     from tasks.selection import selection_warning
@@ -131,7 +134,7 @@ def _table(scored: "Scored") -> "Table":
     from rich.markup import escape
     from rich.table import Table
 
-    from tasks.compare_text import safe
+    from data_contracts.plain import safe
 
     title = f"{scored.answered.model} on {scored.answered.benchmark}, {scored.parser}"
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), title=escape(safe(title)))

@@ -17,7 +17,7 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="The figures for programs.")] = False,
 ) -> None:
     """Show how contrastive pairs are, by method, and the pairs themselves."""
-    from tasks.inspect_pairs import parts, read, render
+    from tasks.inspect_pairs import parts, read, render, told_apart
 
     with TemporaryDirectory() as scratch:
         datasets = [read(source, model, Path(scratch) / str(i)) for i, source in enumerate(sources)]
@@ -26,7 +26,7 @@ def inspect(
                 typer.echo(f"{source}: {text}", err=True)
         names = [name for name, _ in datasets]
         if len(set(names)) < len(names):  # two stages of one round
-            datasets = [(source, data) for source, (_, data) in zip(sources, datasets, strict=True)]
+            datasets = [(name, data) for name, (_, data) in zip(told_apart(sources), datasets, strict=True)]
         gaps: list = [None] * len(datasets)
         if reference:
             from models.checkpoint import open_checkpoint

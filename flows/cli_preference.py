@@ -44,7 +44,7 @@ def train(
     from models.training.process import Trainer
     from tasks.preference import train_preference
 
-    trainer = Trainer(out.with_name(f"{out.name}.log"))
+    trainer = Trainer(out.with_name(f"{out.name}.log"), 1)
     try:
         with working("train") as progress:
             card = train_preference(out, pairs, open_checkpoint(base), config, trainer, progress)

@@ -44,10 +44,10 @@ def derive(
         raise PlumblineError(f"judge.kind is {run.judge.kind}: principles vote by comparing, so give --set judge.kind=generation")
     if out.exists():
         raise PlumblineError(f"{out} exists already: a rubric that may be in use is not rewritten; name another file")
+    from data_contracts.plain import safe
     from data_contracts.rubric import dump_rubric
     from data_contracts.store import write_text
     from flows.evaluate import open_asked, watch
-    from tasks.compare_text import safe
     from tasks.comparison import Comparison
     from tasks.derive_rubric import derive_rubric
     from tasks.import_pairs import read_preferences

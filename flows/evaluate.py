@@ -16,8 +16,10 @@ from flows.lock import locked
 from models.answers import answer, encode
 from models.checkpoint import Checkpoint, load_tokenizer, open_checkpoint, positions
 from models.engine import Progress, quiet
+from models.gpus import visible
 from models.parsers import asks_teacher
 from models.responses import Responses, read_responses, response_folder, write_responses
+from models.teachers.reach import key_of
 from tasks.evaluate import answers_folder, prepare
 
 if TYPE_CHECKING:
@@ -70,13 +72,20 @@ def open_reader(parser: str, config: Path | None, folder: Path, watched: bool) -
     if not asks_teacher(parser):
         yield None
         return
+    with open_asked(reader_of(parser, config), folder, watched) as teacher:
+        yield teacher
+
+
+def reader_of(parser: str, config: Path | None) -> RoundsConfig:
+    """The run whose teacher reads for a model parser. Raises PlumblineError if `config` names none."""
     if config is None:
         raise PlumblineError(f"the parser {parser} has a model read the answers: give --teacher a run's configuration")
     run = load_config(config)
     if not isinstance(run, RoundsConfig):
         raise PlumblineError(f"{config} names no teacher: give the configuration of rounds")
-    with open_asked(run, folder, watched) as teacher:
-        yield teacher
+    if run.teacher.kind == "openai":
+        key_of(run.teacher)
+    return run
 
 
 @contextmanager
@@ -110,7 +119,7 @@ def _engine(checkpoint: Checkpoint | None, config: EngineConfig, log: Path, watc
 
             assert checkpoint is not None
             with watch("starting engine", watched):
-                started.append(Engine(checkpoint, config))
+                started.append(Engine(checkpoint, config, len(visible())))
         return started[0]
 
     with quiet_libraries(log):

@@ -16,16 +16,19 @@ from data_contracts.store import write_text
 from data_contracts.suites import check_settings
 from flows import book, services
 from flows.display import console, quiet_libraries, working
+from flows.reachable import check_journal, check_server
 from flows.server import PrefectServer
-from models.objectives.serving import refuse_config
+from models.objectives.serving import far_reference, refuse_config
+from models.teachers.reach import key_of
 from tasks.changes import write_changes
 from tasks.contamination import evaluation_texts
 from tasks.failure import read_failure
 from tasks.import_recorded import check_recorded
 from tasks.measures import check_measures
 from tasks.pair import METHODS, revise_config
-from tasks.prompts import check_enough
+from tasks.prompts import check_enough, read_prompts
 from tasks.revise import revision_prompt
+from tasks.sample_others import check_answers
 from tasks.spending import has_answered
 from tasks.summary import is_finished
 
@@ -66,9 +69,11 @@ def check(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
             check_recorded(config.prompts, config.rounds)
         else:
             check_enough(Path(config.prompts.file), config.prompts.per_round, config.rounds)
+            _check_files(config)
         _check_templates(config)
-        if config.teacher.kind == "openai" and not os.environ.get(config.teacher.api_key_env):
-            raise PlumblineError(f"teacher.api_key_env names {config.teacher.api_key_env}, which is not set in the environment")
+        if config.teacher.kind == "openai":
+            key_of(config.teacher)
+        check_journal(config.teacher, folder)
     saved = folder / "config.yaml"
     if saved.exists():
         old, new = (flatten(c.model_dump(mode="json", by_alias=True)) for c in (load_config(saved), config))
@@ -90,6 +95,14 @@ def _check_sizes(config: RoundsConfig) -> None:
             f"prompts.per_round is {config.prompts.per_round} and validate.min_rows {few}, so no round could go on: raise the "
             "former, or lower the latter"
         )
+
+
+def _check_files(config: RoundsConfig) -> None:
+    """Raises PlumblineError for a file of answers, named by the pair method, that answers no prompt of the run."""
+    files = [writer for writer in config.method.writers if writer.kind == "file"]
+    prompts = read_prompts(Path(config.prompts.file))[: config.rounds * config.prompts.per_round] if files else []
+    for file in files:
+        check_answers(file, [messages for _, messages in prompts])
 
 
 def _check_templates(config: RoundsConfig) -> None:
@@ -125,6 +138,9 @@ def execute(
     if before == config and is_finished(folder) and read_failure(folder) is None and not book.was_cut_short(folder):
         return  # whatever its teacher or its files have become since
     check(config, folder)
+    check_server(config, folder)
+    if isinstance(config, RoundsConfig) and config.rounds > 1 and (doubt := far_reference(config.align)):
+        console().print(f"[yellow]![/] align: {doubt}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

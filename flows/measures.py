@@ -33,7 +33,7 @@ def win_rates(s: Session, folder: Path, name: str, answers: Dataset, champion: S
     config, start = s.rounds, open_dataset(s.folder / "round-0" / "evaluate")
 
     def against(label: str, place: str, other: Dataset) -> Dataset:
-        return step(f"{name}: {label}", win_rate, folder / place, answers, other, config.judge, s.teacher(), seed)
+        return step(f"{name}: {label}", win_rate, folder / place, answers, other, config.judge, s.judge(config.judge), seed)
 
     made = {"previous": against("win rate", "win_rate", champion.answers)}
     for other in config.win_rate.against:

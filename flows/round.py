@@ -102,7 +102,7 @@ def make_pairs(s: Session, folder: Path, name: str, champion: Standing, number: 
         revised = run("revise", revise, made["validate_samples"], settings, reviser, model, seed, retries=retries)
         gate(revised, "validate_revisions")
     if "judge" in method.stages:
-        verdicts = run("judge", judge, made[method.reads[0]], c.judge, teacher, seed, retries=retries)
+        verdicts = run("judge", judge, made[method.reads[0]], c.judge, s.judge(c.judge), seed, retries=retries)
         gate(verdicts, "validate_verdicts", policy=None)
     asked = plan(c.align, c.method.own, "prompts" in method.stages)
     if asked.from_samples:
@@ -112,7 +112,8 @@ def make_pairs(s: Session, folder: Path, name: str, champion: Standing, number: 
     )
     refuse_one_sided(pairs.folder, c.align)
     if c.pairs.second_view:
-        pairs = run("second_view", second_view, pairs, c.pairs.second_view, teacher, seed, retries=retries)
+        second = c.pairs.second_view
+        pairs = run("second_view", second_view, pairs, second, s.judge(second), seed, retries=retries)
     if c.pairs.replay:
         earlier = range(number - 1, max(0, number - 1 - len(c.pairs.replay)), -1)
         clean = {k: open_dataset(s.folder / f"round-{k}" / "validate_pairs") for k in earlier}

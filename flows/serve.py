@@ -39,7 +39,7 @@ def serve(
     """`pairs`, with whatever the objective needs to know of them beside; or the lists of two that they make."""
     retries: dict[str, Any] = {"retries": 2 if s.rounds.teacher.kind in ("openai", "vllm") else 0}
     if "score_pairs" in plan.stages:
-        pairs = run("score_pairs", score_pairs, pairs, s.rounds.judge, s.teacher(), seed, **retries)
+        pairs = run("score_pairs", score_pairs, pairs, s.rounds.judge, s.judge(s.rounds.judge), seed, **retries)
     if "complete" in plan.stages:
         further, writers = None, further_writers(plan.needs) if "further" in plan.stages else {}
         if "further" in plan.stages:

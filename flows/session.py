@@ -11,15 +11,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
+
 from data_contracts.config import HumanPairsConfig, RoundsConfig
+from data_contracts.config_judge import JudgeConfig
 from data_contracts.config_pairs import Source
 from data_contracts.errors import PlumblineError
 from data_contracts.store import digest, file_digest, write_text
+from flows.display import console
 from flows.lock import locked
 from models.benchmark import split_files
 from models.benchmark_hub import open_benchmark
 from models.checkpoint import Checkpoint, check_chat, load_tokenizer, open_checkpoint, positions
+from models.gpus import before_the_teachers, engines, trainers, visible
 from models.parsers import asks_teacher
+from models.tokenizer import misread
 from models.training.process import Trainer
 from tasks.evaluate import answers_folder, check_room
 from tasks.import_recorded import check_lines
@@ -67,7 +73,8 @@ class Session:
         if self._engine is None:
             from models.engine import Engine
 
-            self._engine = Engine(self.policy, self.rounds.engine)
+            teacher = self.rounds.teacher
+            self._engine = Engine(self.policy, engines(self.rounds.engine, teacher), before_the_teachers(visible(), teacher))
         return self._engine
 
     def warm(self) -> None:
@@ -78,6 +85,15 @@ class Session:
                 self.engine()
             except Exception as error:  # the edge: whatever vLLM says belongs into the flow, which tells it everywhere
                 self._failure = error
+            else:
+                self._tell_misread()
+
+    def _tell_misread(self) -> None:
+        if misread(self.policy.path):
+            console().print(
+                f"[yellow]![/] policy: transformers' AutoTokenizer reads texts otherwise than {escape(str(self.policy.path))}/"
+                "tokenizer.json says; plumbline goes by the file, but what else serves these models (vLLM, say) may not"
+            )
 
     def journal(self) -> "Journal":
         """Every teacher call of the run."""
@@ -111,6 +127,12 @@ class Session:
         reader = self.teacher() if asks_teacher(self.rounds.evaluate.parser) else None
         return self.engine(), reader, answers_folder(self.folder)
 
+    def judge(self, config: JudgeConfig) -> "Teacher":
+        """Whom a judge of this configuration asks. A preference model asks nobody, and gets the GPU from the engine."""
+        if config.kind == "preference_model":
+            self.align_alone()
+        return self.teacher()
+
     def policy_as_teacher(self, policy: Checkpoint) -> "Teacher":
         """`policy` as its own teacher: self-revision."""
         from models.teacher import local_teacher
@@ -133,7 +155,7 @@ class Session:
         return checkpoint_writer(model, temperature, self.engine())
 
     def align_alone(self) -> None:
-        """Before training: the engine gives back the GPU."""
+        """Before training, or whatever else loads a model of its own: the engine gives back the GPU."""
         if self.lender is not None:
             self.lender.align_alone()
         elif self._engine is not None:
@@ -191,7 +213,7 @@ def open_session(
             check_chat(model.path)
         _check_lengths(config, policy, teacher)
         _check_inputs(folder, config, {"policy": policy} | ({"teacher.model": teacher} if teacher else {}) | others)
-        trainer = lender.trainer if lender else Trainer(folder / "logs" / "trainer.log", config.align.processes)
+        trainer = lender.trainer if lender else _open_trainer(folder, config)
         session = Session(folder, config, trainer, policy, teacher, others, lender, overrides or {})
         _current.append(session)
         try:
@@ -205,12 +227,17 @@ def open_session(
 def open_lender(folder: Path, config: RoundsConfig | HumanPairsConfig) -> Iterator[Session]:
     """A session for the cells of a sweep to borrow from, with what `config` needs."""
     with locked(folder):
-        trainer = Trainer(folder / "logs" / "trainer.log", config.align.processes)
+        trainer = _open_trainer(folder, config)
         session = Session(folder, config, trainer, open_checkpoint(config.policy), _open_teacher(config))
         try:
             yield session
         finally:
             session.close()
+
+
+def _open_trainer(folder: Path, config: RoundsConfig | HumanPairsConfig) -> Trainer:
+    gpus = trainers(visible(), config.teacher if isinstance(config, RoundsConfig) else None)
+    return Trainer(folder / "logs" / "trainer.log", config.align.processes, gpus)
 
 
 def _open_teacher(config: RoundsConfig | HumanPairsConfig) -> Checkpoint | None:

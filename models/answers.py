@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data_contracts.store import digest
-from models.chat import encode_prompt, encode_text
+from data_contracts.store import digest, replacing
+from models.chat import encode_prompt, encode_text, user
 from models.checkpoint import Checkpoint
 from models.engine import Completion, Progress, Sampling, quiet
 
@@ -61,7 +61,7 @@ def answer(
 
 def encode(tokenizer: "PreTrainedTokenizerFast", prompts: Sequence[str], chat: bool) -> list[list[int]]:
     """Token ids of each prompt as a user's message, or as a text to continue."""
-    return [encode_prompt(tokenizer, [{"role": "user", "content": p}]) if chat else encode_text(tokenizer, p) for p in prompts]
+    return [encode_prompt(tokenizer, user(p)) if chat else encode_text(tokenizer, p) for p in prompts]
 
 
 def _path(kept: Path, engine: "Engine", policy: Checkpoint, prompts: Sequence[str], sampling: Sampling, chat: bool) -> Path:
@@ -86,6 +86,5 @@ def _write(path: Path, ids: list[list[int]], made: list[Completion]) -> None:
     import pyarrow.parquet as pq
 
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    pq.write_table(pa.Table.from_pylist([{"prompt_ids": p, **asdict(c)} for p, c in zip(ids, made, strict=True)]), partial)
-    partial.replace(path)
+    with replacing(path, shared=True) as partial:
+        pq.write_table(pa.Table.from_pylist([{"prompt_ids": p, **asdict(c)} for p, c in zip(ids, made, strict=True)]), partial)

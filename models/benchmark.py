@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from data_contracts.errors import PlumblineError
+from data_contracts.errors import PlumblineError, in_short
 from data_contracts.json_text import SURROGATE, read_json
 from data_contracts.store import digest
 
@@ -107,7 +107,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     try:
         rows = pa.parquet.read_table(path) if path.suffix == ".parquet" else pa.json.read_json(path)
     except (pa.ArrowException, OSError) as error:
-        raise PlumblineError(f"{path} cannot be read ({' '.join(str(error).split())[:120]}): fetch the file again") from None
+        raise PlumblineError(f"{path} cannot be read ({in_short(error)}): fetch the file again") from None
     found: list[dict[str, Any]] = rows.to_pylist()
     return found
 

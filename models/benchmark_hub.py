@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from data_contracts.errors import PlumblineError
+from data_contracts.errors import PlumblineError, in_short
 from models.benchmark import split_files
 
 PREFIX = "hub:"
@@ -45,5 +45,4 @@ def _fetch(reference: str, repository: str, revision: str | None) -> Path:
             f"{reference} is not on this machine and the hub cannot be reached: connect once, or name a folder"
         ) from None
     except (HfHubHTTPError, OSError, ValueError) as error:
-        said = " ".join(str(error).split())[:120]
-        raise PlumblineError(f"{reference} could not be fetched from the hub ({said}): correct the name") from None
+        raise PlumblineError(f"{reference} could not be fetched from the hub ({in_short(error)}): correct the name") from None

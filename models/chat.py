@@ -15,6 +15,16 @@ class Message(TypedDict):
     content: str
 
 
+def user(text: str) -> list[Message]:
+    """The conversation of a lone user message."""
+    return [Message(role="user", content=text)]
+
+
+def opening(messages: Sequence[Message]) -> str:
+    """The user's first turn, by which conversations that hang together are known; "" where there is none."""
+    return next((m["content"] for m in messages if m["role"] == "user"), "")
+
+
 def encode_prompt(tokenizer: "PreTrainedTokenizerFast", messages: Sequence[Message]) -> list[int]:
     """Token ids of the conversation with the generation prompt, and exactly the template's own control tokens.
 
@@ -58,7 +68,7 @@ def end_token(tokenizer: "PreTrainedTokenizerFast") -> int:
     if not tokenizer.chat_template:  # a base model
         return int(tokenizer.eos_token_id)
     mark = "\ue000answer\ue001"
-    turns = [Message(role="user", content="question"), Message(role="assistant", content=mark)]
+    turns = [*user("question"), Message(role="assistant", content=mark)]
     rendered: str = tokenizer.apply_chat_template(turns, add_generation_prompt=False, tokenize=False)
     specials = set(tokenizer.convert_tokens_to_ids(control_tokens(tokenizer)))
     after = [token for token in _encode(tokenizer, rendered.partition(mark)[2]) if token in specials]

@@ -4,14 +4,16 @@ Weights are safetensors only and remote code is never run: a folder that needs e
 """
 
 import json
-import textwrap
+import math
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_contracts.errors import PlumblineError
+from data_contracts.errors import PlumblineError, in_short
 from data_contracts.store import digest, file_digest
+from models.tokenizer import read_tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -93,14 +95,43 @@ def _check_weights(path: Path, files: list[Path]) -> None:
             )
 
 
+def weight_count(path: Path) -> int:
+    """Numbers in the weight files of a folder, from their headers."""
+    count = 0
+    for file in path.glob("*.safetensors"):
+        with file.open("rb") as stream:
+            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+        count += sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+    return count
+
+
 def check_chat(path: Path) -> None:
-    """Raises PlumblineError for a checkpoint without a tokenizer or a chat template; reads small files only."""
+    """Raises PlumblineError for a checkpoint whose tokenizer or chat template is missing or damaged; reads small files only."""
     if not any((path / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")):
         raise PlumblineError(f"{path} holds no tokenizer (tokenizer.json): save it there with the tokenizer's save_pretrained")
-    told = path / "tokenizer_config.json"
-    templates = (path / "chat_template.jinja", path / "chat_template.json")
-    if not any(p.exists() for p in templates) and not (told.exists() and read_object(told).get("chat_template")):
+    told = {name: read_object(path / name) for name in ("tokenizer.json", "tokenizer_config.json") if (path / name).exists()}
+    own, other = path / "chat_template.jinja", path / "chat_template.json"
+    named = told.get("tokenizer_config.json", {}).get("chat_template")
+    if not own.exists() and not other.exists() and not named:
         raise PlumblineError(f"the tokenizer in {path} has no chat template: add chat_template.jinja to the checkpoint")
+    if own.exists():
+        _check_template(own.read_text(encoding="utf-8"), own)
+    elif isinstance(named, str):
+        _check_template(named, path / "tokenizer_config.json")
+
+
+def _check_template(text: str, where: Path) -> None:
+    """Raises PlumblineError for a chat template that is no Jinja as transformers reads it."""
+    from jinja2 import Environment, TemplateSyntaxError
+
+    for tag in ("generation", "endgeneration"):  # transformers' own, around what a model wrote
+        text = re.sub(rf"{{%-?\s*{tag}\s*-?%}}", "", text)
+    try:
+        Environment(extensions=["jinja2.ext.loopcontrols"]).parse(text)
+    except TemplateSyntaxError as error:
+        raise PlumblineError(
+            f"the chat template in {where} is damaged (line {error.lineno}: {error.message}): fetch or correct it"
+        ) from None
 
 
 def _fetch(reference: str) -> Path:
@@ -111,9 +142,9 @@ def _fetch(reference: str) -> Path:
     try:
         return Path(snapshot_download(reference, allow_patterns=PARTS))
     except (OSError, ValueError) as error:  # the hub's own errors are either of these
-        said = textwrap.shorten(str(error), 160, placeholder=" …")
         raise PlumblineError(
-            f"there is no folder {reference}, and as a hub id it could not be fetched ({said}): correct the path or the id"
+            f"there is no folder {reference}, and as a hub id it could not be fetched ({in_short(error)}): correct the path or "
+            "the id"
         ) from None
 
 
@@ -131,9 +162,7 @@ def positions(path: Path) -> int | None:
 
 def load_tokenizer(path: Path, chat: bool = True) -> "PreTrainedTokenizerFast":
     """Raises PlumblineError if `chat` and the tokenizer has no chat template, or if it names no end of sequence."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    tokenizer = read_tokenizer(path)
     if chat and not tokenizer.chat_template:
         raise PlumblineError(f"the tokenizer in {path} has no chat template: add chat_template.jinja to the checkpoint")
     if tokenizer.eos_token_id is None:

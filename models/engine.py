@@ -3,12 +3,13 @@
 Importing and starting vLLM costs 20-60 s on two cores, swapping weights a fraction of a second. A swap can go wrong in silence
 (tied embeddings keep the old output matrix on CPUs, the prefix cache keeps the old keys), so each one is proven: the
 log-probabilities of a probe longer than one cache block must equal those of a plain transformers forward (design, decision 1).
+In bfloat16 they equal them but for noise, in which a checkpoint and its next one may not differ; so a swap must also have changed
+them, and the cache must not know the probe.
 """
 
 import io
 import logging
 import os
-import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from data_contracts.config import EngineConfig
-from data_contracts.errors import PlumblineError
+from data_contracts.errors import PlumblineError, in_short
 from models.chat import decode_answer, end_token
-from models.checkpoint import Checkpoint, load_model, load_tokenizer, read_config
+from models.checkpoint import Checkpoint, load_model, load_tokenizer, read_config, weight_count
+from models.gpus import shards
 
 log = logging.getLogger(__name__)
 _ENVIRONMENT = {
@@ -26,11 +28,15 @@ _ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
     "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # where the model takes several GPUs; this process has threads that survive no fork
     "VLLM_CPU_KVCACHE_SPACE": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }
 _PROBE_TOKENS = 200  # longer than one cache block (128 tokens on CPUs), so that a stale prefix cache shows
-_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1}  # largest mean difference in nats; a wrong weight is off by more than 1
+# nats that the probe may differ on average, and a single token; or so many times the checkpoint's own noise in bfloat16
+TOLERANCE = {"float32": (1e-3, 1e-3), "bfloat16": (0.1, 0.5)}
+NOISE = (3, 10)
+CHANGED = 1e-3  # nats: what a probe's log-probabilities must move on average for the engine's to have to move, too
 _SAME_ENGINE = (
     *("architectures", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads"),
     *("head_dim", "vocab_size", "tie_word_embeddings", "rope_scaling", "rope_theta", "rope_parameters"),
@@ -60,6 +66,20 @@ class Completion:
     token_ids: list[int]
     finish_reason: str
 
+    @property
+    def stopped(self) -> bool:
+        return self.finish_reason == "stop"
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """What transformers gives the probe under a checkpoint: log p of each of its tokens given those before it (0 for the first)
+    and of every token that may follow, and by how much the engine's precision moves the former on average. All in nats."""
+
+    logprobs: list[float]
+    following: list[float]
+    noise: float
+
 
 def preload() -> None:
     """Import vLLM, which takes 15-40 s, while something else starts up."""
@@ -70,10 +90,12 @@ def preload() -> None:
 class Engine:
     """A running vLLM engine, starting on `checkpoint`. Token ids in, token ids out; `use` swaps the weights.
 
+    A model that one GPU does not hold is split over as many of the first `gpus` as it takes.
+
     Raises PlumblineError where vLLM and transformers disagree about the weights in use.
     """
 
-    def __init__(self, checkpoint: Checkpoint, config: EngineConfig) -> None:
+    def __init__(self, checkpoint: Checkpoint, config: EngineConfig, gpus: int = 1) -> None:
         preload()
         import torch
         import vllm
@@ -81,9 +103,10 @@ class Engine:
         self.version: str = vllm.__version__
         self.on_gpu = torch.cuda.is_available()
         self.dtype = config.dtype if config.dtype != "auto" else ("bfloat16" if self.on_gpu else "float32")
-        self._config = config
+        self._config, self._gpus = config, gpus
         self.max_model_len = config.max_model_len
-        self._probes: dict[str, tuple[list[float], list[float]]] = {}
+        self._probes: dict[str, _Probe] = {}
+        self._proven, self._seen = "", list[float]()  # the weights proven last, and the probe's log-probabilities under them
         self._asleep = False
         self.current: Checkpoint
         self._llm: Any = None
@@ -159,13 +182,18 @@ class Engine:
 
     def rest(self) -> None:
         """Give the GPU's memory to the trainer until the next call. CPUs have nothing to give."""
-        if self.on_gpu and not self._asleep:
-            self._llm.sleep(level=1)
-            self._asleep = True
+        if self.on_gpu:
+            import torch
+
+            if not self._asleep:
+                self._llm.sleep(level=1)
+                self._asleep = True
+            torch.cuda.empty_cache()  # what a preference model has left in this process
 
     def close(self) -> None:
         if self._llm is None:  # closed already, or not started again
             return
+        self._wake()  # asleep, vLLM's allocator would release its memory a second time, and no engine could start here again
         from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
 
         self._llm.llm_engine.engine_core.shutdown()
@@ -179,6 +207,7 @@ class Engine:
             self._llm = LLM(
                 str(checkpoint.path),
                 dtype=self.dtype,
+                tensor_parallel_size=self._shards(checkpoint),
                 max_model_len=self._config.max_model_len,
                 enforce_eager=not self.on_gpu,
                 gpu_memory_utilization=self._config.gpu_memory,
@@ -194,9 +223,19 @@ class Engine:
             )
         except Exception as error:  # an architecture it does not know, too little memory, …: whatever vLLM can say
             log.exception("vLLM did not start")
-            said = textwrap.shorten(str(error) or type(error).__name__, 300, placeholder=" …")
+            said = in_short(str(error) or type(error).__name__, 300)
             raise PlumblineError(f"vLLM does not start on {checkpoint.path}: {said}; change engine, or the model") from None
+        self._proven = ""
         self._prove(checkpoint)
+
+    def _shards(self, checkpoint: Checkpoint) -> int:
+        if not self.on_gpu:
+            return 1
+        import torch
+
+        size = weight_count(checkpoint.path) * (2 if self.dtype == "bfloat16" else 4)
+        memory = torch.cuda.get_device_properties(0).total_memory * self._config.gpu_memory
+        return shards(size, memory, read_config(checkpoint.path).get("num_attention_heads", 1), self._gpus)
 
     def _wake(self) -> None:
         if self._asleep:
@@ -213,12 +252,13 @@ class Engine:
             )
         return self._llm.generate(inputs, parameters, use_tqdm=partial(_bar, progress, len(inputs)))
 
-    def _next_token(self, prompt: list[int]) -> tuple[int, float]:
+    def _next_token(self, prompt: list[int]) -> tuple[int, float, int]:
+        """The likeliest token, its log-probability, and how many of the prompt's tokens the cache knew."""
         from vllm import SamplingParams
 
         output = self._run([prompt], SamplingParams(temperature=0, max_tokens=1, logprobs=0, detokenize=False), quiet)[0]
         token = output.outputs[0].token_ids[0]
-        return token, output.outputs[0].logprobs[0][token].logprob
+        return token, output.outputs[0].logprobs[0][token].logprob, output.num_cached_tokens or 0
 
     def _token_logprobs(self, sequences: list[list[int]], progress: Progress = quiet) -> list[list[tuple[float, int]]]:
         """(log-probability, its rank among all tokens) of each token of each sequence given those before it."""
@@ -241,20 +281,34 @@ class Engine:
         self.tokenizer = load_tokenizer(checkpoint.path, chat=False)
         length = min(_PROBE_TOKENS, self._config.max_model_len - 2)
         probe = [(7 * i * i + 3 * i) % len(self.tokenizer) for i in range(length)]
+        before = self._probes.get(self._proven)
         if checkpoint.hash not in self._probes:
-            self._probes[checkpoint.hash] = _reference_logprobs(checkpoint.path, probe, self.dtype)
-        expected, following = self._probes[checkpoint.hash]
-        token, logprob = self._next_token(probe)
+            import torch
+            from vllm.utils.torch_utils import set_default_torch_num_threads
+
+            # for a GPU vLLM has left this process one thread, by which a real model would take minutes
+            threads = len(os.sched_getaffinity(0)) if self.on_gpu else torch.get_num_threads()
+            with set_default_torch_num_threads(threads):
+                self._probes[checkpoint.hash] = _reference(checkpoint.path, probe, self.dtype)
+        known = self._probes[checkpoint.hash]
+        token, logprob, cached = self._next_token(probe)
         seen = [found for found, _ in self._token_logprobs([probe])[0]]
-        difference = sum(abs(a - b) for a, b in zip(seen, expected, strict=True)) / length
-        difference = max(difference, abs(logprob - following[token]))
-        if not difference <= _TOLERANCE[self.dtype]:  # also catches NaN
-            raise PlumblineError(
-                f"vLLM does not hold the weights of {checkpoint.path}: a probe's log-probabilities differ from "
-                f"transformers' by {difference:.3g} nats on average (allowed {_TOLERANCE[self.dtype]}); "
-                "resume the run to start a fresh engine"
+        mean, last = (max(least, times * known.noise) for least, times in zip(TOLERANCE[self.dtype], NOISE, strict=True))
+        difference, next_difference = _mean_difference(seen, known.logprobs), abs(logprob - known.following[token])
+        if not (difference <= mean and next_difference <= last):  # also catches NaN
+            fault = (
+                f"a probe's log-probabilities differ from transformers' by {difference:.3g} nats on average (allowed {mean:.3g}) "
+                f"and that of the next token by {next_difference:.3g} (allowed {last:.3g})"
             )
-        self.current = checkpoint
+        elif cached:
+            fault = "its cache still holds what other weights have computed"
+        elif before is not None and seen == self._seen and _mean_difference(known.logprobs, before.logprobs) > CHANGED:
+            fault = "a probe's log-probabilities are exactly those of the weights before"
+        else:
+            self.current, self._proven, self._seen = checkpoint, checkpoint.hash, seen
+            return
+        said = f"vLLM does not hold the weights of {checkpoint.path}: {fault}"
+        raise PlumblineError(f"{said}; resume the run to start a fresh engine")
 
 
 def _shape(path: Path) -> list[Any]:
@@ -262,15 +316,25 @@ def _shape(path: Path) -> list[Any]:
     return [config.get(name) for name in _SAME_ENGINE]
 
 
-def _reference_logprobs(path: Path, ids: list[int], dtype: str) -> tuple[list[float], list[float]]:
-    """log p of each of `ids` given those before it (0 for the first), and of every token that may follow them."""
+def _mean_difference(one: Sequence[float], other: Sequence[float]) -> float:
+    return sum(abs(a - b) for a, b in zip(one, other, strict=True)) / len(one)
+
+
+def _reference(path: Path, ids: list[int], dtype: str) -> _Probe:
+    """In float32, of the weights as `dtype` holds them."""
     import torch
+
+    def logprobs(model: Any) -> Any:
+        return model(torch.tensor([ids])).logits[0].float().log_softmax(-1)
+
+    def of_ids(logprobs: Any) -> list[float]:
+        return [0.0, *logprobs[:-1].gather(1, torch.tensor(ids[1:])[:, None])[:, 0].tolist()]
 
     with torch.inference_mode():
         model = load_model(path, getattr(torch, dtype)).eval()
-        logps = model(torch.tensor([ids])).logits[0].float().log_softmax(-1)
-        picked = logps[:-1].gather(1, torch.tensor(ids[1:])[:, None])[:, 0]
-    return [0.0, *picked.tolist()], logps[-1].tolist()
+        lowered = logprobs(model)
+        exact = lowered if dtype == "float32" else logprobs(model.float())
+    return _Probe(of_ids(exact), exact[-1].tolist(), _mean_difference(of_ids(exact), of_ids(lowered)))
 
 
 def _retie(model: Any) -> None:

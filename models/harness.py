@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_contracts.config_evaluate import HarnessConfig
-from data_contracts.errors import PlumblineError
+from data_contracts.errors import PlumblineError, in_short
+from data_contracts.json_text import is_number
 from data_contracts.store import digest
 from models.engine import Progress, Sampling, quiet
 
@@ -51,8 +52,7 @@ def run_harness(
             task_manager=_manager(config),
         )
     except (OSError, ValueError, RuntimeError, ImportError) as error:  # what tasks and the data sets' library raise
-        said = " ".join(str(error).split())[:300]
-        raise PlumblineError(f"lm-evaluation-harness could not run {', '.join(config.tasks)}: {said}") from error
+        raise PlumblineError(f"lm-evaluation-harness could not run {', '.join(config.tasks)}: {in_short(error, 300)}") from error
     assert found is not None
     values = {
         task: {_name(*name.split(",")): float(v) for name, v in metrics.items() if _is_value(name, v)}
@@ -68,7 +68,7 @@ def _manager(config: HarnessConfig) -> Any:
 
 
 def _is_value(name: str, value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and "stderr" not in name and name != "sample_len"
+    return is_number(value) and "stderr" not in name and name != "sample_len"
 
 
 def _name(metric: str, filter_: str = "none") -> str:

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from data_contracts.clock import now
 from data_contracts.config_teacher import Price
-from data_contracts.store import digest
+from data_contracts.store import digest, load_json
 from models.chat import Message
 from models.journal_file import open_file
 
@@ -104,12 +105,12 @@ class Journal:
 
         `elsewhere`: they were paid for outside this journal, at the cost that the replies name.
         """
-        now, rows = _now(), []
+        created, rows = now(), []
         for request, r in calls:
             content = json.dumps(request.content, ensure_ascii=False)
             cost = r.cost if elsewhere else self._cost(r.input_tokens, r.output_tokens)
             counts = (r.input_tokens, r.output_tokens, cost, "" if elsewhere else self.payer)
-            rows.append((request.key, request.model, content, r.text, r.finish_reason, now, *counts))
+            rows.append((request.key, request.model, content, r.text, r.finish_reason, created, *counts))
         with self._lock, self._connection:
             before = self._connection.total_changes
             self._connection.executemany(f"INSERT OR IGNORE INTO calls ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
@@ -134,11 +135,11 @@ class Journal:
 
     def claim(self, keys: Sequence[str], owner: str, most: int) -> set[str]:
         """At most `most` of `keys` that nobody has asked yet: nobody but `owner` may ask them while it renews its claims."""
-        now, mine = time.time(), list[str]()
+        clock, mine = time.time(), list[str]()
         with self._lock, self._connection:
             self._connection.execute("BEGIN IMMEDIATE")  # before looking, so that no two see the same key free
             # far ahead: the clock was set back since
-            self._connection.execute("DELETE FROM claims WHERE expires < ? OR expires > ?", (now, now + 10 * LEASE))
+            self._connection.execute("DELETE FROM claims WHERE expires < ? OR expires > ?", (clock, clock + 10 * LEASE))
             for some in _parts(keys):
                 query = (
                     f"SELECT key FROM calls WHERE key IN {_marks(some)} UNION SELECT key FROM claims WHERE key IN {_marks(some)}"
@@ -147,7 +148,7 @@ class Journal:
                 mine += [key for key in some if key not in taken]
                 if len(mine) >= most:
                     break
-            rows = [(key, self.payer, owner, now + LEASE) for key in mine[:most]]
+            rows = [(key, self.payer, owner, clock + LEASE) for key in mine[:most]]
             self._connection.executemany("INSERT INTO claims VALUES (?, ?, ?, ?)", rows)
         return set(mine[:most])
 
@@ -163,8 +164,8 @@ class Journal:
 
     def want(self, requests: Iterable[Request]) -> None:
         """Remember requests that this run could not ask, for a batch; others may wait for the same."""
-        now = _now()
-        rows = [(r.key, r.model, json.dumps(r.content, ensure_ascii=False), self.payer, now) for r in requests]
+        created = now()
+        rows = [(r.key, r.model, json.dumps(r.content, ensure_ascii=False), self.payer, created) for r in requests]
         with self._lock, self._connection:
             self._connection.executemany("INSERT OR IGNORE INTO waiting VALUES (?, ?, ?, ?, ?)", rows)
 
@@ -222,10 +223,6 @@ class Journal:
         return None if self.price is None or read is None or written is None else self.price.of(read, written)
 
 
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
 def _parts(keys: Sequence[str]) -> Iterator[Sequence[str]]:
     return (keys[i : i + _AT_ONCE] for i in range(0, len(keys), _AT_ONCE))
 
@@ -236,9 +233,18 @@ def _marks(values: Sequence[str]) -> str:
 
 def find_journal(run: Path) -> tuple[Path, str]:
     """Where the teacher calls of the run in the folder `run` are, and the name that it pays under ("": it has not asked yet)."""
-    note = run / "teacher.json"
-    said = json.loads(note.read_text(encoding="utf-8")) if note.exists() else {"journal": "journal.db", "run": ""}
+    said = load_json(run / "teacher.json", {"journal": "journal.db", "run": ""})
     return Path(os.path.normpath(run / said["journal"])), said["run"]
+
+
+def knows(path: Path, model: str) -> bool:
+    """Whether the journal in the file `path`, which need not be there, holds any reply of `model`."""
+    if not path.exists():
+        return False
+    connection = open_file(path)
+    found = connection.execute("SELECT 1 FROM calls WHERE model = ? LIMIT 1", (model,)).fetchone()
+    connection.close()
+    return found is not None
 
 
 def sample_calls(run: Path, stage: Path, limit: int) -> list[dict[str, Any]]:

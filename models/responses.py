@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from data_contracts.errors import PlumblineError
-from data_contracts.json_text import read_json
+from data_contracts.json_text import lines_of, read_json
 from data_contracts.store import write_text
 from models.benchmark import SPLITS, Question, Split, read_question
 
@@ -66,12 +66,10 @@ def _read(path: Path, split: Split) -> Iterable[tuple[Question, str, str]]:
     if not path.exists():
         return
     seen: set[str] = set()
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n"), 1):
-        if not line.strip():
-            continue
+    for number, line in lines_of(path):
         where = f"{path}, line {number}"
         try:
-            row = read_json(line)
+            row = read_json(line.decode("utf-8", errors="replace"))
         except ValueError:
             raise PlumblineError(f"{where} is not valid JSON: the file was cut or edited, so evaluate the model again") from None
         texts = [row.get(key) for key in ("id", "formated_input", "response")] if isinstance(row, dict) else [None]

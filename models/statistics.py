@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from data_contracts.errors import PlumblineError
+from data_contracts.store import Rows
 
 _CELLS = 4_000_000  # draws held in memory at once: 32 MB
-Rows = Sequence[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,6 @@ class Interval:
     mean: float
     low: float
     high: float
-
-    def as_dict(self) -> dict[str, float]:
-        return asdict(self)
 
 
 def mean_interval(
@@ -104,7 +101,7 @@ def paired_test(
     for begin in range(0, draws, step := max(1, _CELLS // len(sums))):
         signs = rng.integers(0, 2, size=(min(step, draws - begin), len(sums)), dtype=np.int8) * 2 - 1
         extreme += int((np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9).sum())
-    return Gain(**interval.as_dict(), p=(1 + extreme) / (1 + draws), rows=len(new), distinct=len(sums))
+    return Gain(**asdict(interval), p=(1 + extreme) / (1 + draws), rows=len(new), distinct=len(sums))
 
 
 def holm(ps: Sequence[float]) -> list[float]:

@@ -13,9 +13,9 @@ from typing import Any
 
 from models.chat import Message, encode_answer, encode_prompt
 from models.checkpoint import Checkpoint
-from models.claims import claimed
 from models.engine import Engine, Progress, Sampling
 from models.journal import Journal, Reply, Request, requests_of
+from models.journal_claims import claimed
 
 Conversation = Sequence[Message]
 Complete = Callable[[Sequence[Conversation], Sampling, int, Progress], list[Reply]]
@@ -123,6 +123,18 @@ def journaled(
         return [replies[r.key] for r in requests]
 
     return complete
+
+
+def server_teacher(
+    name: str,
+    journal: Journal,
+    ask: Callable[[list[Request], Keep, Progress], None],
+    weights: dict[str, Any],
+    close: Callable[[], None] = _nothing,
+) -> Teacher:
+    """A teacher outside the run's engine; `weights` are the settings by which it tells log-probabilities (teachers/weigh.py)."""
+    peek = journaled(name, journal, ask, **weights)
+    return Teacher(name, journaled(name, journal, ask), close=close, peek=peek, bill=journal.bill)
 
 
 def local_teacher(running: Callable[[], Engine], checkpoint: Checkpoint, journal: Journal) -> Teacher:

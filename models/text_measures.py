@@ -1,6 +1,14 @@
-"""How much answers repeat: themselves, and one another."""
+"""How long answers are, and how much they repeat: themselves, and one another."""
 
 from collections.abc import Sequence
+
+from data_contracts.store import Rows
+
+
+def sizes(answers: Rows) -> dict[str, float]:
+    """Mean length in tokens and the share that ended by itself, of rows with `token_ids` and `stopped`; there must be some."""
+    tokens, stopped = sum(len(row["token_ids"]) for row in answers), sum(row["stopped"] for row in answers)
+    return {"mean_tokens": tokens / len(answers), "stop_rate": stopped / len(answers)}
 
 
 def repetition(ids: Sequence[int], n: int = 4) -> float:

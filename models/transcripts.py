@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from data_contracts.errors import PlumblineError
-from data_contracts.json_text import SURROGATE, lines_of, read_json
-from models.chat import Message
+from data_contracts.json_text import SURROGATE, is_number, lines_of, read_json
+from models.chat import Message, user
 
 _NUMBERS = ("chosen_score", "rejected_score", "win_probability", "uncertainty", "weight")
 # Optional keys of a line, and the column of the pairs each fills.
@@ -126,7 +126,7 @@ def read_extras(row: dict[str, Any]) -> dict[str, Any] | Unreadable:
         if value is None:
             continue
         if key in _NUMBERS:
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= sys.float_info.max:
+            if not is_number(value) or not abs(value) <= sys.float_info.max:
                 return Unreadable("not_a_number")
             if (key in ("win_probability", "uncertainty", "weight") and value < 0) or (key == "win_probability" and value > 1):
                 return Unreadable("not_a_number")
@@ -155,7 +155,7 @@ def _prompt(value: Any) -> list[Message] | Unreadable:
     if isinstance(value, str):
         if SURROGATE.search(value):
             return Unreadable("not_text")
-        messages = parse_transcript(value) or [Message(role="user", content=value)]
+        messages = parse_transcript(value) or user(value)
     else:
         read = _messages(value)
         if isinstance(read, Unreadable):

@@ -18,10 +18,9 @@ from models.training.data import check_fit
 from models.training.inputs import read_inputs
 from models.training.launched import Launched
 from models.training.process import Trainer
-from models.training.progress import Progress, silent
+from models.training.progress import Progress, is_stuck, silent
 from models.training.reference import cache_of
 
-STUCK = 20  # steps
 NOTICEABLE = 0.1  # nats: a change of a whole answer's probability by less than a tenth is no change
 
 
@@ -138,12 +137,12 @@ def final_means(steps: Rows) -> dict[str, float | None]:
 def verdict(final: Mapping[str, float | None], objective: str, losses: Sequence[float] = ()) -> str:
     """What training did to the answers' likelihoods, in words.
 
-    The rule: `losses` within 1e-4 of ln 2 over the last twenty steps mean that nothing was learnt. Else it goes by the mean
-    log-ratios of chosen (c) and rejected (r) answers to the reference over the last tenth of the steps. Within +-0.1 nats an
-    answer has not moved. c down is the case to look into, unless the objective is apo_down, which means it; both up is told
-    apart by which rose more. Where the data has answers of one side only, the verdict is about that side.
+    The rule: where `losses` are stuck at ln 2, nothing was learnt. Else it goes by the mean log-ratios of chosen (c) and rejected
+    (r) answers to the reference over the last tenth of the steps. Within +-0.1 nats an answer has not moved. c down is the case
+    to look into, unless the objective is apo_down, which means it; both up is told apart by which rose more. Where the data has
+    answers of one side only, the verdict is about that side.
     """
-    if len(losses) >= STUCK and all(abs(loss - math.log(2)) < 1e-4 for loss in losses[-STUCK:]):
+    if is_stuck(losses):
         return "the loss sat at ln 2, so nothing was learnt: raise align.learning_rate, or look at the data"
     found = (final["chosen_logratio"], final["rejected_logratio"])
     c, r = (math.nan if value is None else value for value in found)

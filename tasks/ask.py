@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from data_contracts.config_judge import JudgeConfig
 from data_contracts.errors import PlumblineError
-from models.chat import Message
+from models.chat import Message, user
 from models.engine import Progress, Sampling
 from models.parse_verdict import without_thoughts
 from models.prompts import render
@@ -15,7 +15,7 @@ from models.teachers.weigh import weigh
 
 def ask_text(prompts: Sequence[str], config: JudgeConfig, teacher: Teacher, seed: int, progress: Progress) -> list[str]:
     """Whole replies. Equal prompts are votes of their own."""
-    replies = teacher.complete([_asked(p) for p in prompts], _sampling(config), seed, progress)
+    replies = teacher.complete([user(p) for p in prompts], _sampling(config), seed, progress)
     return [r.text for r in replies]
 
 
@@ -59,17 +59,13 @@ def _reasoned(
     """The conversations at whose end the bare verdict is due: with `reasoning`, the judge's reasons stand before it."""
     due = render("verdict-1", choices=" / ".join(choices))
     if not config.reasoning:
-        return [_asked(f"{p}\n\n{due}") for p in prompts]
+        return [user(f"{p}\n\n{due}") for p in prompts]
     asked = [f"{p}\n\n{render('reasons-1')}" for p in prompts]
     replies = ask_text(asked, config, teacher, seed, progress)
     return [
-        [*_asked(p), {"role": "assistant", "content": without_thoughts(reply)}, {"role": "user", "content": due}]
+        [*user(p), Message(role="assistant", content=without_thoughts(reply)), *user(due)]
         for p, reply in zip(asked, replies, strict=True)
     ]
-
-
-def _asked(prompt: str) -> list[Message]:
-    return [{"role": "user", "content": prompt}]
 
 
 def _sampling(config: JudgeConfig) -> Sampling:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from data_contracts.store import write_text
+from data_contracts.store import write_json
 from models.chat import Message
 from tasks.comparison import POINTS, SWAPPED, Comparison, Verdict
 from tasks.recorded import Recorded
@@ -74,7 +74,7 @@ def write_calibration(out: Path, found: Sequence[Calibration], recorded: Sequenc
         for i, r in enumerate(recorded)
     ]
     said = {"comparisons": len(recorded), "judges": [vars(c) for c in found], "rows": rows}
-    write_text(out / "calibration.json", json.dumps(said, indent=2, ensure_ascii=False))
+    write_json(out / "calibration.json", said)
     plot(out / "calibration.png", found, recorded, judged)
 
 
@@ -93,7 +93,7 @@ def _columns(recorded: Sequence[Recorded], verdicts: Sequence[Verdict]) -> Table
         columns["said"].append(_SIDES[v.outcome])
         columns["points"].append(POINTS[v.outcome])
         columns["p"].append(v.win_probability)
-        columns["length"].append(math.log((len(r.comparison.first) + 1) / (len(r.comparison.second) + 1)))
+        columns["length"].append(r.comparison.log_length_ratio)
         columns["first"].append(shown.count("first"))
         columns["named"].append(shown.count("first") + shown.count("second"))
         columns["agree"].append(float(v.forward == v.backward != "unparsed") if shown else math.nan)

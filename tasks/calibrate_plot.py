@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks.comparison import POINTS
-from tasks.figures import COLOURS, MARKS
+from tasks.figures import COLOURS, MARKS, blank
 from tasks.recorded import Recorded
 
 if TYPE_CHECKING:
@@ -25,19 +25,14 @@ _LEAST = 5  # comparisons in a bin, or it says nothing
 
 
 def plot(path: Path, found: Sequence["Calibration"], recorded: Sequence[Recorded], judged: dict[str, Any]) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    matplotlib.rcParams["text.parse_math"] = False  # a $ in a judge's name is no formula
-    from matplotlib import pyplot as plt
-
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(15, 4.6), layout="constrained", width_ratios=(1.2, 1, 1))
+    figure = blank(figsize=(15, 4.6))
+    left, middle, right = figure.subplots(1, 3, width_ratios=(1.2, 1, 1))
     colour, mark = ({c.judge: kinds[i % len(kinds)] for i, c in enumerate(found)} for kinds in (COLOURS, MARKS))
     labels = {c.judge: c.judge if len(c.judge) < 46 else f"{c.judge[:43]}…" for c in found}
     labels |= {"first": "always the first", "length": "always the longer"}
     _agreement(left, found, colour, mark)
     truth = np.array([POINTS[r.said] for r in recorded])
-    length = np.array([np.log((len(r.comparison.first) + 1) / (len(r.comparison.second) + 1)) for r in recorded])
+    length = np.array([r.comparison.log_length_ratio for r in recorded])
     bins = _groups(length, np.unique(np.quantile(length, np.linspace(0, 1, 8))))
     centres = [length[b].mean() for b in bins]
     middle.plot(centres, [truth[b].mean() for b in bins], label="the record", color="black", linewidth=3, alpha=0.55)
@@ -74,7 +69,6 @@ def plot(path: Path, found: Sequence["Calibration"], recorded: Sequence[Recorded
     handles, names = middle.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 def _agreement(axis: Any, found: Sequence["Calibration"], colour: dict[str, str], mark: dict[str, str]) -> None:

@@ -3,7 +3,6 @@
 `changes.json` in the run folder keeps the first, `overrides.json` in a round's folder the second.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from data_contracts.flatten import flatten
 from data_contracts.mask import mask
-from data_contracts.store import write_text
+from data_contracts.store import load_json, write_json
 from tasks.summary import read_config
 
 TITLE = "changed on the command line"
@@ -40,19 +39,17 @@ def write_changes(run: Path, replaced: Mapping[str, Any], config: Mapping[str, A
     found = [Change(key, first[key], _words(now[name])) for key, name in named.items() if name is not None]
     found = [change for change in found if change.was != change.now]
     if found or kept:
-        write_text(run / "changes.json", json.dumps([asdict(change) for change in found], indent=2, ensure_ascii=False))
+        write_json(run / "changes.json", [asdict(change) for change in found])
 
 
 def read_changes(run: Path) -> list[Change]:
     """What the command line changed of the run's file."""
-    path = run / "changes.json"
-    return [Change(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))] if path.exists() else []
+    return [Change(**entry) for entry in load_json(run / "changes.json", [])]
 
 
 def overrides(run: Path, number: int) -> dict[str, float]:
     """Keys and values of the configuration that only hold for round `number`."""
-    path = run / f"round-{number}" / "overrides.json"
-    found: dict[str, float] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    found: dict[str, float] = load_json(run / f"round-{number}" / "overrides.json", {})
     return found
 
 

@@ -10,7 +10,7 @@ _WIDTH, _HEIGHT = 460, 270
 _LEFT, _RIGHT, _BOTTOM = 68, 14, 46  # on the left: numbers such as 0.075, and the axis's name
 _LINE, _CHARACTER = 20, 8.2  # of the legend, in the larger letters of a narrow screen
 _MOST_POINTS = 300
-_MOST_LETTERS = 36  # of a name in the legend
+_MOST_LETTERS = 36  # of a name in the legend: its last ones, since names are often paths
 _MARKS = {  # what tells series apart beside their colours, around 0, 0
     "s1": "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0Z",
     "s2": "M-3.7 -3.7h7.4v7.4h-7.4Z",
@@ -138,7 +138,7 @@ def _placed(series: Sequence[Series]) -> tuple[list[Markup], int]:
     """The legend's entries, and on how many lines: one that no longer fits begins a new one."""
     parts, x, row = [], float(_LEFT), 0
     for s in series:
-        label = s.label if len(s.label) <= _MOST_LETTERS else f"{s.label[: _MOST_LETTERS - 1]}…"
+        label = s.label if len(s.label) <= _MOST_LETTERS else f"…{s.label[1 - _MOST_LETTERS :]}"
         if x > _LEFT and x + 28 + _wide(label) > _WIDTH:
             x, row = float(_LEFT), row + 1
         y = 14 + _LINE * row

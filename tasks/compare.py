@@ -11,11 +11,13 @@ from typing import Any
 
 from data_contracts.errors import PlumblineError
 from data_contracts.flatten import flatten
+from data_contracts.made_with import together
 from data_contracts.store import Rows, open_dataset
 from models.statistics import Gain, holm, paired_test
 from tasks.changes import overrides
 from tasks.lineage import champions, round_number
-from tasks.score import metric_name
+from tasks.rank import ranked_rightly
+from tasks.score import metric_name, rows_of
 from tasks.summary import manifest, read_config
 
 EXAMPLES = 4  # answers shown of each kind
@@ -60,7 +62,7 @@ def open_side(text: str) -> Side:
 
 
 def compare(a: Side, b: Side) -> dict[str, Any]:
-    """Everything that differs, as plain values: `config`, `data`, `scores`, `win_rates`, `answers` and `notes`.
+    """Everything that differs, as plain values: `config`, `software`, `data`, `scores`, `win_rates`, `answers` and `notes`.
 
     Each score holds A's and B's mean over the shared questions, the gain of B over A with its 95 % interval clustered by
     distinct question, its p-value, and whether that is below 5 %. The p-values of splits and source benchmarks are adjusted for
@@ -71,7 +73,8 @@ def compare(a: Side, b: Side) -> dict[str, Any]:
         raise PlumblineError(
             f"{a.label} and {b.label} are of different flows, so they share no measurement: compare like with like"
         )
-    found: dict[str, Any] = {"a": _name(a), "b": _name(b), "config": _config(a, b), "data": _data(a, b), "notes": []}
+    found: dict[str, Any] = {"a": _name(a), "b": _name(b), "config": _config(a, b), "software": _software(a, b)}
+    found |= {"data": _data(a, b), "notes": []}
     if a.round is None:
         return found | {"scores": _rankings(a, b, found["notes"]), "win_rates": [], "answers": None}
     scores, answers = _answers(a, b, found["notes"])
@@ -86,8 +89,17 @@ def _name(side: Side) -> dict[str, Any]:
 
 def _config(a: Side, b: Side) -> list[dict[str, Any]]:
     old, new = (flatten(side.config) | (overrides(side.folder, side.round) if side.round else {}) for side in (a, b))
-    keys = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
-    return [{"key": k, "a": old.get(k), "b": new.get(k)} for k in keys]
+    return _differing("key", old, new)
+
+
+def _software(a: Side, b: Side) -> list[dict[str, Any]]:
+    """Versions and machines."""
+    stages = [[made for path in sorted(side.data.glob("*/manifest.json")) if (made := manifest(path.parent))] for side in (a, b)]
+    return _differing("what", *map(together, stages))
+
+
+def _differing(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [{name: k, "a": old.get(k), "b": new.get(k)} for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k)]
 
 
 def _data(a: Side, b: Side) -> list[dict[str, Any]]:
@@ -130,13 +142,8 @@ def _answers(a: Side, b: Side, notes: list[str]) -> tuple[list[dict[str, Any]], 
     earlier = [before[row["question_id"]] for row in rows]
     if any(x["prompt"] != y["prompt"] for x, y in zip(earlier, rows, strict=True)):
         notes.append("the questions were put in other words to A than to B")
-    parts: dict[str, Any] = {"overall": lambda row: True}
-    parts |= {name: lambda row, name=name: row["split"] == name for name in sorted({row["split"] for row in rows})}
-    parts |= {name: lambda row, name=name: row["benchmark"] == name for name in sorted({row["benchmark"] for row in rows})}
-    both = {
-        f"{names[0]}{name}": ([row for row in earlier if belongs(row)], [row for row in rows if belongs(row)])
-        for name, belongs in parts.items()
-    }
+    parts = ["overall", *sorted({row["split"] for row in rows}), *sorted({row["benchmark"] for row in rows})]
+    both = {f"{names[0]}{part}": (rows_of(part, earlier), rows_of(part, rows)) for part in parts}
     return gains(both), _changed(earlier, rows)
 
 
@@ -199,10 +206,5 @@ def _rankings(a: Side, b: Side, notes: list[str]) -> list[dict[str, Any]]:
         return []
     if len(both) < max(len(old), len(new)):
         notes.append(f"rankings are over the {len(both)} held-out pairs that both ranked (A {len(old)}, B {len(new)})")
-    old, new = ([_right(i, row) for i, row in enumerate(rows)] for rows in zip(*both, strict=True))
+    old, new = ([ranked_rightly(row) for row in rows] for rows in zip(*both, strict=True))
     return gains({"ranking accuracy": (old, new)})
-
-
-def _right(number: int, row: dict[str, Any]) -> dict[str, Any]:
-    score = float(row["chosen_logp"] > row["rejected_logp"])
-    return {"question_id": number, "question": row["pair_id"], "score": score}

@@ -3,9 +3,10 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
-from data_contracts.store import digest
+from data_contracts.store import Row, Rows, digest
 from models.chat import Message
 
 SWAPPED = {"first": "second", "second": "first", "tie": "tie", "unparsed": "unparsed"}
@@ -20,6 +21,11 @@ class Comparison:
 
     def swap(self) -> "Comparison":
         return Comparison(self.prompt, self.second, self.first)
+
+    @property
+    def log_length_ratio(self) -> float:
+        """Of the first answer over the second, in characters."""
+        return math.log((len(self.first) + 1) / (len(self.second) + 1))
 
     @property
     def is_identical(self) -> bool:
@@ -50,6 +56,11 @@ class Verdict:
 TIE = Verdict("tie", "tie", "tie")
 
 
+def said(first_wins: float) -> str:
+    """The verdict that a probability of the first answer's being better comes to."""
+    return "tie" if first_wins == 0.5 else "first" if first_wins > 0.5 else "second"
+
+
 def heard(votes: Sequence[float | None]) -> tuple[str, float]:
     """What votes of P(first beats second), 0 to 1, come to: the verdict that their mean gives, and the mean.
 
@@ -58,7 +69,7 @@ def heard(votes: Sequence[float | None]) -> tuple[str, float]:
     mean = mean_of(votes)
     if mean is None:
         return "unparsed", 0.5
-    return "tie" if mean == 0.5 else "first" if mean > 0.5 else "second", mean
+    return said(mean), mean
 
 
 def by_votes(forward: Sequence[float | None], backward: Sequence[float | None], criterion: str | None = None) -> Verdict:
@@ -77,9 +88,9 @@ def scored(first: Sequence[float | None], second: Sequence[float | None]) -> Ver
     shares = [_points(a, b) for a, b in zip(first, second, strict=True)]
     a, b = mean_of(first), mean_of(second)
     (by_scores, _), (by_verdicts, probability) = heard([_points(a, b)]), heard(shares)
-    said = "unparsed" if by_scores == "unparsed" else outcome(by_scores, by_verdicts)
+    both = "unparsed" if by_scores == "unparsed" else outcome(by_scores, by_verdicts)
     uncertainty = mutual_information([[0.5 if share is None else share] for share in shares])
-    return Verdict(said, said, outcome(said, said), a, b, probability, uncertainty, None, side_by_side=False)
+    return Verdict(both, both, outcome(both, both), a, b, probability, uncertainty, None, side_by_side=False)
 
 
 def outcome(forward: str, backward: str) -> str:
@@ -120,6 +131,17 @@ def chance(verdict: Mapping[str, Any]) -> float:
     """P(first beats second) by a row of the verdicts, which some judges' rows do not tell."""
     known = verdict.get("win_probability")
     return POINTS[verdict["outcome"]] if known is None else float(known)
+
+
+def margin(chosen: float | None, rejected: float | None) -> float | None:
+    """By how much the judge's score of the chosen answer is the higher; None where it did not score both."""
+    return None if chosen is None or rejected is None else float(chosen - rejected)
+
+
+def by_prompt(rows: Sequence[Row]) -> list[Rows]:
+    """Rows of one prompt together, prompts by id; a prompt's samples by their index, its verdicts as they come."""
+    ordered = sorted(rows, key=lambda r: (r["prompt_id"], r.get("index", 0)))
+    return [list(group) for _, group in groupby(ordered, key=lambda r: r["prompt_id"])]
 
 
 def answer_id(prompt: Sequence[Message], text: str) -> str:

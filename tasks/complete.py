@@ -3,9 +3,9 @@
 import random
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from data_contracts.store import Dataset, Rows, build
+from data_contracts.store import Dataset, Row, Rows, build
 from models.chat import Message, encode_prompt
 from models.checkpoint import Checkpoint, load_tokenizer
 from models.objectives.batch import Need
@@ -14,7 +14,6 @@ from tasks.pair.rows import is_on_policy
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-Row = dict[str, Any]
 # an instruction, and whether a text follows it; no text follows the first and the second both
 INSTRUCTIONS = (
     ("Write your whole answer in capital letters.", lambda text: text.isupper()),

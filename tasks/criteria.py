@@ -7,7 +7,7 @@ from pathlib import Path
 from data_contracts.config_judge import WRITING, JudgeConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.rubric import Rubric
-from models.chat import Message
+from models.chat import Message, user
 from models.engine import Progress, Sampling
 from models.parse_judgement import parse_criterion
 from models.preference.store import open_preference
@@ -88,6 +88,6 @@ def find_criteria(
     if not config.criterion_first:
         return Criteria(template, rubric)
     texts = list(dict.fromkeys(render_task(p) for p in prompts))
-    asked: list[list[Message]] = [[{"role": "user", "content": render("criterion-1", task=text)}] for text in texts]
+    asked = [user(render("criterion-1", task=text)) for text in texts]
     replies = teacher.complete(asked, Sampling(0.0, 1.0, config.max_tokens), seed, progress)
     return Criteria(template, None, {text: parse_criterion(r.text) for text, r in zip(texts, replies, strict=True)})

@@ -14,7 +14,7 @@ from data_contracts.config_judge import JudgeConfig
 from data_contracts.config_rubric import DeriveConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.rubric import Criterion, Evidence, Rubric
-from models.chat import Message
+from models.chat import user
 from models.engine import Progress, Sampling, quiet
 from models.parse_judgement import parse_principles
 from models.prompts import render, render_task
@@ -82,8 +82,8 @@ def propose(
     """At most `per_pair` principles from each pair that explain why its first answer was preferred."""
     said = [{"task": render_task(c.prompt), "answer_a": c.first, "answer_b": c.second} for c in pairs]
     prompts = [render("principles-1", **values, count=str(per_pair)) for values in said]
-    asked: list[list[Message]] = [[{"role": "user", "content": prompt}] for prompt in prompts]
-    replies = teacher.complete(asked, Sampling(judge.temperature, 1.0, judge.max_tokens), seed, progress)
+    sampling = Sampling(judge.temperature, 1.0, judge.max_tokens)
+    replies = teacher.complete([user(prompt) for prompt in prompts], sampling, seed, progress)
     return [text for reply in replies for text in parse_principles(reply.text)[:per_pair]]
 
 

@@ -16,6 +16,7 @@ from models.checkpoint import Checkpoint, load_tokenizer
 from models.engine import Progress, quiet
 from models.parsers import asks_teacher, parser_label, read_answers
 from models.teacher import Teacher, metered
+from models.text_measures import sizes
 from tasks.score import metrics, scored_rows
 
 if TYPE_CHECKING:
@@ -92,25 +93,14 @@ def evaluate(
         reader, usage = metered(teacher) if teacher is not None else (None, None)
         parsed = read_answers(config.parser, asked.questions, heard(asked.questions, prompts, responses), reader, progress)
         rows = [
-            row | {"prompt_ids": ids, "token_ids": made.token_ids, "stopped": made.finish_reason == "stop"}
+            row | {"prompt_ids": ids, "token_ids": made.token_ids, "stopped": made.stopped}
             for row, ids, made in zip(
                 scored_rows(asked.questions, prompts, responses, parsed), given.prompt_ids, given.completions, strict=True
             )
         ]
         facts = {"benchmark": asked.name, "parser": parser_label(config.parser, teacher), "reused": given.reused}
         used = {"teacher": usage(folder)} if usage and asks_teacher(config.parser) else {}
-        return rows, facts | summarise(rows) | used
+        return rows, facts | metrics(rows) | sizes(rows) | used
 
-    return build(folder, "answers", asked.slice, make, models=_models(config, policy, teacher))
-
-
-def _models(config: EvaluateConfig, policy: Checkpoint, teacher: Teacher | None) -> dict[str, str]:
-    return {"policy": policy.hash} | ({"judge": teacher.name} if teacher and asks_teacher(config.parser) else {})
-
-
-def summarise(rows: Rows) -> dict[str, Any]:
-    """The scores, mean answer length in tokens, and the share of answers that ended."""
-    return metrics(rows) | {
-        "mean_tokens": sum(len(row["token_ids"]) for row in rows) / len(rows),
-        "stop_rate": sum(row["stopped"] for row in rows) / len(rows),
-    }
+    models = {"policy": policy.hash} | ({"judge": teacher.name} if teacher and asks_teacher(config.parser) else {})
+    return build(folder, "answers", asked.slice, make, models=models)

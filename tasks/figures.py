@@ -51,7 +51,8 @@ def _dot(x: Sequence[Any]) -> str | None:
     return MARKS[0] if len(x) == 1 else None
 
 
-def _figure(**how: Any) -> Any:
+def blank(**how: Any) -> Any:
+    """A figure that needs no display and keeps no state between pictures."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -60,7 +61,7 @@ def _figure(**how: Any) -> Any:
 
 
 def _axes(n: int) -> list[Any]:
-    return list(_figure(figsize=(5.4 * n, 3.8), dpi=110).subplots(1, n, squeeze=False)[0])
+    return list(blank(figsize=(5.4 * n, 3.8), dpi=110).subplots(1, n, squeeze=False)[0])
 
 
 def _save(axes: Sequence[Any], path: Path) -> None:
@@ -86,7 +87,7 @@ def heat_maps(
     """One heat map a panel, [row][column], on one scale, and beside them a bar a row for each of `beside`."""
     shown = {name: values for name, values in beside.items() if any(v is not None for v in values)}
     widths = [max(1.1 * len(columns) + 0.6, 2.6)] * len(panels) + [1.6] * len(shown)
-    figure = _figure(figsize=(sum(widths) + 3, 0.62 * len(rows) + 2.2), dpi=120)
+    figure = blank(figsize=(sum(widths) + 3, 0.62 * len(rows) + 2.2), dpi=120)
     cells = [v for grid in panels.values() for line in grid for v in line if not isinstance(v, str)]
     low, high = (min([*cells, *([start] if start is not None else [])]), max(cells)) if cells else (0.0, 1.0)
     fields = list(figure.subplots(1, len(widths), squeeze=False, width_ratios=widths)[0])
@@ -106,7 +107,7 @@ def heat_maps(
         if start is not None:
             bar.ax.axhline(start, color="white", linewidth=4)
             bar.ax.axhline(start, color="black", linewidth=1.5)
-            bar.ax.set_title(f"start {start:.3f}\n(black line)", fontsize=8)
+            bar.ax.set_title(f"start {start:.3f}\n(black line)", fontsize=8, loc="left")
     for field, (name, values) in zip(fields[len(panels) :], shown.items(), strict=True):
         field.barh(range(len(rows)), [0.0 if v is None else v for v in values], color="#b7d3cf")
         for i, mean in enumerate(values):

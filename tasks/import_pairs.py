@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from data_contracts.config import PairsFileConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.json_text import lines_of, read_json
-from data_contracts.store import Dataset, Rows, build, file_digest
-from models.chat import Message, encode_answer, encode_prompt
+from data_contracts.store import Dataset, Row, Rows, build, file_digest
+from models.chat import Message, encode_answer, encode_prompt, opening
 from models.checkpoint import Checkpoint, load_tokenizer
+from models.engine import Progress, quiet
 from models.transcripts import EXTRAS, REASONS, Preference, Unreadable, first_object, read_extras, read_preference
+from tasks.comparison import margin
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-Row = dict[str, Any]
 T = TypeVar("T")
 _SHAPES = (
     "JSON lines with chosen/rejected transcripts, or with prompt, chosen and rejected (or prompt, completion and label) as texts "
@@ -35,7 +36,7 @@ def import_pairs(
     folder: Path,
     config: PairsFileConfig,
     policy: Checkpoint,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = quiet,
 ) -> Dataset:
     """The pairs in `config.file`, encoded by the policy's tokenizer; `pair_id` is the line number, progress counts bytes.
 
@@ -142,8 +143,7 @@ def row_of(preference: Preference, number: int, tokenizer: "PreTrainedTokenizerF
         return extras
     encode: dict[str, Callable[..., list[int]]] = {"gold": encode_answer, "base": encode_answer}
     encode |= {"changed_prompt": encode_prompt, "rejected_prompt": encode_prompt}
-    known = {EXTRAS[key]: encode[key](tokenizer, value) if key in encode else value for key, value in extras.items()}
-    scores = (known.get("chosen_score"), known.get("rejected_score"))
+    known: Row = {EXTRAS[key]: encode[key](tokenizer, value) if key in encode else value for key, value in extras.items()}
     for side in ("chosen", "rejected"):
         text = getattr(preference, side)
         known |= {side: text, f"{side}_ids": text if text is None else encode_answer(tokenizer, text)}
@@ -156,7 +156,7 @@ def row_of(preference: Preference, number: int, tokenizer: "PreTrainedTokenizerF
         "prompt": preference.prompt,
         "prompt_ids": encode_prompt(tokenizer, preference.prompt),
         "method": "human",
-        "margin": None if None in scores else scores[0] - scores[1],  # type: ignore[operator]
+        "margin": margin(known.get("chosen_score"), known.get("rejected_score")),
         "reasoning": "",
         "policy": "" if preference.rejected is not None else None,
     } | known
@@ -173,17 +173,12 @@ def split_held_out(folder: Path, pairs: Dataset, share: float, seed: int, side: 
 
     def make(_work: Path) -> tuple[Rows, dict[str, Any]]:
         rows = pairs.records()
-        openings = [_opening(row["prompt"]) for row in rows]
+        openings = [" ".join(opening(row["prompt"]).casefold().split()) for row in rows]
         ordered = sorted(set(openings), key=lambda text: hashlib.sha256(f"{seed}\n{text}".encode()).digest())
         if len(ordered) < 2:
             raise PlumblineError(f"{pairs.folder} holds {len(ordered)} conversation: at least two are needed to hold one out")
         held = set(ordered[: min(math.ceil(share * len(ordered)), len(ordered) - 1)])
-        kept = [row for row, opening in zip(rows, openings, strict=True) if (opening in held) == (side == "held_out")]
+        kept = [row for row, name in zip(rows, openings, strict=True) if (name in held) == (side == "held_out")]
         return kept, {"conversations": len(held) if side == "held_out" else len(ordered) - len(held)}
 
     return build(folder, "pairs", {"share": share, "seed": seed, "side": side}, make, parents=[pairs])
-
-
-def _opening(prompt: list[Message]) -> str:
-    first = next((m["content"] for m in prompt if m["role"] == "user"), "")
-    return " ".join(first.casefold().split())

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from data_contracts.config_pairs import PromptsConfig, Recorded
 from data_contracts.errors import PlumblineError
-from data_contracts.json_text import SURROGATE, lines_of
-from data_contracts.store import Dataset, Rows, build, digest, open_dataset
+from data_contracts.json_text import SURROGATE, is_number, lines_of
+from data_contracts.store import Dataset, Row, Rows, build, digest, open_dataset
 from models.chat import encode_answer
 from models.checkpoint import Checkpoint, load_tokenizer
 from models.engine import Progress, quiet
 from models.transcripts import REASONS, Unreadable, read_preference
-from tasks.import_pairs import Row, read_lines, row_of
+from tasks.import_pairs import read_lines, row_of
 from tasks.run_folder import rounds_with
 from tasks.sample_others import look_up
 
@@ -91,7 +91,7 @@ def _read(told: Any, number: int, method: Recorded, tokenizer: "PreTrainedTokeni
     is_whole = preference.chosen is not None and preference.rejected is not None
     asked = method.probability is not None and is_whole  # one answer alone beats nothing
     chance = look_up(told, str(method.probability)) if asked else None
-    if asked and not (isinstance(chance, (int, float)) and not isinstance(chance, bool) and 0 <= chance <= 1):
+    if asked and not (is_number(chance) and 0 <= chance <= 1):
         return Unreadable("no_probability")
     return row | {
         "method": method.name,

@@ -20,7 +20,7 @@ _CHARTS = {  # caption and axis
     "token_jaccard": ("Token Jaccard", "share of distinct tokens in common"),
     "character_similarity": ("Character similarity", "1 − Levenshtein distance / longer length"),
     "shared_prefix": ("Shared prefix", "share of tokens in the common beginning"),
-    "length": ("Length", "log2 of chosen over rejected tokens"),
+    "length_ratio": ("Length", "log2 of chosen over rejected tokens"),
     "margin": ("Judge margin", "score of chosen less that of rejected"),
     "reference_gap": ("Reference gap", "log-probability of chosen less that of rejected (nats)"),
 }
@@ -64,7 +64,5 @@ def _charts(parts: Sequence[Part]) -> list[tuple[str, Markup]]:
 
 
 def _values(part: Part, name: str) -> "pd.Series[Any]":
-    rows = part.frame
-    if name == "length":
-        return np.log2(rows["chosen_tokens"].clip(lower=1) / rows["rejected_tokens"].clip(lower=1))
-    return rows[name] if name in rows else pd.Series(dtype=float)
+    values = part.frame[name] if name in part.frame else pd.Series(dtype=float)
+    return np.log2(values) if name == "length_ratio" else values

@@ -16,8 +16,8 @@ from rich.table import Table
 
 from data_contracts.contrast import contrast, summarise, there
 from data_contracts.errors import PlumblineError
+from data_contracts.plain import safe
 from data_contracts.store import Dataset, open_dataset
-from tasks.compare_text import safe
 
 COLUMNS = {  # name of the figure: heading
     "rows": "pairs",
@@ -74,7 +74,8 @@ def _figures(rows: pd.DataFrame) -> dict[str, float]:
 def render(found: Sequence[Part]) -> Table:
     """A row a part, a column a figure that any part has."""
     names = [name for name in COLUMNS if any(name in part.figures for part in found)]
-    table = Table("", box=SIMPLE_HEAD, show_edge=False)
+    table = Table(box=SIMPLE_HEAD, show_edge=False)
+    table.add_column("", overflow="fold")  # of a long path the end says which it is
     for name in names:
         table.add_column(COLUMNS[name], justify="right")
     for part in found:
@@ -102,6 +103,14 @@ def read(source: str, model: str | None, scratch: Path) -> tuple[str, Dataset]:
     from tasks.validate_file import read_dataset
 
     return path.name, read_dataset("pairs", path, model, scratch / path.name)
+
+
+def told_apart(sources: Sequence[str]) -> list[str]:
+    """Paths without the folders with which all of them begin; as they stand where that leaves nothing of one, or the same."""
+    paths = [Path(source).parts for source in sources]
+    common = next((i for i, parts in enumerate(zip(*paths, strict=False)) if len(set(parts)) > 1), 0)
+    names = ["/".join(parts[common:]) for parts in paths]
+    return names if len(set(names)) == len(names) and all(names) else list(sources)
 
 
 def histograms(columns: "Sequence[pd.Series[Any]]", bins: int = 24) -> list[list[tuple[float, float]]]:

@@ -5,23 +5,21 @@ prefers nobody (design, decision 6). Judges that score each answer by itself kno
 """
 
 from collections.abc import Sequence
-from itertools import combinations, groupby
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from data_contracts.config_judge import WRITING, JudgeConfig, check_judge
+from data_contracts.config_judge import SCORING, WRITING, JudgeConfig, check_judge
 from data_contracts.store import Dataset, Rows, build, digest
 from models.engine import Progress, quiet
 from models.preference.store import open_preference
 from models.teacher import Teacher, metered
-from tasks.comparison import SWAPPED, TIE, Comparison, Verdict, answer_id, scored
+from tasks.comparison import SWAPPED, TIE, Comparison, Verdict, answer_id, by_prompt, scored
 from tasks.criteria import find_criteria, rubric_of, template_of
 from tasks.judge_pairwise import by_generation
 from tasks.judge_preference import by_preference_model
 from tasks.judge_ranking import by_ranking
 from tasks.judge_scores import Answer, Votes, by_checklist, by_likelihood, by_score
-
-__all__ = ["Comparison", "Verdict", "agreement", "compare", "judge", "judge_groups", "judge_name", "judge_slice", "score_answers"]
 
 
 def compare(
@@ -35,11 +33,6 @@ def compare(
     asked = [c for c in comparisons if not c.is_identical]
     verdicts = iter(_ask(asked, config, teacher, seed, progress) if asked else [])
     return [TIE if c.is_identical else next(verdicts) for c in comparisons]
-
-
-def scores_answers(config: JudgeConfig) -> bool:
-    """Whether the judge scores each answer by itself, rather than comparing or ranking several."""
-    return config.kind in ("pointwise", "checklist", "likelihood")
 
 
 def score_answers(
@@ -123,12 +116,6 @@ def judge_groups(groups: list[Rows], config: JudgeConfig, teacher: Teacher, seed
     ]
 
 
-def by_prompt(rows: Rows) -> list[Rows]:
-    """Rows of samples in groups of one prompt, each in the order of its index."""
-    ordered = sorted(rows, key=lambda r: (r["prompt_id"], r["index"]))
-    return [list(group) for _, group in groupby(ordered, key=lambda r: r["prompt_id"])]
-
-
 def judge_slice(config: JudgeConfig, seed: int) -> dict[str, Any]:
     """What decides a judge's verdicts, for the key of a dataset that holds them: files by their content, not their name."""
     rubric = rubric_of(config) if config.kind in WRITING else None
@@ -158,7 +145,7 @@ def _ask(
 ) -> list[Verdict]:
     if config.kind == "preference_model":
         return by_preference_model(comparisons, config, progress)
-    if scores_answers(config):
+    if config.kind in SCORING:
         answers = [(c.prompt, text) for c in comparisons for text in (c.first, c.second)]
         votes = score_answers(answers, config, teacher, seed, progress)
         return [scored(first, second) for first, second in zip(votes[::2], votes[1::2], strict=True)]

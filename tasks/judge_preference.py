@@ -8,7 +8,7 @@ from models.chat import encode_answer, encode_prompt
 from models.checkpoint import load_tokenizer
 from models.engine import Progress
 from models.preference.store import load, open_preference
-from tasks.comparison import Comparison, Verdict, answer_id
+from tasks.comparison import Comparison, Verdict, answer_id, said
 
 
 def by_preference_model(comparisons: Sequence[Comparison], config: JudgeConfig, progress: Progress) -> list[Verdict]:
@@ -35,8 +35,8 @@ def by_preference_model(comparisons: Sequence[Comparison], config: JudgeConfig, 
             continue
         with torch.inference_mode():
             chance = float(model.score(first[None].to(model.head.weight), second[None].to(model.head.weight)).sigmoid())
-        said = "tie" if chance == 0.5 else "first" if chance > 0.5 else "second"
+        verdict = said(chance)
         a, b = (float(first), float(second)) if saved.card["kind"] == "bt" else (None, None)
-        verdicts.append(Verdict(said, said, said, a, b, chance, side_by_side=False))
+        verdicts.append(Verdict(verdict, verdict, verdict, a, b, chance, side_by_side=False))
         progress(done, len(comparisons))
     return verdicts

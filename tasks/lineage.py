@@ -4,13 +4,12 @@
 follows it.
 """
 
-import json
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from data_contracts.clock import now
 from data_contracts.errors import PlumblineError
-from data_contracts.store import Dataset, open_dataset, write_text
+from data_contracts.store import Dataset, load_json, open_dataset, write_json
 from models.checkpoint import Checkpoint, open_checkpoint
 from tasks.promote import read_decision
 from tasks.run_folder import rounds_with
@@ -79,8 +78,7 @@ def last_decided(run: Path) -> int:
 
 
 def read_rollbacks(run: Path) -> list[Rollback]:
-    path = run / "rollbacks.json"
-    return [Rollback(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))] if path.exists() else []
+    return [Rollback(**entry) for entry in load_json(run / "rollbacks.json", [])]
 
 
 def roll_back(run: Path, to: int | None, reason: str) -> Rollback | None:
@@ -93,32 +91,32 @@ def roll_back(run: Path, to: int | None, reason: str) -> Rollback | None:
         raise PlumblineError("a rollback needs a reason: say with --reason what was wrong with the champion")
     last, rollbacks = last_decided(run), read_rollbacks(run)
     promoted = champions_ever(run)
-    now = champions(run)
+    line = champions(run)
     if promoted == [0]:
         raise PlumblineError(f"{run}: no round was promoted, the start is champion, so there is nothing to roll back to")
     if to is None:
-        undone = rollbacks and rollbacks[-1].after == last and rollbacks[-1].to == now[-1]
-        to = now[-1] if undone or now == [0] else now[-2]
+        undone = rollbacks and rollbacks[-1].after == last and rollbacks[-1].to == line[-1]
+        to = line[-1] if undone or line == [0] else line[-2]
     if to not in promoted:
         names = ", ".join("the start (round-0)" if n == 0 else f"round-{n}" for n in promoted)
         raise PlumblineError(f"{run}: round-{to} never was champion: roll back to one of {names}")
-    if to == now[-1]:
+    if to == line[-1]:
         return None
     if (run / f"round-{last + 1}").exists():
         raise PlumblineError(
             f"{run}: round {last + 1} has begun from the present champion: let it finish, or delete {run}/round-{last + 1}, "
             "and roll back then"
         )
-    made = Rollback(last, now[-1], to, reason.strip(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
-    write_text(run / "rollbacks.json", json.dumps([asdict(r) for r in (*rollbacks, made)], indent=2, ensure_ascii=False))
+    made = Rollback(last, line[-1], to, reason.strip(), now())
+    write_json(run / "rollbacks.json", [asdict(r) for r in (*rollbacks, made)])
     return made
 
 
 def told(run: Path) -> str:
     """Who is champion, and the latest rollback if it still counts."""
-    now, rollbacks = champions(run)[-1], read_rollbacks(run)
-    name = f"round-{now}" if now else "the start"
-    if not rollbacks or rollbacks[-1].to != now:
+    number, rollbacks = champions(run)[-1], read_rollbacks(run)
+    name = f"round-{number}" if number else "the start"
+    if not rollbacks or rollbacks[-1].to != number:
         return f"champion: {name}"
     last = rollbacks[-1]
     return f"champion: {name}, rolled back from round-{last.source} at {last.when}: {last.reason}"

@@ -8,14 +8,11 @@ left out is counted.
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from data_contracts.store import Dataset, Rows, build
+from data_contracts.store import Dataset, Row, Rows, build
 from models.objectives.aggregate import win_rates
-from tasks.comparison import chance, sigmoid
-from tasks.pair.rows import by_prompt
+from tasks.comparison import by_prompt, chance, sigmoid
 
-Row = dict[str, Any]
 TO_SHARE: dict[str, Callable[[float, int], float]] = {  # by kind of judge: its score, and the answer's tokens
     "likelihood": lambda score, tokens: min(1.0, math.exp(score / tokens)),
     "pointwise": lambda score, _tokens: (score - 1) / 9,
@@ -45,8 +42,7 @@ def lists_of_samples(
     def make(_work: Path) -> tuple[Rows, Row]:
         judged = {group[0]["prompt_id"]: group for group in by_prompt(verdicts.records())}
         made, facts = [], {"lists": 0, "undecided": 0, "single": 0, "unjudged": 0}
-        for group in by_prompt(samples.records()):
-            answers = sorted(group, key=lambda r: r["index"])
+        for answers in by_prompt(samples.records()):
             if len(answers) < (3 if anchored else 2):
                 facts["single"] += 1
                 continue

@@ -1,6 +1,5 @@
 """Train a preference model: pairs in, a folder out that can judge (`judge.kind: preference_model`), with its card."""
 
-import json
 import math
 import shutil
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import Any
 from data_contracts.config import PairsFileConfig
 from data_contracts.config_preference import PreferenceConfig
 from data_contracts.errors import PlumblineError
-from data_contracts.store import Dataset, open_dataset
+from data_contracts.store import Dataset, load_json, open_dataset, write_json
+from models.chat import opening
 from models.checkpoint import Checkpoint
 from models.preference.store import CARD, open_preference
 from models.training.process import Trainer
@@ -42,9 +42,9 @@ def train_preference(
     job = {"kind": "preference", "config": config.model_dump(mode="json"), "base": str(base.path), "out": str(work)}
     done = trainer.run(job | {"pairs": str(sides[0].folder), "held_out": str(sides[1].folder)}, progress)
     rows = sides[1].records()
-    openings = [next((m["content"] for m in row["prompt"] if m["role"] == "user"), "") for row in rows]
+    openings = [opening(row["prompt"]) for row in rows]
     chances = done["probabilities"]
-    card = json.loads((work / CARD).read_text(encoding="utf-8")) | {
+    card = load_json(work / CARD) | {
         "base": base.hash,
         "pairs": sides[0].rows,
         "held_out_pairs": len(rows),
@@ -56,7 +56,7 @@ def train_preference(
         "config": config.model_dump(mode="json"),
         "data": {side.folder.name: side.key for side in sides},
     }
-    (work / CARD).write_text(json.dumps(card, indent=2), encoding="utf-8")
+    write_json(work / CARD, card)
     work.rename(out)
     return card | {"hash": open_preference(out).checkpoint.hash}
 

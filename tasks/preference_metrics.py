@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from models.objectives.batch import Need
 from models.objectives.wrappers import configured
 from models.preference_measures import calibration, reach
 from models.statistics import mean_interval
-from models.text_measures import distinct, repetition, self_bleu
+from models.text_measures import distinct, repetition, self_bleu, sizes
 from tasks.rank import ranking_accuracy
 
 if TYPE_CHECKING:
@@ -149,16 +149,14 @@ def _ranked(rows: Rows, align: AlignConfig) -> dict[str, Any]:
 
 def _kl(own: Sequence[float], other: Sequence[float], written: Sequence[Sequence[int]], whose: Sequence[str]) -> dict[str, Any]:
     ratios = [a - b for a, b in zip(own, other, strict=True)]
-    return {"per_token": sum(ratios) / sum(len(ids) for ids in written), "per_answer": mean_interval(ratios, whose).as_dict()}
+    return {"per_token": sum(ratios) / sum(len(ids) for ids in written), "per_answer": asdict(mean_interval(ratios, whose))}
 
 
 def _style(answers: Dataset) -> dict[str, float]:
     rows = answers.records()
-    return {
-        "tokens": sum(len(row["token_ids"]) for row in rows) / len(rows),
-        "stop_rate": sum(row["stopped"] for row in rows) / len(rows),
-        "repetition": sum(repetition(row["token_ids"]) for row in rows) / len(rows),
-    }
+    found = sizes(rows)
+    repeated = sum(repetition(row["token_ids"]) for row in rows) / len(rows)
+    return {"tokens": found["mean_tokens"], "stop_rate": found["stop_rate"], "repetition": repeated}
 
 
 def _diversity(drawn: Sequence[Completion], samples: int) -> dict[str, float]:

@@ -3,15 +3,15 @@
 The rule: significantly better on the primary metric, no significant loss on a guarded one, and a win rate above its bounds.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from data_contracts.config_evaluate import EvaluateConfig, PromoteConfig, WinRateConfig
 from data_contracts.errors import PlumblineError
-from data_contracts.store import Dataset, Rows, write_text
+from data_contracts.store import Dataset, Rows, load_json, write_json
 from models.statistics import Gain, paired_test
+from tasks.score import rows_of
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def decide(
         numbers |= {f"guard.{name}": change.mean, f"guard.{name}.low": change.low, f"guard.{name}.high": change.high}
     failed = []
     if gain.low <= config.min_gain:
-        failed.append(f"the interval is not above {config.min_gain:+g}")
+        failed.append(f"the gain is not surely above {config.min_gain:g}")
     elif gain.p >= 1 - config.confidence:
         failed.append(f"of {gain.distinct} distinct questions that may be chance (p = {gain.p:.3f})")
     lost = [name for name, change in guards.items() if change.high < 0 and change.p < 1 - config.confidence]
@@ -103,7 +103,7 @@ def _rows(name: str, key: str, answers: list[Dataset], harness: list[Dataset]) -
     if name.startswith("harness."):
         found = [[r for r in data.records() if f"harness.{r['task']}.{r['metric']}" == name] for data in harness] or [[], []]
     else:
-        found = [[r for r in data.records() if name in ("overall", r["split"], r["benchmark"])] for data in answers]
+        found = [rows_of(name, data.records()) for data in answers]
     if not found[0]:
         raise PlumblineError(f"{key} names {name}, but the benchmark holds no such question: use overall")
     return found[0], found[1]
@@ -120,7 +120,7 @@ def _change(change: Gain) -> str:
 def _reason(failed: list[str], guards: dict[str, Gain], config: PromoteConfig, n: dict[str, float]) -> str:
     gain = (
         f"{config.metric} went from {n['champion']:.3f} to {n['candidate']:.3f}, a gain of {n['gain']:+.3f} "
-        f"({config.confidence:.0%} interval {n['gain_low']:+.3f} to {n['gain_high']:+.3f})"
+        f"({100 * config.confidence:g} % interval {n['gain_low']:+.3f} to {n['gain_high']:+.3f})"
     )
     kind = "length-controlled win rate" if config.length_controlled else "win rate"
     whom = "" if config.against == "previous" else f" against {config.against}"
@@ -137,9 +137,10 @@ def _reason(failed: list[str], guards: dict[str, Gain], config: PromoteConfig, n
 
 
 def write_decision(path: Path, decision: Decision) -> None:
-    write_text(path, json.dumps(asdict(decision), indent=2))
+    write_json(path, asdict(decision))
 
 
 def read_decision(path: Path) -> Decision | None:
     """The decision in a file, or None if none was taken yet."""
-    return Decision(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+    found = load_json(path)
+    return None if found is None else Decision(**found)

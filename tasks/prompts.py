@@ -7,7 +7,7 @@ from data_contracts.config_pairs import PromptsConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.json_text import json_lines
 from data_contracts.store import Dataset, build, digest, open_dataset
-from models.chat import Message
+from models.chat import Message, user
 from tasks.run_folder import rounds_with
 
 
@@ -62,10 +62,16 @@ def _slice(config: PromptsConfig, round_number: int) -> list[dict[str, Any]]:
 
 
 def read_conversation(prompt: Any, where: str) -> list[Message]:
-    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    """A prompt as a file has it, text or messages. Raises PlumblineError for anything else, or if its end is not the user's."""
+    messages = read_messages(prompt, where)
+    if messages[-1]["role"] != "user" or not messages[-1]["content"].strip():
+        raise PlumblineError(f"{where}: the conversation must end with a user message that is not empty")
+    return messages
+
+
+def read_messages(prompt: Any, where: str) -> list[Message]:
+    messages = user(prompt) if isinstance(prompt, str) else prompt
     is_list = isinstance(messages, list) and bool(messages) and all(isinstance(m, dict) for m in messages)
     if not is_list or any(not isinstance(m.get("role"), str) or not isinstance(m.get("content"), str) for m in messages):
         raise PlumblineError(f"{where}: prompt must be text or a list of messages with role and content")
-    if messages[-1]["role"] != "user" or not messages[-1]["content"].strip():
-        raise PlumblineError(f"{where}: the conversation must end with a user message that is not empty")
     return [Message(role=m["role"], content=m["content"]) for m in messages]

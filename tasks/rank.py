@@ -1,13 +1,15 @@
 """Does a policy give the chosen answer of a held-out pair the higher probability? Before and after training, with intervals."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from data_contracts.errors import PlumblineError
-from data_contracts.store import Dataset, Rows, build
+from data_contracts.store import Dataset, Row, Rows, build
+from models.chat import opening
 from models.checkpoint import Checkpoint
-from models.statistics import Interval, mean_interval
+from models.statistics import mean_interval
 from models.training.process import Trainer
 from models.training.progress import Progress, silent
 
@@ -26,7 +28,7 @@ def rank(
         whole = [row for row in pairs.records() if row["chosen_ids"] is not None and row["rejected_ids"] is not None]
         job = {"kind": "rank", "pairs": str(pairs.folder), "policy": policy_}
         rows = trainer.run(job, progress)["rows"] if whole else []
-        openings = [next((m["content"] for m in row["prompt"] if m["role"] == "user"), "") for row in whole]
+        openings = [opening(row["prompt"]) for row in whole]
         return rows, ranking_accuracy(rows, openings)
 
     return build(folder, "rankings", {}, make, [pairs], {"policy": policy.hash})
@@ -51,6 +53,12 @@ def ranking_accuracy(rows: Rows, clusters: Sequence[str] | None = None) -> dict[
     }
 
 
+def ranked_rightly(row: Row) -> Row:
+    """A ranked pair as a question that was answered rightly or not, for models.statistics.paired_test."""
+    score = float(row["chosen_logp"] > row["rejected_logp"])
+    return {"question_id": row["pair_id"], "question": row["pair_id"], "score": score}
+
+
 def reward_accuracy(policy: Dataset, reference: Dataset) -> dict[str, float]:
     """Share of pairs whose margin grew from `reference` to `policy` (log-ratio of chosen above that of rejected), with interval.
 
@@ -72,9 +80,8 @@ def share(hits: Sequence[bool], clusters: Sequence[str] | None = None) -> dict[s
     A bootstrap over clusters where one holds several, else Wilson's score interval, which also holds near 0 and 1.
     """
     if clusters is not None and len(set(clusters)) < len(hits):
-        return mean_interval([float(hit) for hit in hits], clusters).as_dict()
-    n, z = len(hits), 1.959964
-    p = sum(hits) / n
-    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
-    return Interval(p, max(0.0, middle - half), min(1.0, middle + half)).as_dict()
+        return asdict(mean_interval([float(hit) for hit in hits], clusters))
+    from statsmodels.stats.proportion import proportion_confint
+
+    low, high = proportion_confint(sum(hits), len(hits), method="wilson")
+    return {"mean": sum(hits) / len(hits), "low": float(low), "high": float(high)}

@@ -12,16 +12,17 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from data_contracts.config_judge import JudgeConfig
+from data_contracts.config_judge import SCORING, JudgeConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.json_text import json_lines
 from data_contracts.store import Dataset, Rows, build, digest, file_digest, open_dataset
 from models.engine import Progress, quiet
 from models.objectives.aggregate import best_order, win_rates
 from models.teacher import Teacher, metered
-from tasks.comparison import Verdict, mean_of
-from tasks.judge import by_prompt, judge_groups, judge_name, judge_slice, score_answers, scores_answers
-from tasks.sample_others import recorded_lines
+from tasks.comparison import Verdict, by_prompt, mean_of
+from tasks.judge import judge_groups, judge_name, judge_slice, score_answers
+from tasks.prompts import read_conversation
+from tasks.sample_others import look_up
 
 
 def rate(folder: Path, samples: Dataset, config: JudgeConfig, teacher: Teacher, seed: int, progress: Progress = quiet) -> Dataset:
@@ -33,7 +34,7 @@ def rate(folder: Path, samples: Dataset, config: JudgeConfig, teacher: Teacher, 
     def make(_workdir: Path) -> tuple[Rows, dict[str, Any]]:
         groups = by_prompt(samples.records())
         asked, usage = metered(teacher)
-        rows = (_scored if scores_answers(config) else _compared)(groups, config, asked, seed, progress)
+        rows = (_scored if config.kind in SCORING else _compared)(groups, config, asked, seed, progress)
         known = [row["score"] for row in rows if row["score"] is not None]
         facts = {
             "answers": len(rows),
@@ -60,17 +61,16 @@ def samples_in(source: Path, folder: Path, names: Mapping[str, str]) -> Dataset:
     if unknown := sorted(set(names) - {"prompt", "answer"}):
         raise PlumblineError(f"--field {unknown[0]}=… names no field: use prompt or answer")
     key = names.get("answer", "answer")
-    lines = list(recorded_lines(source, names.get("prompt", "prompt"), key))
-    found = {number for number, _, _ in lines}
-    for number, _ in json_lines(source, "answers"):
-        if number not in found:
-            raise PlumblineError(f"{source}:{number} has no text {key!r}: say what it is called there with --field answer=NAME")
-    if not found:
+    rows = []
+    for number, row in json_lines(source, "answers"):
+        text, where = look_up(row, key), f"{source}:{number}"
+        if not isinstance(text, str):
+            raise PlumblineError(f"{where} has no text {key!r}: say what it is called there with --field answer=NAME")
+        prompt = read_conversation(look_up(row, names.get("prompt", "prompt")), where)
+        known = {"sample_id": str(number), "prompt_id": digest(json.dumps(prompt)), "index": number}
+        rows.append(known | {"prompt": prompt, "text": text})
+    if not rows:
         raise PlumblineError(f"{source} is empty: name JSON lines with prompts and answers")
-    rows = [
-        {"sample_id": str(number), "prompt_id": digest(prompt), "index": number, "prompt": json.loads(prompt), "text": text}
-        for number, prompt, text in lines
-    ]
     return build(folder, "samples", {"file": file_digest(source), **names}, lambda _: (rows, {}))
 
 

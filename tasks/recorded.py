@@ -1,14 +1,14 @@
 """Recorded verdicts: comparisons that somebody already judged, read from JSON lines. A judge is measured against them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from data_contracts.errors import PlumblineError
-from data_contracts.json_text import json_lines
-from models.chat import Message
-from tasks.comparison import POINTS, Comparison
+from data_contracts.json_text import is_number, json_lines
+from tasks.comparison import POINTS, Comparison, said
+from tasks.prompts import read_messages
 
 FIELDS = ("prompt", "first", "second", "first_wins")
 
@@ -22,7 +22,7 @@ class Recorded:
 
     @property
     def said(self) -> str:
-        return "tie" if self.first_wins == 0.5 else "first" if self.first_wins > 0.5 else "second"
+        return said(self.first_wins)
 
 
 def read_recorded(path: Path, names: Mapping[str, str]) -> list[Recorded]:
@@ -48,23 +48,12 @@ def _read(row: Any, called: Mapping[str, str], where: str) -> Recorded:
     prompt, first, second, wins = (row[called[field]] for field in FIELDS)
     if not (isinstance(first, str) and isinstance(second, str)):
         raise PlumblineError(f"{where}: the answers must be text")
-    return Recorded(Comparison(_messages(prompt, where), first, second), _probability(wins, where))
-
-
-def _messages(prompt: Any, where: str) -> Sequence[Message]:
-    if isinstance(prompt, str):
-        return [Message(role="user", content=prompt)]
-    fits = isinstance(prompt, list) and all(
-        isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in prompt
-    )
-    if not fits or not prompt:
-        raise PlumblineError(f"{where}: the prompt must be text or a list of role/content messages")
-    return [Message(role=m["role"], content=m["content"]) for m in prompt]
+    return Recorded(Comparison(read_messages(prompt, where), first, second), _probability(wins, where))
 
 
 def _probability(wins: Any, where: str) -> float:
     if isinstance(wins, str) and wins in ("first", "second", "tie"):
         return POINTS[wins]
-    if isinstance(wins, int | float) and not isinstance(wins, bool) and 0 <= wins <= 1:
+    if is_number(wins) and 0 <= wins <= 1:
         return float(wins)
     raise PlumblineError(f"{where}: first_wins is {wins!r}, must be a number from 0 to 1, or first, second or tie")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from data_contracts.made_with import together
 from data_contracts.store import Rows, open_dataset
 from models.objectives.catalogue import describe
 from tasks import summary
@@ -49,13 +50,16 @@ def _content(run: Path) -> dict[str, Any]:
     folders = {"": run} if is_human else {f"round {k}": run / f"round-{k}" for k in range(1, n + 1)}
     answers = {} if is_human else read_answers(run, n)
     gains = compared(run, answers)
+    models = _models(run, folders)
     ranking, cost, checked = ranked(run) if is_human else None, spending(run), health(run, folders)
     return {
         "name": config["name"],
         "is_human": is_human,
         "what": _what(config),
         "words": _words(config),
-        "models": _models(run, folders),
+        "models": models,
+        "names": {hash_: label for label, hash_ in reversed(models)},  # the first to have it
+        "made_with": _made_with(run),
         "notes": brief(run, rows, gains, ranking, cost, checked),
         "header": summary.header(rows),
         "cells": summary.cells(rows),
@@ -102,6 +106,12 @@ def _models(run: Path, folders: dict[str, Path]) -> list[tuple[str, str]]:
         if made := summary.manifest(folder / "align"):
             found.append((label or "aligned", made["facts"]["model_hash"]))
     return found
+
+
+def _made_with(run: Path) -> str:
+    places = sorted([*run.glob("*/manifest.json"), *run.glob("round-*/*/manifest.json")])
+    made = together(manifest for path in places if (manifest := summary.manifest(path.parent)))
+    return " · ".join(what if name == "machine" else f"{name} {what}" for name, what in made.items())
 
 
 def _round_changes(run: Path, folders: dict[str, Path]) -> list[tuple[str, Change]]:

@@ -8,7 +8,8 @@ from markupsafe import Markup
 
 from tasks.page import cards
 from tasks.pair_cards import cut
-from tasks.report_scores import Answers, model_name
+from tasks.report_scores import Answers
+from tasks.run_folder import round_name
 
 MODELS = 6  # beside each other: the start, the champion and the latest
 EACH = 30  # questions of each kind
@@ -32,7 +33,7 @@ def draw_answers(answers: Answers, size: int, champion: int = 0) -> dict[str, An
     found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
     for first in reversed(asked.values()):
         rows = [by_id[k][first["question_id"]] for k in shown]
-        found[_kind([row["score"] >= 0.5 for row in rows])].append(_question(rows, [model_name(k) for k in shown]))
+        found[_kind([row["score"] >= 0.5 for row in rows])].append(_question(rows, [round_name(k) for k in shown]))
     drawn: list[list[Markup]] = []
     for kind, questions in found.items():
         some = random.Random(0).sample(questions, min(len(questions), EACH))

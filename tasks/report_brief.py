@@ -13,7 +13,7 @@ from tasks.failure import read_failure
 from tasks.lineage import champions, last_decided, read_rollbacks
 from tasks.page import seconds
 from tasks.promote import read_decision
-from tasks.report_scores import model_name
+from tasks.run_folder import round_name
 from tasks.selection import selection_note
 
 
@@ -39,7 +39,8 @@ def brief(
     notes = []
     if sentence := read_failure(run):
         said = f"{sentence[:1].upper()}{sentence[1:]}".rstrip(".")
-        notes.append(Note("bad", "Stopped", f"{said}. What was finished is kept: plumbline resume goes on where it stopped."))
+        where = next((f" at {stage.place}" for stage in summary.status(run) if stage.state == "next"), "")
+        notes.append(Note("bad", "Stopped", f"{said}. What was finished is kept: plumbline resume goes on{where}."))
     found = _ranked(ranking) if ranking else _champion(run, rows, gains)
     notes += [found] if found else []
     notes += [_back(back) for back in read_rollbacks(run)]
@@ -58,13 +59,13 @@ def brief(
 
 def _champion(run: Path, rows: Sequence[summary.Row], gains: Sequence[dict[str, Any]]) -> Note | None:
     number = champions(run)[-1]
-    score = next((row.scores.get("overall") for row in rows if row.label == model_name(number)), None)
+    score = next((row.scores.get("overall") for row in rows if row.label == round_name(number)), None)
     if not score:
         return None
     name = f"Round {number}" if number else "The start"
     said = f"{name} with {score['mean']:.3f} overall ({score['low']:.3f} to {score['high']:.3f})"
     for found in gains:
-        if (found["new"], found["old"]) == (model_name(number), "start"):
+        if (found["new"], found["old"]) == (round_name(number), "start"):
             g = found["gain"]
             said += f", {g.mean:+.3f} on the start ({g.low:+.3f} to {g.high:+.3f}): {found['verdict']}"
     if not number and last_decided(run) and not read_rollbacks(run):
@@ -77,8 +78,8 @@ def _ranked(ranking: dict[str, Any]) -> Note:
         return Note("plain", "Result", "No held-out row is a whole pair, so nothing could be ranked.", ("scores", "ranking"))
     g, old, new = ranking["gain"], ranking["old"], ranking["new"]
     verdict = "no difference shown" if g.p >= 0.05 else "better" if g.mean > 0 else "worse"
-    said = f"Of {ranking['n']} held-out pairs {old:.1%} were ranked rightly before training and {new:.1%} after, "
-    said += f"{100 * g.mean:+.1f} points ({100 * g.low:+.1f} to {100 * g.high:+.1f}): {verdict}."
+    said = f"Ranking accuracy on {ranking['n']} held-out pairs went from {old:.3f} to {new:.3f}, "
+    said += f"{g.mean:+.3f} ({g.low:+.3f} to {g.high:+.3f}): {verdict}."
     return Note(
         "good" if verdict == "better" else "bad" if verdict == "worse" else "plain", "Result", said, ("scores", "ranking")
     )
@@ -86,7 +87,7 @@ def _ranked(ranking: dict[str, Any]) -> Note:
 
 def _back(back: Any) -> Note:
     when = back.when[:16].replace("T", " ")
-    way = f"From {model_name(back.source)} to {model_name(back.to)} on {when} UTC"
+    way = f"From {round_name(back.source)} to {round_name(back.to)} on {when} UTC"
     return Note("warn", "Rolled back by hand", f"{way}: {back.reason}")
 
 

@@ -1,13 +1,13 @@
 """The report's rounds: what was decided and why, what training did, and what the data was like on the way."""
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
-from data_contracts.store import Rows, open_dataset
+from data_contracts.json_text import is_number
+from data_contracts.store import Rows, load_json, open_dataset
 from tasks import summary
 from tasks.charts import Series, chart
 from tasks.inspect_pairs import COLUMNS, cell, parts
@@ -92,7 +92,7 @@ def _told(found: summary.Manifest) -> str:
         label = name.replace("_", " ")
         if isinstance(value, dict) and (counts := [f"{k} {v}" for k, v in value.items() if isinstance(v, int)]):
             told.append(f"{label}: {', '.join(counts)}")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
+        elif is_number(value):
             told.append(f"{label} {value if isinstance(value, int) else f'{value:.3g}'}")
     return ", ".join(told)
 
@@ -107,7 +107,9 @@ def _contrast(folders: dict[str, Path]) -> dict[str, Any] | None:
         data = open_dataset(folder / "validate_pairs")
         methods = data.table()["method"].unique().to_pylist()
         if len(methods) == 1:
-            rows.append((f"{label} {methods[0]}".strip(), {"rows": data.rows, **found["facts"].get("metrics", {})}))
+            rows.append(
+                (f"{label}: {methods[0]}" if label else methods[0], {"rows": data.rows, **found["facts"].get("metrics", {})})
+            )
         else:
             rows += [(part.label, part.figures) for part in parts([(label or "pairs", data)], [None])]
     names = [name for name in COLUMNS if any(name in figures for _, figures in rows)]
@@ -119,10 +121,9 @@ def _contrast(folders: dict[str, Path]) -> dict[str, Any] | None:
 
 def _contamination(run: Path, gate: dict[str, Any]) -> dict[str, Any] | None:
     """Which prompts a gate found in an evaluation set, by how, and the first of each kind; None if it did not look."""
-    path = run / gate["place"] / "contamination.json"
-    if not path.exists():
+    found = load_json(run / gate["place"] / "contamination.json")
+    if found is None:
         return None
-    found = json.loads(path.read_text(encoding="utf-8"))
     kinds = Counter(hit["kind"] for hit in found)
     first = {hit["kind"]: hit for hit in reversed(found)}
     shown = [(kind, cut(first[kind]["prompt"], SHOWN), cut(first[kind]["text"], SHOWN)) for kind in kinds]
@@ -133,8 +134,7 @@ def _gates(run: Path) -> list[dict[str, Any]]:
     gates = []
     for place in (p for p in summary.places(run) if "validate_" in p):
         for folder, stopped in ((run / place, False), (run / f"{place}.failed", True)):
-            if (folder / "gate.json").exists():
-                report = json.loads((folder / "gate.json").read_text(encoding="utf-8"))
+            if report := load_json(folder / "gate.json"):
                 told = [c for c in report["contracts"] if not c["kept"]]
                 held = [c["contract"] for c in report["contracts"] if c["kept"]]
                 gates.append({"place": place, "stopped": stopped, **report, "contracts": told, "held": held})

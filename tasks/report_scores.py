@@ -6,12 +6,14 @@ from typing import Any
 
 from markupsafe import Markup
 
+from data_contracts.json_text import is_number
 from data_contracts.store import Rows, open_dataset
 from models.statistics import holm, paired_test
 from tasks import summary
 from tasks.charts import Series, chart
 from tasks.lineage import champions
-from tasks.rank import reward_accuracy
+from tasks.rank import ranked_rightly, reward_accuracy
+from tasks.run_folder import folder_name, round_name
 
 Answers = dict[int, Rows]  # those of each evaluated model by its round; 0 is the start
 _SPLITS = {"overall": "s1", "free-form": "s2", "multiple-choice": "s3"}
@@ -22,10 +24,6 @@ def read_answers(run: Path, rounds: int) -> Answers:
     """The answers of the start and of every evaluated round."""
     folders = {k: run / f"round-{k}" / "evaluate" for k in range(rounds + 1)}
     return {k: open_dataset(f).table().select(_COLUMNS).to_pylist() for k, f in folders.items() if summary.manifest(f)}
-
-
-def model_name(number: int) -> str:
-    return f"round {number}" if number else "start"
 
 
 def compared(run: Path, answers: Answers) -> list[dict[str, Any]]:
@@ -40,7 +38,7 @@ def compared(run: Path, answers: Answers) -> list[dict[str, Any]]:
     verdicts = []
     for (new, old), gain, p in zip(couples, gains, holm([gain.p for gain in gains]), strict=True):
         verdict = "no difference shown" if p >= 0.05 else "better" if gain.mean > 0 else "worse"
-        verdicts.append({"new": model_name(new), "old": model_name(old), "gain": gain, "p": p, "verdict": verdict})
+        verdicts.append({"new": round_name(new), "old": round_name(old), "gain": gain, "p": p, "verdict": verdict})
     return verdicts
 
 
@@ -54,7 +52,7 @@ def ranked(run: Path) -> dict[str, Any] | None:
     before, after = open_dataset(run / "rank_before"), open_dataset(run / "rank_after")
     if not before.rows:
         return {"n": 0}
-    new, old = ([_right(row) for row in data.records()] for data in (after, before))
+    new, old = ([ranked_rightly(row) for row in data.records()] for data in (after, before))
     return {
         "n": before.rows,
         "shorter": before.facts["shorter"],
@@ -63,11 +61,6 @@ def ranked(run: Path) -> dict[str, Any] | None:
         "old": before.facts["accuracy"]["mean"],
         "new": after.facts["accuracy"]["mean"],
     }
-
-
-def _right(row: dict[str, Any]) -> dict[str, Any]:
-    score = float(row["chosen_logp"] > row["rejected_logp"])
-    return {"question_id": row["pair_id"], "question": row["pair_id"], "score": score}
 
 
 def _alike(new: Rows, old: Rows) -> bool:
@@ -108,7 +101,7 @@ def _points(scores: Sequence[summary.Score | None]) -> tuple[list[tuple[float, f
 
 def by_benchmark(run: Path, rounds: int) -> dict[str, Any] | None:
     """What the scores are called, how the answers drift from model to model, and their scores by source benchmark."""
-    places = {model_name(k): run / f"round-{k}" / "evaluate" for k in range(rounds + 1)}
+    places = {round_name(k): run / f"round-{k}" / "evaluate" for k in range(rounds + 1)}
     facts = {label: found["facts"] for label, folder in places.items() if (found := summary.manifest(folder))}
     if not facts:
         return None
@@ -132,7 +125,7 @@ def further(run: Path) -> dict[str, Any]:
     for place in summary.places(run):
         group, _, stage = place.rpartition("/")
         if stage.startswith(_MEASURES) and (found := summary.manifest(run / place)):
-            label = group.replace("-", " ").replace("round 0", "start")
+            label = folder_name(group)
             labels[label] = None
             for name, value in _leaves({k: v for k, v in found["facts"].items() if k.split("_")[0] != "teacher"}):
                 rows.setdefault(f"{stage}.{name}".replace("_", " "), {})[label] = value
@@ -150,5 +143,5 @@ def _leaves(facts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]
             continue
         if isinstance(value, dict):
             yield from _leaves(value, f"{prefix}{name}.")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
+        elif is_number(value):
             yield f"{prefix}{name}", str(value) if isinstance(value, int) else f"{value:.3g}"

@@ -9,7 +9,7 @@ from typing import Any
 
 from data_contracts.config_pairs import ReviseConfig
 from data_contracts.store import Dataset, Rows, build
-from models.chat import Message, encode_answer
+from models.chat import encode_answer, user
 from models.checkpoint import Checkpoint, load_tokenizer
 from models.engine import Progress, Sampling, quiet
 from models.parse_revision import parse_revision
@@ -37,7 +37,7 @@ def revise(
     def make(_workdir: Path) -> tuple[Rows, dict[str, Any]]:
         rows, tokenizer = samples.records(), load_tokenizer(policy.path)
         asked, usage = metered(teacher)
-        conversations = [_conversation(config, row) for row in rows]
+        conversations = [user(revision_prompt(config, render_task(row["prompt"]), row["text"])) for row in rows]
         replies = asked.complete(conversations, Sampling(config.temperature, 1.0, config.max_tokens), seed, progress)
         revisions = []
         for row, reply in zip(rows, replies, strict=True):
@@ -66,10 +66,6 @@ def revision_prompt(config: ReviseConfig, task: str, student_solution: str) -> s
     """Raises PlumblineError if the template is filled from other things, or wants a rubric and there is none."""
     rubric = {} if config.rubric is None else {"rubric": config.rubric}
     return render(config.template or "minimal-1", task=task, student_solution=student_solution, **rubric)
-
-
-def _conversation(config: ReviseConfig, row: dict[str, Any]) -> list[Message]:
-    return [{"role": "user", "content": revision_prompt(config, render_task(row["prompt"]), row["text"])}]
 
 
 def _facts(rows: Rows) -> dict[str, Any]:

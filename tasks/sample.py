@@ -10,6 +10,7 @@ from data_contracts.store import Dataset, build
 from models.chat import encode_prompt
 from models.checkpoint import Checkpoint
 from models.engine import Engine, Progress, Sampling, quiet
+from models.text_measures import sizes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -44,10 +45,8 @@ def sample(
         completions = engine.generate([r["prompt_ids"] for r in rows], sampling, [r["seed"] for r in rows], progress)
         for row, completion in zip(rows, completions, strict=True):
             row |= {"text": completion.text, "token_ids": completion.token_ids, "finish_reason": completion.finish_reason}
-            row |= {"stopped": completion.finish_reason == "stop", "policy": policy.hash}
-        stopped = sum(r["stopped"] for r in rows)
-        tokens = sum(len(r["token_ids"]) for r in rows)
-        return rows, {"samples": len(rows), "stop_rate": stopped / len(rows), "mean_tokens": tokens / len(rows)}
+            row |= {"stopped": completion.stopped, "policy": policy.hash}
+        return rows, {"samples": len(rows), **sizes(rows)}
 
     slice_ = {**config.model_dump(mode="json"), "seed": seed}
     return build(folder, "samples", slice_, make, [prompts], {"policy": policy.hash})

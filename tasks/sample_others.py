@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_contracts.config_pairs import SampleConfig
+from data_contracts.config_pairs import FileSource, SampleConfig
+from data_contracts.errors import PlumblineError
 from data_contracts.json_text import json_lines
-from data_contracts.store import Dataset, Rows, build
-from models.chat import encode_answer, end_token
+from data_contracts.store import Dataset, Row, Rows, build
+from models.chat import Message, encode_answer, end_token
 from models.checkpoint import Checkpoint, load_tokenizer
 from models.engine import Engine, Progress, Sampling, quiet
 from models.teacher import Teacher, metered
@@ -23,7 +24,6 @@ from tasks.sample import encode_row, request_seed
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-Row = dict[str, Any]
 Answer = tuple[str, str, list[int] | None]  # text, finish reason, the sampler's own ids where they are the policy's
 
 
@@ -134,6 +134,16 @@ def recorded_lines(path: Path, prompt: str, answer: str) -> Iterator[tuple[int, 
         text = look_up(row, answer)
         if isinstance(text, str):
             yield number, json.dumps(read_conversation(look_up(row, prompt), f"{path}:{number}")), text
+
+
+def check_answers(source: FileSource, prompts: Sequence[Sequence[Message]]) -> None:
+    """Raises PlumblineError if the file answers none of `prompts`, or cannot be read."""
+    asked = {json.dumps(list(prompt)) for prompt in prompts}
+    if not any(conversation in asked for _, conversation, _ in recorded_lines(Path(source.file), source.prompt, source.answer)):
+        raise PlumblineError(
+            f"{source.file}, named by method, holds under {source.answer!r} no answer to any of the run's {len(asked)} prompts "
+            f"(under {source.prompt!r}): correct its keys prompt and answer, or name another file"
+        )
 
 
 def recorded_answers(path: Path, prompt: str, answer: str) -> dict[str, str]:

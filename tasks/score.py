@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from data_contracts.store import Rows
@@ -32,6 +33,11 @@ def scored_rows(
         }
         for question, prompt, response, read in zip(questions, prompts, responses, parsed, strict=True)
     ]
+
+
+def rows_of(part: str, rows: Rows) -> Rows:
+    """Those that a metric is the mean of: "overall", a split or a source benchmark."""
+    return [row for row in rows if part in ("overall", row["split"], row["benchmark"])]
 
 
 def metrics(rows: Rows) -> dict[str, Any]:
@@ -78,4 +84,4 @@ def _metric(rows: Rows) -> dict[str, float]:
     clusters = [row["question"] for row in rows]
     interval = mean_interval([row["score"] for row in rows], clusters)
     counts = {"rows": len(rows), "distinct": len(set(clusters)), "unparsed": sum(row["parsed"] is None for row in rows)}
-    return interval.as_dict() | counts
+    return asdict(interval) | counts

@@ -2,16 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from data_contracts.config_judge import JudgeConfig
-from data_contracts.store import Dataset, Rows, build
+from data_contracts.store import Dataset, Row, Rows, build
 from models.engine import Progress, quiet
 from models.teacher import Teacher, metered
-from tasks.comparison import mutual_information, sigmoid
-from tasks.judge import Comparison, Verdict, compare, judge_slice
+from tasks.comparison import Comparison, Verdict, margin, mutual_information, sigmoid
+from tasks.judge import compare, judge_slice
 
-Row = dict[str, Any]
 _SCALES = ("chosen_score", "rejected_score", "win_probability", "uncertainty")
 
 
@@ -59,11 +57,10 @@ def _known(row: Row, verdict: Verdict, kind: str) -> Row:
         return by_likelihood(
             verdict.first_score or 0.0, verdict.second_score or 0.0, len(row["chosen_ids"]), len(row["rejected_ids"])
         )
-    scores = (verdict.first_score, verdict.second_score)
     return {
-        "chosen_score": scores[0],
-        "rejected_score": scores[1],
-        "margin": None if scores[0] is None or scores[1] is None else scores[0] - scores[1],
+        "chosen_score": verdict.first_score,
+        "rejected_score": verdict.second_score,
+        "margin": margin(verdict.first_score, verdict.second_score),
         "win_probability": verdict.win_probability,
         "uncertainty": verdict.uncertainty,
     }

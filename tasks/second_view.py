@@ -12,7 +12,8 @@ from data_contracts.records import PAIRS
 from data_contracts.store import Dataset, Rows, build
 from models.engine import Progress, quiet
 from models.teacher import Teacher, metered
-from tasks.judge import Comparison, Verdict, compare, judge_slice
+from tasks.comparison import Comparison, Verdict
+from tasks.judge import compare, judge_slice
 from tasks.score_pairs import said_of_all
 
 _MEANING = {"first": "agreed", "tie": "undecided", "second": "disagreed"}

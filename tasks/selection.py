@@ -1,10 +1,9 @@
 """A champion that is the best of several checkpoints measured on one benchmark scores too high there: by how much."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-from data_contracts.store import Dataset, Rows, open_dataset, write_text
+from data_contracts.store import Dataset, Rows, load_json, open_dataset, write_json
 from models.statistics import selection_bias
 from tasks.lineage import champions, last_decided
 
@@ -22,13 +21,12 @@ def write_selection(run: Path) -> None:
     means = [data.facts["metrics"]["overall"]["mean"] for data in measured]
     bias = selection_bias([_scores(data) for data in measured])
     if means[champions(run)[-1]] == max(means) and round(bias, 3) > 0:
-        write_text(path, json.dumps({"models": len(measured), "bias": bias}))
+        write_json(path, {"models": len(measured), "bias": bias})
 
 
 def selection_note(run: Path) -> str | None:
     """One sentence for whoever reads the champion's score, or None."""
-    path = run / "selection.json"
-    found: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    found: dict[str, Any] | None = load_json(run / "selection.json")
     return f"The champion {selection_warning(**found)}." if found else None
 
 

@@ -1,11 +1,12 @@
 """What teachers were asked and what it cost: sums over the facts that stages keep about their calls (models.teacher.metered)."""
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from data_contracts.store import load_json
 from tasks import summary
+from tasks.run_folder import folder_name
 
 Usage = dict[str, Any]  # calls, cached, input_tokens, output_tokens, cost; the last three None where nobody knows
 _TOKENS = ("input_tokens", "output_tokens")
@@ -30,7 +31,7 @@ def usage_of(facts: Mapping[str, Any]) -> Usage | None:
 
 def has_answered(run: Path) -> bool:
     """Whether a finished stage of a run in rounds holds what a teacher said."""
-    return any(usage_of(json.loads(path.read_text(encoding="utf-8"))["facts"]) for path in run.glob("round-*/*/manifest.json"))
+    return any(usage_of(load_json(path)["facts"]) for path in run.glob("round-*/*/manifest.json"))
 
 
 def total(usages: Iterable[Mapping[str, Any]]) -> Usage:
@@ -64,7 +65,7 @@ def spending(run: Path) -> dict[str, Any]:
             "share": 100 * seconds / longest,
             "usage": usage_of(own_facts(found) if found else {}),
         }
-        groups.setdefault(group.replace("-", " ").replace("round 0", "start"), []).append(entry)
+        groups.setdefault(folder_name(group), []).append(entry)
     sums = [{"label": label, "stages": stages, **_sum(stages)} for label, stages in groups.items()]
     return {"groups": sums, **_sum(sums)}
 

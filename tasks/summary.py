@@ -3,7 +3,6 @@
 Nothing heavy is imported and no data file is opened, so asking costs nothing while the run goes on.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from data_contracts.errors import PlumblineError
-from tasks.run_folder import rounds_with
+from data_contracts.store import load_json
+from tasks.run_folder import round_name, rounds_with
 from tasks.serving import stages as data_stages
 
 Manifest = dict[str, Any]
@@ -65,8 +65,7 @@ def read_config(run: Path) -> dict[str, Any]:
 
 def manifest(folder: Path) -> Manifest | None:
     """The manifest of a finished stage, or None."""
-    path = folder / "manifest.json"
-    found: Manifest | None = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    found: Manifest | None = load_json(folder / "manifest.json")
     return found
 
 
@@ -157,21 +156,21 @@ def collect(run: Path) -> list[Row]:
     if config["flow"] == "human_pairs":
         return _human_rows(run)
     start = manifest(run / "round-0" / "evaluate")
-    rows = [Row("start", _scores(start), None, None, None, None, start["seconds"] if start else None)]
+    rows = [Row(round_name(0), _scores(start), None, None, None, None, start["seconds"] if start else None)]
     data = data_stages(config)
     for k in range(1, config["rounds"] + 1):
         folder = run / f"round-{k}"
         stages = (*data, *_after_pairs(config, folder))
-        win, decision = manifest(folder / "win_rate"), folder / "decision.json"
+        win, decision = manifest(folder / "win_rate"), load_json(folder / "decision.json")
         kept, quarantined = gate_counts(folder / ("validate_lists" if "validate_lists" in stages else "validate_pairs"))
         rows.append(
             Row(
-                f"round {k}",
+                round_name(k),
                 _scores(manifest(folder / "evaluate")),
                 {"mean": win["facts"]["win_rate"], "low": win["facts"]["low"], "high": win["facts"]["high"]} if win else None,
                 kept,
                 quarantined,
-                json.loads(decision.read_text(encoding="utf-8"))["promoted"] if decision.exists() else None,
+                decision["promoted"] if decision else None,
                 _seconds(folder, stages),
             )
         )

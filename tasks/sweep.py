@@ -13,7 +13,7 @@ from typing import Any
 
 from data_contracts.config_sweep import SEED, Grid, Place
 from tasks.failure import read_failure
-from tasks.summary import manifest, read_config
+from tasks.summary import Manifest, manifest, read_config
 
 CONTRAST = ("token_jaccard", "character_edits", "length_ratio")  # of a round's pairs, as the gate measured them
 
@@ -43,7 +43,7 @@ class Result:
             return {}
         found = {"start": self.start, "max": max(self.checkpoints), "mean": statistics.mean(self.checkpoints)}
         found |= {"last": self.checkpoints[-1], "low": self.low, "high": self.high}
-        extra = {"win_rate": self.win_rate, "pairs": self.pairs}
+        extra = {"win_rate": self.win_rate, "clean_pairs": self.pairs}
         return found | {k: float(v) for k, v in extra.items() if v is not None} | self.contrast | {"seconds": self.seconds}
 
 
@@ -82,7 +82,6 @@ def _rounds(run: Path, rounds: int) -> dict[str, Any] | None:
     epochs = sorted((p for p in made if p.startswith("evaluate_epoch-")), key=lambda p: int(p.rpartition("-")[2]))
     scores = [made[place]["facts"]["metrics"]["overall"] for place in (*epochs, "evaluate")]
     clean = made.get("validate_pairs") or made["validate_lists"]  # lists of the policy's own answers come without pairs
-    metrics = clean["facts"].get("metrics", {})
     return {
         "start": start["facts"]["metrics"]["overall"]["mean"],
         "checkpoints": [score["mean"] for score in scores],
@@ -90,7 +89,7 @@ def _rounds(run: Path, rounds: int) -> dict[str, Any] | None:
         "high": scores[-1]["high"],
         "win_rate": made["win_rate"]["facts"]["win_rate"],
         "pairs": clean["rows"],
-        "contrast": {name: metrics[name] for name in CONTRAST if metrics.get(name) is not None},
+        "contrast": _contrast(clean),
         "seconds": sum(m["seconds"] for m in made.values()),
         "verdict": made["align"]["facts"]["verdict"],
     }
@@ -101,17 +100,22 @@ def _human(run: Path) -> dict[str, Any] | None:
     before, after, pairs, trained = (manifest(run / name) for name in ("rank_before", "rank_after", "validate_pairs", "align"))
     if before is None or after is None or pairs is None or trained is None or not after["rows"]:
         return None
-    score, metrics = after["facts"]["accuracy"], pairs["facts"].get("metrics", {})
+    score = after["facts"]["accuracy"]
     return {
         "start": before["facts"]["accuracy"]["mean"],
         "checkpoints": [score["mean"]],
         "low": score["low"],
         "high": score["high"],
         "pairs": pairs["rows"],
-        "contrast": {name: metrics[name] for name in CONTRAST if metrics.get(name) is not None},
+        "contrast": _contrast(pairs),
         "seconds": trained["seconds"],
         "verdict": trained["facts"]["verdict"],
     }
+
+
+def _contrast(clean: Manifest) -> dict[str, float]:
+    metrics = clean["facts"].get("metrics", {})
+    return {name: metrics[name] for name in CONTRAST if metrics.get(name) is not None}
 
 
 @dataclass(frozen=True)
@@ -142,15 +146,10 @@ def groups(results: Sequence[Result]) -> list[Group]:
 
 
 def lines(results: Sequence[Result]) -> Iterator[dict[str, Any]]:
-    """One flat mapping a cell, for CSV and JSON."""
+    """One flat mapping a cell, for CSV and JSON. An axis that is called as a figure is becomes `NAME (axis)`."""
     for r in results:
         checkpoints = {f"checkpoint_{i}": score for i, score in enumerate(r.checkpoints, 1)}
-        yield {
-            "cell": r.label,
-            **r.point,
-            "state": r.state,
-            **r.figures,
-            **checkpoints,
-            "verdict": r.verdict,
-            "failure": r.failure,
-        }
+        found = {"state": r.state, **r.figures, **checkpoints, "verdict": r.verdict, "failure": r.failure}
+        taken = {"cell", "state", "verdict", "failure"}.union(*(other.figures for other in results))
+        point = {f"{axis} (axis)" if axis in taken else axis: label for axis, label in r.point.items()}
+        yield {"cell": r.label, **point, **found}

@@ -15,8 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from data_contracts.config_sweep import SEED, Grid
+from data_contracts.plain import safe
 from data_contracts.store import write_text
-from tasks.compare_text import safe
 from tasks.figures import heat_maps
 from tasks.summary import MISSING
 from tasks.sweep import CONTRAST, Group, Result, collect, groups, lines
@@ -53,12 +53,14 @@ def markdown(sweep: Grid, results: Sequence[Result]) -> str:
 
 
 def render(sweep: Grid, results: Sequence[Result]) -> Iterator[RenderableType]:
-    """The same for a terminal."""
-    head, rows = _table(sweep, results)
+    """The same for a terminal, whose breadth is no match for how contrastive the pairs are as well."""
+    head, rows = _table(sweep, results, further=("win_rate", "clean_pairs"))
     table = Table(box=SIMPLE_HEAD, padding=(0, 1))
     for place, name in enumerate(head):
-        is_axis = place < sum(axis != SEED for axis in sweep.axes)
-        table.add_column(name if is_axis else name.replace(" ", "\n", 1), justify="left" if is_axis else "right", overflow="fold")
+        if place < sum(axis != SEED for axis in sweep.axes):
+            table.add_column(name, overflow="fold")
+        else:
+            table.add_column(name.replace(" ", "\n"), justify="right", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(safe(cell).replace(" (", "\n(")) for cell in row))
     yield Text(_told(sweep, results))
@@ -68,16 +70,19 @@ def render(sweep: Grid, results: Sequence[Result]) -> Iterator[RenderableType]:
             yield Text(f"failed: {safe(r.label)}: {safe(r.failure)}")
 
 
-def _table(sweep: Grid, results: Sequence[Result]) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows: the axes, then whatever figures any cell has."""
+def _table(
+    sweep: Grid, results: Sequence[Result], further: Sequence[str] = ("win_rate", "clean_pairs", *CONTRAST)
+) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows: the axes, the scores, and whatever of `further` any cell has."""
     found = groups(results)
     scores = {"max": "max over checkpoints", "mean": "mean over checkpoints", "last": "last"}
     if not _kept(results):
         scores = {"last": "overall score"}
     figures: dict[str, Callable[[Group], str]] = {title: partial(_spread, name=name) for name, title in scores.items()}
-    further = {"win_rate": ("win rate", 3), "pairs": ("clean pairs", 0)} | {n: (CONTRAST_TITLES[n], 2) for n in CONTRAST}
-    for name, (title, digits) in further.items():
+    titles = {"win_rate": ("win rate", 3), "clean_pairs": ("clean pairs", 0)} | {n: (CONTRAST_TITLES[n], 2) for n in CONTRAST}
+    for name in further:
         if any(group.values(name) for group in found):
+            title, digits = titles[name]
             figures[title] = partial(_mean, name=name, digits=digits)
     rows = [
         [*g.point.values(), *(figure(g) for figure in figures.values()), f"{len(g.finished)} of {len(g.results)}"] for g in found

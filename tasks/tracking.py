@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from data_contracts.flatten import flatten
+from data_contracts.made_with import together
 from data_contracts.store import Dataset, digest, open_dataset, write_text
 from models.checkpoint import open_checkpoint
 from tasks import summary, tracking_models
@@ -136,6 +137,7 @@ def _log_round(client: Any, run: Path, config: Mapping[str, Any], number: int, s
     _write_state(run, state)
     settings = flatten(config) | overrides(run, number)
     log_params(client, child, {key: value for key, value in settings.items() if key != "rounds"})  # of which this is one
+    log_params(client, child, {"made_with": together(data.manifest for data in stages.values())})
     log_changes(client, child, round_changes(run, number))
     log_inputs(client, child, {stage: data for stage, data in stages.items() if data.kind != "steps"})
     log_prompts(client, child, stages)
@@ -220,6 +222,7 @@ def _log_human_pairs(client: Any, run: Path, config: Mapping[str, Any], state: d
     for step, name in enumerate(("rank_before", "rank_after")):
         log_metrics(client, run_id, at(step, numbers(open_dataset(run / name).facts, "ranking/")))
     steps = open_dataset(run / "align")
+    log_params(client, run_id, {"made_with": together([steps.manifest])})
     log_inputs(client, run_id, {name: open_dataset(run / name) for name in ("import", "validate_pairs", "train", "held_out")})
     client.log_artifact(run_id, str(run / "validate_pairs" / "gate.json"), "gates/validate_pairs")
     _log_figures(client, run, run_id, run_id, 1, steps)

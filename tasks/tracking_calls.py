@@ -1,12 +1,11 @@
 """What the teacher was asked: the prompt templates in MLflow's prompt registry, and a handful of calls a stage as traces."""
 
-import calendar
 import json
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from data_contracts.clock import since_1970
 from data_contracts.store import Dataset, digest
 from models.journal import sample_calls
 from models.prompts import template_source
@@ -61,7 +60,7 @@ def _trace(traces: Any, experiment: str, run_id: str, stage: str, call: Mapping[
     inputs = {"model": asked["model"], "messages": asked["messages"], **asked["sampling"]}
     answer = {"role": "assistant", "content": call["reply"]}
     outputs = {"choices": [{"index": 0, "message": answer, "finish_reason": call["finish_reason"]}]}
-    seconds = calendar.timegm(time.strptime(call["created"], "%Y-%m-%dT%H:%M:%SZ"))
+    seconds = since_1970(call["created"])
     tokens, cost = _usage(call)
     attributes: dict[str, Any] = (
         {

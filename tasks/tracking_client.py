@@ -1,7 +1,7 @@
 """What tracking says to MLflow again and again: runs, parameters, metrics in bulk, datasets with their lineage."""
 
-import calendar
 import json
+import math
 import os
 import re
 import time
@@ -9,7 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from data_contracts.clock import since_1970
 from data_contracts.flatten import flatten
+from data_contracts.json_text import is_number
 from data_contracts.store import Dataset, digest
 from tasks.changes import Change
 from tasks.tracking_moved import artifacts, follow
@@ -17,7 +19,7 @@ from tasks.tracking_moved import artifacts, follow
 BATCH = 1000  # MLflow's limit of metrics in one call
 PARAMS = 100  # of parameters or tags
 VALUE = 500  # of characters in a parameter or an input's tag
-Rows = list[tuple[str, float, int]]  # metric, value, step
+Points = list[tuple[str, float, int]]  # metric, value, step
 
 
 def open_client(uri: str) -> Any:
@@ -92,12 +94,12 @@ def log_params(client: Any, run_id: str, config: Mapping[str, Any]) -> None:
         client.log_batch(run_id, params=params[begin : begin + PARAMS])
 
 
-def log_metrics(client: Any, run_id: str, rows: Rows, model_id: str | None = None) -> None:
+def log_metrics(client: Any, run_id: str, points: Points, model_id: str | None = None) -> None:
     """Many metrics in few calls; those of a run that made a model are shown on the model's page too."""
     from mlflow.entities import Metric
 
     now = int(time.time() * 1000)
-    entities = [Metric(clean(name), float(value), now, step, model_id=model_id) for name, value, step in rows]
+    entities = [Metric(clean(name), float(value), now, step, model_id=model_id) for name, value, step in points]
     for begin in range(0, len(entities), BATCH):
         client.log_batch(run_id, metrics=entities[begin : begin + BATCH])
 
@@ -127,24 +129,20 @@ def log_inputs(client: Any, run_id: str, stages: Mapping[str, Dataset]) -> None:
 def numbers(tree: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     """The finite numbers in nested facts, by dotted names. Truth values are no numbers."""
     flat = flatten(tree, prefix)
-    return {k: float(v) for k, v in flat.items() if isinstance(v, (int, float)) and not isinstance(v, bool) and v - v == 0}
+    return {k: float(v) for k, v in flat.items() if is_number(v) and math.isfinite(v)}
 
 
 def span(stages: Iterable[Dataset]) -> tuple[int | None, int | None]:
     """When work on finished datasets began and ended, in milliseconds since 1970."""
-    ends = [(_moment(data.manifest["created"]), data.seconds) for data in stages]
+    ends = [(since_1970(data.manifest["created"]), data.seconds) for data in stages]
     return (min(int(1000 * (end - took)) for end, took in ends), max(1000 * end for end, _ in ends)) if ends else (None, None)
 
 
-def _moment(created: str) -> int:
-    return calendar.timegm(time.strptime(created, "%Y-%m-%dT%H:%M:%SZ"))
-
-
-def at(step: int, metrics: Mapping[str, float]) -> Rows:
+def at(step: int, metrics: Mapping[str, float]) -> Points:
     return [(name, value, step) for name, value in metrics.items()]
 
 
-def curves(steps: Sequence[Mapping[str, Any]]) -> Rows:
+def curves(steps: Sequence[Mapping[str, Any]]) -> Points:
     """The columns of a "steps" dataset, which has one row per optimiser step."""
     left_out = ("step", "epoch")
     return [(f"train/{k}", v, row["step"]) for row in steps for k, v in row.items() if k not in left_out and v is not None]

@@ -60,7 +60,8 @@ def write_flavour(weights: Path, out: Path, run_id: str | None = None, model_id:
         source_model_name="plumbline",
         model_binary="model",
         components=["tokenizer"],
-        tokenizer_type="AutoTokenizer",
+        # AutoTokenizer may read otherwise than the file (models/tokenizer.py)
+        tokenizer_type="PreTrainedTokenizerFast" if (weights / "tokenizer.json").exists() else "AutoTokenizer",
         code=None,
     )
     model.save(str(out / "MLmodel"))

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from data_contracts.flatten import flatten
 from models.preference.store import CARD, open_preference
-from tasks.tracking_client import create_run, open_folder
+from tasks.tracking_client import at, create_run, log_metrics, log_params, numbers, open_folder
 from tasks.tracking_models import register
 
 _FIGURES = ("accuracy", "longer", "held_out_loss", "pairs", "held_out_pairs")
@@ -18,10 +17,8 @@ def register_preference(folder: Path, name: str) -> str:
     saved = open_preference(folder)
     client = open_folder(folder.parent)
     run = create_run(client, folder.parent, "preference models", saved.name, tags={"plumbline.checkpoint": saved.checkpoint.hash})
-    for key, value in flatten({k: v for k, v in saved.card.items() if k not in _FIGURES}).items():
-        client.log_param(run, key, str(value)[:500])
-    for key, value in flatten({k: saved.card[k] for k in _FIGURES if k in saved.card}).items():
-        client.log_metric(run, key, float(value))
+    log_params(client, run, {k: v for k, v in saved.card.items() if k not in _FIGURES})
+    log_metrics(client, run, at(0, numbers({k: v for k, v in saved.card.items() if k in _FIGURES})))
     client.log_artifact(run, str(folder / CARD))
     version, _ = register(client, name, saved.checkpoint.path, run, parent=run, number=0)
     client.set_terminated(run)

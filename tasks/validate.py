@@ -6,7 +6,6 @@ evaluation sets, `contamination.json` says which was found where. If the dataset
 `<folder>.failed/` and the run stops.
 """
 
-import json
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -18,9 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_contracts.config_validate import ValidateConfig
+from data_contracts.contrast import summarise
 from data_contracts.errors import PlumblineError
 from data_contracts.gate import ContractResult, GateResult, gate
-from data_contracts.store import Dataset, build
+from data_contracts.store import Dataset, build, write_json
 from data_contracts.suites import SUITES, VERSION, row_contracts, whole_contracts
 from data_contracts.suites.contract import Codec, Limits
 from models.chat import Message, control_tokens, decode_answers, encode_prompt, encode_prompts, end_token
@@ -88,8 +88,7 @@ def validate(folder: Path, data: Dataset, config: ValidateConfig, limits: Limits
         whole = gate(left, frame[suite.ID][clean].tolist(), contracts, docs, label, f"{data.kind}-whole", nullable)
         _write_evidence(work, table, rows, whole, ids)
         if hasattr(suite, "evidence") and limits.evaluation:
-            found = json.dumps(suite.evidence(frame, limits), indent=2, ensure_ascii=False)
-            (work / "contamination.json").write_text(found, encoding="utf-8")
+            write_json(work / "contamination.json", suite.evidence(frame, limits))
         _stop_if_failed(work, failed, rows, whole)
         return table.filter(pa.array(clean)), _facts(data, rows, whole, left, frame)
 
@@ -109,7 +108,7 @@ def _write_evidence(work: Path, table: pa.Table, rows: GateResult, whole: GateRe
         "quarantined": rows.checked - whole.checked,
         "contracts": [_entry(r, ids) for r in rows.contracts] + [_entry(r, []) for r in whole.contracts],
     }
-    (work / "gate.json").write_text(json.dumps(report, indent=2, ensure_ascii=False), encoding="utf-8")
+    write_json(work / "gate.json", report)
 
 
 def _entry(result: ContractResult, ids: list[str]) -> dict[str, Any]:
@@ -147,7 +146,7 @@ def _facts(data: Dataset, rows: GateResult, whole: GateResult, clean: Any, frame
         "warnings": [_warning(r) for r in (*rows.contracts, *whole.contracts) if r.contract.severity == "warn" and not r.kept],
     }
     if data.kind == "pairs":
-        facts["metrics"] = SUITES["pairs"].metrics(clean)
+        facts["metrics"] = summarise(clean)
     if data.kind == "revisions":
         facts["failures"] = dict(sorted(Counter(frame["failure"].dropna()).items()))
     return facts

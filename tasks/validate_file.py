@@ -1,6 +1,5 @@
 """The contracts on a file that is not part of a run: read it, gate it, say which rows broke what."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,10 @@ from rich.table import Table
 from data_contracts.config import PairsFileConfig
 from data_contracts.config_validate import ContractConfig, ValidateConfig
 from data_contracts.errors import PlumblineError
-from data_contracts.store import Dataset, open_dataset
+from data_contracts.plain import safe
+from data_contracts.store import Dataset, load_json, open_dataset
 from data_contracts.suites import SUITES, catalogue
 from models.checkpoint import load_tokenizer, open_checkpoint
-from tasks.compare_text import safe
 from tasks.import_pairs import import_pairs
 from tasks.inspect_pairs import cell
 from tasks.validate import limits_of, validate
@@ -53,7 +52,7 @@ def check_file(data: Dataset, model: str, max_tokens: int, out: Path) -> dict[st
     limits = replace(limits_of(load_tokenizer(checkpoint.path), max_tokens), tokenizer=checkpoint.hash)
     settings = _ALL.model_copy(update={"max_tokens": max_tokens})
     made = validate(out / "validated", data, settings, limits, out / "data_docs")
-    gate = json.loads((made.folder / "gate.json").read_text(encoding="utf-8"))
+    gate = load_json(made.folder / "gate.json")
     id_ = SUITES[data.kind].ID
     broken = pq.read_table(made.folder / "quarantine.parquet", columns=[id_, "contracts"]).to_pylist()
     unreadable = data.facts.get("unreadable", {}) if data.kind == "pairs" else {}

@@ -13,12 +13,13 @@ from data_contracts.config_evaluate import RecordedAnswers
 from data_contracts.config_judge import JudgeConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.store import Dataset, Rows, build, file_digest
+from models.chat import user
 from models.engine import Progress, quiet
 from models.length_control import length_controlled
 from models.statistics import mean_interval, standard_error
 from models.teacher import Teacher, metered
-from tasks.comparison import POINTS
-from tasks.judge import Comparison, agreement, compare, judge_name, judge_slice
+from tasks.comparison import POINTS, Comparison
+from tasks.judge import agreement, compare, judge_name, judge_slice
 from tasks.sample_others import recorded_answers
 
 
@@ -41,15 +42,15 @@ def win_rate(
             raise PlumblineError(f"{new.folder} and {old.folder} answer different questions: evaluate both on one benchmark")
         couples = [(row["prompt"], row["response"], before[row["question_id"]]["response"]) for row in after]
         distinct = list(dict.fromkeys(couples))
-        comparisons = [Comparison([{"role": "user", "content": prompt}], first, second) for prompt, first, second in distinct]
-        asked, usage = metered(teacher)
+        comparisons = [Comparison(user(prompt), first, second) for prompt, first, second in distinct]
+        name, (asked, usage) = judge_name(config, teacher), metered(teacher)
         verdicts = compare(comparisons, config, asked, seed, progress)
         verdict_of = dict(zip(distinct, verdicts, strict=True))
         rows = []
         for row, couple in zip(after, couples, strict=True):
             id_ = row["question_id"]
             ids = {"prompt_id": id_, "first_id": f"new/{id_}", "second_id": f"old/{id_}"}
-            rows.append(ids | asdict(verdict_of[couple]) | {"judge": judge_name(config, teacher)})
+            rows.append(ids | asdict(verdict_of[couple]) | {"judge": name})
         points, longer = [POINTS[row["outcome"]] for row in rows], [len(new) - len(old) for _, new, old in couples]
         known = [before[row["question_id"]]["score"] for row in after]
         outcomes = Counter(row["outcome"] for row in rows)
@@ -58,7 +59,7 @@ def win_rate(
             "losses": outcomes["second"],
             "ties": outcomes["tie"],
             "n": len(rows),
-            "judge": judge_name(config, teacher),
+            "judge": name,
         } | rates(points, longer, [row["question"] for row in after], None if None in known else known)
         return rows, agreement(comparisons, verdicts) | facts | {"teacher": usage(folder)}
 

@@ -82,10 +82,8 @@ def per_row(
     return Contract(name, why, "row", column, low, high, severity)
 
 
-def mean_within(
-    name: str, why: str, column: str, low: float | None = None, high: float | None = None, severity: Severity = "warn"
-) -> Contract:
-    return Contract(name, why, "mean", column, low, high, severity)
+def mean_within(name: str, why: str, column: str, low: float | None = None, high: float | None = None) -> Contract:
+    return Contract(name, why, "mean", column, low, high, "warn")
 
 
 def rows_at_least(name: str, why: str, low: int) -> Contract:

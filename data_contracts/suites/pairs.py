@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from data_contracts.contrast import NEAR_IDENTICAL, contrast, summarise, there
+from data_contracts.contrast import contrast, there
 from data_contracts.suites.columns import (
     Counts,
     control_token_counts,
@@ -24,7 +24,7 @@ from data_contracts.suites.columns import (
 )
 from data_contracts.suites.contract import FORGED, GARBLED, TOO_LONG, TWICE, Contract, Limits, mean_within, per_row
 from data_contracts.suites.measures import other_language, surface_accuracy
-from data_contracts.suites.near import nearly_repeats
+from data_contracts.suites.near_copies import nearly_repeats
 from data_contracts.suites.prompt import prompt_contracts
 from data_contracts.suites.prompts import IN_EVALUATION, hit_of
 from data_contracts.suites.prompts import evidence as evidence  # pairs carry their prompts
@@ -53,7 +53,10 @@ def derive(frame: pd.DataFrame, limits: Limits) -> pd.DataFrame:
     columns["in_evaluation"] = [int(hit_of(p, limits) is not None) for p in conversations(frame["prompt"])]
     columns["answers"] = sum(here.astype(int) for here in sides.values())
     both = sides["chosen"] & sides["rejected"]
-    return pd.DataFrame(columns | _repetitions(frame, both) | _contrast(frame, both), index=frame.index)
+    rows = contrast(frame)
+    columns |= _repetitions(frame, both) | {str(name): rows[name] for name in rows}
+    columns["log_length_ratio"] = np.log(rows["length_ratio"])
+    return pd.DataFrame(columns, index=frame.index)
 
 
 def _where(values: Any, here: "pd.Series[bool]") -> Any:
@@ -82,17 +85,6 @@ def _repetitions(frame: pd.DataFrame, both: "pd.Series[bool]") -> dict[str, Any]
 
 def _plain(text: str | None) -> str:
     return " ".join((text or "").casefold().split())
-
-
-def _contrast(frame: pd.DataFrame, both: "pd.Series[bool]") -> dict[str, Any]:
-    rows = contrast(frame)
-    chosen, rejected = (np.maximum(rows[f"{side}_tokens"].to_numpy(), 1) for side in ("chosen", "rejected"))
-    return {name: rows[name] for name in rows} | {
-        "near_identical": _where((rows["character_similarity"] >= NEAR_IDENTICAL).astype(int), both),
-        "log_length_ratio": np.log(chosen / rejected),
-        "length_ratio_of_sides": chosen / rejected,
-        "chosen_longer": (np.sign(chosen - rejected) + 1) / 2,
-    }
 
 
 def nullable(checks: pd.DataFrame) -> list[str]:
@@ -156,7 +148,7 @@ _PAIR = [
     per_row(
         "length_ratio_within",
         "Where one answer is more than ten times as long as the other, length drowns what was meant.",
-        "length_ratio_of_sides",
+        "length_ratio",
         low=0.1,
         high=10,
         severity="warn",
@@ -220,8 +212,3 @@ def measure(frame: pd.DataFrame) -> dict[str, float]:
         "other_language": other_language(frame),
     }
     return {name: value for name, value in found.items() if value is not None}
-
-
-def metrics(checks: pd.DataFrame) -> dict[str, float]:
-    """How contrastive the pairs are: data_contracts.contrast."""
-    return summarise(checks)

@@ -10,14 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-# Without the first three, glibc returns every large tensor to the kernel at once, and page faults make training
-# five to ten times slower. The last lets idle threads sleep rather than spin on cores that others need.
-ENVIRONMENT = {
-    "MALLOC_MMAP_THRESHOLD_": "4000000000",
-    "MALLOC_TRIM_THRESHOLD_": "16000000000",
-    "MALLOC_TOP_PAD_": "536870912",
-    "OMP_WAIT_POLICY": "PASSIVE",
-}
+from models.training.process import ALLOCATOR
+
+# idle threads sleep rather than spin on cores that others need
+ENVIRONMENT = {**ALLOCATOR, "OMP_WAIT_POLICY": "PASSIVE"}
 
 
 def build(out: Path, scale: float = 1.0, seed: int = 0) -> None:

@@ -43,12 +43,6 @@ def win_rates(wins: Matrix) -> list[float]:
     return rates
 
 
-def agreement(wins: Matrix, order: Sequence[int]) -> float:
-    """Sum over pairs of P(the earlier beats the later), in nothing to K (K - 1) / 2."""
-    even = balanced(wins)
-    return sum(even[i][j] for place, i in enumerate(order) for j in order[place + 1 :])
-
-
 def best_order(wins: Matrix) -> list[int]:
     """Answers best first: the order that agrees most with the judgements (Kemeny), also where they run in a circle.
 
@@ -71,32 +65,3 @@ def best_order(wins: Matrix) -> list[int]:
         value, _, order = max(choices)
         best[placed] = (value, order)
     return list(best[(1 << len(even)) - 1][1])
-
-
-def relevances(scores: Sequence[float], lowest: float, highest: float) -> list[float]:
-    """A judge's scores on its scale lowest..highest as relevances in 0..1, as lipo, rankdpo and irpo take them; NaN stays NaN.
-
-    The judge's whole scale and not a prompt's own range, so that near-ties stay near-ties. Raises PlumblineError for a score
-    outside the scale.
-    """
-    outside = [s for s in scores if not (math.isnan(s) or lowest <= s <= highest)]
-    if outside or not lowest < highest:
-        raise PlumblineError(
-            f"scores are to be on a scale from {lowest} to {highest}, and found {outside[:3]}: give the judge's own scale"
-        )
-    return [(s - lowest) / (highest - lowest) for s in scores]
-
-
-def preference_scores(wins: Matrix, least: float = 0.01) -> list[float]:
-    """S_i = mean over j of logit P(i beats j), the score of general preference optimisation (GPO, arXiv 2410.02197).
-
-    Probabilities are kept within least..1 - least, since a judge that is asked a few times says 0 or 1 without meaning infinity;
-    0.01 bounds scores to ±4.6. Answers never compared with each other count as even.
-    """
-    even = balanced(wins)
-
-    def logit(p: float) -> float:
-        bounded = min(max(p, least), 1 - least)
-        return math.log(bounded / (1 - bounded))
-
-    return [sum(logit(p) for j, p in enumerate(row) if j != i) / max(len(row) - 1, 1) for i, row in enumerate(even)]

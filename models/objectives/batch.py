@@ -51,6 +51,7 @@ class Spec:
 
     paper: str  # arXiv id and equation; where there is none, whose code
     on_policy: Literal["no", "recommended", "required"] = "no"
+    from_previous: bool = False  # the paper measures from the policy that each round begins with
     normalised: bool = False  # scores answers by means over their tokens, so that length is taken out already
     reconstructed: bool = False  # the paper's form could not be verified; the docstring says what was assumed
 

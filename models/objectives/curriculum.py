@@ -6,19 +6,6 @@ from collections.abc import Sequence
 from data_contracts.errors import PlumblineError
 
 
-def ranked_pairs(scores: Sequence[float]) -> list[tuple[int, int]]:
-    """(best, other) answers of one prompt, the largest score gap first: (1,4), (1,3), (1,2) of four ranked answers.
-
-    Answers without a score (NaN) and those as good as the best make no pair.
-    """
-    known = [i for i, score in enumerate(scores) if not math.isnan(score)]
-    if not known:
-        return []
-    best = max(known, key=lambda i: scores[i])
-    others = sorted((i for i in known if scores[i] < scores[best]), key=lambda i: scores[i])
-    return [(best, other) for other in others]
-
-
 def stages(gaps: Sequence[float], n_stages: int) -> list[list[int]]:
     """Positions of the pairs in each stage, easy first; every pair in exactly one stage, and sizes that differ by at most one.
 

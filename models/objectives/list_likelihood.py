@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from models.objectives.batch import Batch, Need, Result, Spec, State, softplus
 from models.objectives.lists import Ranking, gaps, log_ratio, log_sum, only, per_token, rank_by, ranking, relevance_gain
+from models.objectives.pieces import there
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -171,7 +172,7 @@ class SpoDegree:
     spec: ClassVar[Spec] = Spec("2409.17791", reconstructed=True)
 
     def __call__(self, batch: Batch, state: State) -> Result:
-        here = batch.logp.new_ones(batch.logp.shape).bool() if batch.mask is None else batch.mask.bool()
+        here = there(batch)
         z = self.beta * log_ratio(batch, here)
         pair = softplus(z[:, 1] - z[:, 0])
         family = here.clone()

@@ -12,7 +12,7 @@ from data_contracts.errors import PlumblineError
 from models.objectives.advantages import centred, leave_one_out, standardised, win_fraction
 from models.objectives.batch import Batch, Need, Result, Spec, State
 from models.objectives.lists import only
-from models.objectives.pieces import bounded_exp, required
+from models.objectives.pieces import bounded_exp, required, there
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -182,8 +182,7 @@ class PrefGrpo:
         _spare_reference(self)
 
     def __call__(self, batch: Batch, state: State) -> Result:
-        there = batch.logp.new_ones(batch.logp.shape).bool() if batch.mask is None else batch.mask.bool()
-        reward, here = win_fraction(required(batch.win_prob).to(batch.logp.dtype), there)
+        reward, here = win_fraction(required(batch.win_prob).to(batch.logp.dtype), there(batch))
         advantage = standardised(reward, here)
         loss, tokens, figures = _clipped_tokens(batch, advantage, here, self.clip, self.kl_weight)
         return _mean_answer(tokens.mean(loss), here), figures, state

@@ -82,5 +82,4 @@ def _on_chosen(align: AlignConfig) -> str | None:
 
 
 def _parts(align: AlignConfig) -> list[tuple[str, Need]]:
-    parts = (align.objective, *(mixed.objective for mixed in align.wrappers.mix))
-    return [(part.name, build_objective(part).needs) for part in parts]
+    return [(part.name, build_objective(part).needs) for part in align.objectives]

@@ -102,7 +102,7 @@ class Dno:
     practical: bool
     name: ClassVar[str] = "dno"
     needs: ClassVar[Need] = Need.PAIR | Need.REFERENCE | Need.ON_POLICY
-    spec: ClassVar[Spec] = Spec("2404.03715 eq. 8", "required")
+    spec: ClassVar[Spec] = Spec("2404.03715 eq. 8", "required", from_previous=True)
 
     def __post_init__(self) -> None:
         if not self.practical:
@@ -152,7 +152,7 @@ class UpoUncertainty:
     nll_weight: float
     name: ClassVar[str] = "upo_uncertainty"
     needs: ClassVar[Need] = Need.PAIR | Need.REFERENCE | Need.UNCERTAINTY | Need.ON_POLICY
-    spec: ClassVar[Spec] = Spec("2409.11212 eq. 12, repaired", "required", reconstructed=True)
+    spec: ClassVar[Spec] = Spec("2409.11212 eq. 12, repaired", "required", from_previous=True, reconstructed=True)
 
     def __call__(self, batch: Batch, state: State) -> Result:
         doubt = 0.5 * required(batch.uncertainty).clamp(0, math.log(2)) / math.log(2)

@@ -4,6 +4,7 @@ No torch here: a configuration is refused before anything heavy is loaded.
 """
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import get_args
 
@@ -11,9 +12,10 @@ import pyarrow.parquet as pq
 
 from data_contracts.config import HumanPairsConfig, RoundsConfig
 from data_contracts.config_align import AlignConfig
+from data_contracts.config_judge import SCORING
 from data_contracts.config_pairs import Method, MethodBase
 from data_contracts.errors import PlumblineError
-from models.objectives import check
+from models.objectives import build_objective, check
 from models.objectives.batch import Need, Objective
 from models.objectives.one_sided import refuse_labels
 from models.objectives.wrappers import configured
@@ -22,8 +24,6 @@ from models.objectives.wrappers import configured
 TRAINER = Need.REFERENCE | Need.TOKENS | Need.OVERLAP | Need.PROMPT_EMBEDDING | Need.WHOLE_BATCH | Need.STATE
 PAIRS = TRAINER | Need.PAIR | Need.LABELS | Need.MISMATCH | Need.SHARED_PREFIX | Need.DEGRADATIONS
 LISTS = TRAINER | Need.LIST | Need.SCORES | Need.OLD_TOKENS | Need.STEPS
-
-SCORING = ("likelihood", "pointwise", "checklist")  # kinds of judge that give each answer a score of its own
 
 PAIR_COLUMNS = {
     "chosen_score": Need.SCORES,
@@ -183,7 +183,7 @@ def _refuse_down(objective: Objective, config: RoundsConfig) -> None:
     The paper has it for the opposite case. On the embedded world it took the score from 0.55 to 0.16 with revisions and to 0.35
     with judged samples, which is what its loss says, so that no choice of beta mends it.
     """
-    parts = (config.align.objective, *(mixed.objective for mixed in config.align.wrappers.mix))
+    parts = config.align.objectives
     if any(part.name == "apo_down" and not part.even_if_chosen_is_better for part in parts) and _chosen_is_better(
         config.method, config.method.name
     ):
@@ -197,7 +197,7 @@ def _refuse_down(objective: Objective, config: RoundsConfig) -> None:
 def _refuse_auto(config: RoundsConfig) -> None:
     """Raises PlumblineError for apo_auto where the answers it takes for the policy's own are not."""
     name, own = config.method.name, _own_of(config.method, config.method.name)
-    for part in (config.align.objective, *(mixed.objective for mixed in config.align.wrappers.mix)):
+    for part in config.align.objectives:
         if part.name != "apo_auto" or part.own in own:
             continue
         if not own:
@@ -239,6 +239,10 @@ def _nonsense(objective: Objective, config: AlignConfig) -> Iterator[tuple[bool,
         f"objective {name} uses no reference model, so align.reference {config.reference} has no effect: leave it out",
     )
     yield (
+        config.lora is not None and find_spec("peft") is None,
+        "align.lora needs peft, which is not installed: pip install peft, or leave it out to train all weights",
+    )
+    yield (
         config.second_reference is not None and Need.REFERENCES not in objective.needs,
         f"objective {name} looks at one reference model: leave align.second_reference out, or choose mrpo",
     )
@@ -266,6 +270,18 @@ def _nonsense(objective: Objective, config: AlignConfig) -> Iterator[tuple[bool,
     yield (
         config.momentum > 0 and _extrapolates(config),
         "with momentum each round starts from the extrapolated model already: use reference previous with it",
+    )
+
+
+def far_reference(config: AlignConfig) -> str | None:
+    """What is doubtful about the reference from the second round on, in words."""
+    parts = (config.objective, *(mixed.objective for mixed in config.wrappers.mix))
+    names = [part.name for part in parts if build_objective(part).spec.from_previous]
+    if config.reference != "initial" or not names:
+        return None
+    return (
+        f"objective {names[0]} is derived for a reference that is each round's first policy (align.reference previous); with "
+        "initial, later rounds draw the policy back towards the run's start"
     )
 
 

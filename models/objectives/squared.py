@@ -61,7 +61,7 @@ class SppoHard:
     beta: float
     name: ClassVar[str] = "sppo_hard"
     needs: ClassVar[Need] = Need.PAIR | Need.REFERENCE | Need.ON_POLICY
-    spec: ClassVar[Spec] = Spec("2405.00675 eq. 4.7", "required")
+    spec: ClassVar[Spec] = Spec("2405.00675 eq. 4.7", "required", from_previous=True)
 
     def __call__(self, batch: Batch, state: State) -> Result:
         target = 0.5 / self.beta
@@ -83,7 +83,7 @@ class SppoSoft:
     beta: float
     name: ClassVar[str] = "sppo_soft"
     needs: ClassVar[Need] = Need.PAIR | Need.REFERENCE | Need.WIN_PROBABILITIES | Need.ON_POLICY
-    spec: ClassVar[Spec] = Spec("2405.00675 eq. 4.7", "required")
+    spec: ClassVar[Spec] = Spec("2405.00675 eq. 4.7", "required", from_previous=True)
 
     def __call__(self, batch: Batch, state: State) -> Result:
         return (batch.log_ratio - (win_rates(batch) - 0.5) / self.beta).square().mean(-1), {}, state
@@ -103,7 +103,7 @@ class Gpo:
     beta: float
     name: ClassVar[str] = "gpo"
     needs: ClassVar[Need] = Need.PAIR | Need.REFERENCE | Need.WIN_PROBABILITIES | Need.ON_POLICY
-    spec: ClassVar[Spec] = Spec("2410.02197", "required", reconstructed=True)
+    spec: ClassVar[Spec] = Spec("2410.02197", "required", from_previous=True, reconstructed=True)
 
     def __call__(self, batch: Batch, state: State) -> Result:
         score = required(batch.win_prob).logit(eps=1e-3)

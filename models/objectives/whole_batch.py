@@ -66,7 +66,8 @@ class RelativePo:
     sum_j w_ij (-log s(beta (r_w,i - r_l,j))), w_i = softmax over j of -(1 - cos(x_i, x_j)) / tau, x the prompts' embeddings.
 
     The weights multiply the loss. The authors' code multiplies the *logit*, so that margins shrink with the batch's size; not so
-    here (hence "reconstructed"). In a batch of one it is DPO. Use it when many prompts are alike; not when prompts differ in how
+    here (hence "reconstructed"). Embeddings are the policy's mean hidden states less their mean over all prompts, in place of a
+    sentence encoder's. In a batch of one it is DPO. Use it when many prompts are alike; not when prompts differ in how
     hard they are, which comparisons across prompts mistake for quality.
     """
 

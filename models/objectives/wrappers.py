@@ -1,6 +1,6 @@
 """What can be put round an objective: each takes an objective and gives one with the same interface and further needs.
 
-Reference policies, momentum and curricula change what is trained on and not the loss: see `reference_policies` and `curriculum`.
+Moving references, momentum and curricula change what is trained on and not the loss: see `models/training/schedule.py`.
 """
 
 from collections.abc import Callable, Sequence

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 from models.benchmark import LETTERS, Question
-from models.chat import Message
+from models.chat import user
 from models.engine import Progress, Sampling
 from models.journal import Reply
 from models.parsers.official import SEED
@@ -40,8 +40,8 @@ def model(
             break
         # greedy first, so that it can be repeated; asked again greedily, a model would say the same
         sampling = Sampling(temperature=0.0 if attempt == 0 else 1.0, top_p=1.0, max_tokens=_MAX_TOKENS)
-        conversations = [[Message(role="user", content=prompt)] for prompt in left]
-        for prompt, reply in zip(left, teacher.complete(conversations, sampling, attempt, progress), strict=True):
+        made = teacher.complete([user(prompt) for prompt in left], sampling, attempt, progress)
+        for prompt, reply in zip(left, made, strict=True):
             replies[prompt] = reply
             if (verdict := _verdict(asked[prompt], reply.text)) is not None:
                 verdicts[prompt] = verdict

@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,10 @@ import torch
 
 from data_contracts.config_preference import PreferenceConfig
 from data_contracts.errors import PlumblineError
-from models.checkpoint import load_model
 from models.preference.model import PreferenceModel, embed
-from models.preference.store import save
+from models.preference.store import load_body, save
 from models.training.data import Example, check_fit, read_pairs
-
-Progress = Callable[[int, int], None]
+from models.training.progress import Progress, silent
 
 
 def train_preference(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -27,7 +25,7 @@ def train_preference(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     config = PreferenceConfig.model_validate(job["config"])
     pairs, held_out = read_pairs(Path(job["pairs"])), read_pairs(Path(job["held_out"]))
     torch.manual_seed(config.seed)
-    base = load_model(Path(job["base"]), torch.float32).to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    base = load_body(Path(job["base"]))
     text = base.config.get_text_config()
     check_fit([*pairs, *held_out], text.vocab_size, getattr(text, "max_position_embeddings", None))
     model = PreferenceModel(base, config.kind, config.blocks, config.temperature)
@@ -37,9 +35,7 @@ def train_preference(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     return {"losses": losses, "probabilities": chances}
 
 
-def fit(
-    model: PreferenceModel, pairs: Sequence[Example], config: PreferenceConfig, progress: Progress = lambda done, total: None
-) -> list[float]:
+def fit(model: PreferenceModel, pairs: Sequence[Example], config: PreferenceConfig, progress: Progress = silent) -> list[float]:
     """Minimise the mean of -log sigmoid S(chosen > rejected) in place; the loss of each step in nats.
 
     Raises PlumblineError when the loss stops being a finite number.

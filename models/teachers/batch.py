@@ -13,11 +13,11 @@ from typing import Any
 
 from data_contracts.config_teacher import BatchTeacher
 from data_contracts.errors import PlumblineError
-from data_contracts.json_text import SURROGATE, read_json
+from data_contracts.json_text import SURROGATE, lines_of, read_json
 from data_contracts.store import digest, write_text
 from models.engine import Progress
 from models.journal import Journal, Reply, Request
-from models.teacher import Keep, Teacher, journaled
+from models.teacher import Keep, Teacher, server_teacher
 from models.teachers.http import chat_body, own_fault, reply_in
 from models.teachers.weigh import CHAT
 
@@ -37,8 +37,7 @@ def batch_teacher(config: BatchTeacher, journal: Journal, run: Path) -> Teacher:
             f"hand that to the provider, then plumbline teacher import {run} RESULTS, then plumbline resume {run}"
         )
 
-    peek = journaled(config.model, journal, ask, **CHAT)
-    return Teacher(config.model, journaled(config.model, journal, ask), peek=peek, bill=journal.bill)
+    return server_teacher(config.model, journal, ask, CHAT)
 
 
 def write_requests(requests: Iterable[Request], folder: Path) -> list[Path]:
@@ -79,17 +78,14 @@ def read_results(path: Path, journal: Journal) -> dict[str, int]:
     wanted, counts = journal.wanted(), Counter[str]()
     results: list[tuple[Request, Reply]] = []
     exported: list[tuple[Request, Reply]] = []
-    try:
-        with path.open(encoding="utf-8", errors="replace") as stream:
-            for row in map(_parse, filter(str.strip, stream)):
-                is_result = "custom_id" in row
-                said = _result(row, wanted) if is_result else _exported(row)
-                if isinstance(said, str):
-                    counts[said] += 1
-                else:
-                    (results if is_result else exported).append(said)
-    except OSError as error:
-        raise PlumblineError(f"{path} cannot be read ({error.strerror}): name a file of JSON lines") from None
+    for _, line in lines_of(path):
+        row = _parse(line.decode("utf-8-sig", errors="replace"))
+        is_result = "custom_id" in row
+        said = _result(row, wanted) if is_result else _exported(row)
+        if isinstance(said, str):
+            counts[said] += 1
+        else:
+            (results if is_result else exported).append(said)
     added = journal.store(results) + journal.store(exported, elsewhere=True)
     return {"added": added, "known": len(results) + len(exported) - added, **dict(sorted(counts.items()))}
 
@@ -98,11 +94,12 @@ def _parse(line: str) -> dict[str, Any]:
     """The object in a line, empty for anything else."""
     try:
         row = read_json(line)
-        if not isinstance(row, dict) or "custom_id" in row:
-            return row if isinstance(row, dict) else {}
     except ValueError:
         return {}
-    return {} if SURROGATE.search(json.dumps(row, ensure_ascii=False)) else row  # what no text can hold has no digest
+    if not isinstance(row, dict):
+        return {}
+    # an export is known by its digest, and what no text can hold has none
+    return {} if "custom_id" not in row and SURROGATE.search(json.dumps(row, ensure_ascii=False)) else row
 
 
 def _result(row: dict[str, Any], wanted: Mapping[str, Request]) -> tuple[Request, Reply] | str:
@@ -134,12 +131,9 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
 def _exported(row: dict[str, Any]) -> tuple[Request, Reply] | str:
     """A call as `plumbline teacher export` wrote it; its key must be the digest of its request."""
     content, text, reason = row.get("request"), row.get("reply"), row.get("finish_reason")
-    if (
-        not isinstance(content, dict)
-        or content.keys() != _TYPES.keys()
-        or not isinstance(text, str)
-        or not isinstance(reason, str)
-    ):
+    if not isinstance(content, dict) or content.keys() != _TYPES.keys():
+        return "unreadable"
+    if not isinstance(text, str) or not isinstance(reason, str):
         return "unreadable"
     if not all(fits(content[name]) for name, fits in _TYPES.items()) or digest(content) != row.get("key"):
         return "unreadable"

@@ -5,10 +5,10 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from data_contracts.errors import PassingError, PlumblineError
+from data_contracts.errors import PassingError, PlumblineError, in_short
 from data_contracts.json_text import read_json
 from models.journal import Reply, Request
-from models.teachers.asking import Again
+from models.teachers.scheduler import Again
 from models.teachers.weigh import candidates_in
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def refusal(error: "APIError", server: str, model: str, key_env: str, secret: st
         return f"{server} gave no answer ({type(error).__name__}): check teacher.base_url and the network, then resume the run"
     if status in (401, 403):
         return f"{server} refused the key in {key_env} (HTTP {status}): export a valid one, then resume the run"
-    said = " ".join(str(error.message).replace(secret, "[key]").split())[:200]
+    said = in_short(str(error.message).replace(secret, "[key]"))
     return f"{server} refused model {model!r} (HTTP {status}): {said!r}; correct teacher in the config or resume later"
 
 

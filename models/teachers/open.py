@@ -1,6 +1,5 @@
 """From a run's configuration to its teacher and its journal."""
 
-import json
 import os
 import secrets
 from collections.abc import Callable
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_contracts.config_teacher import BatchTeacher, LocalTeacher, OpenAITeacher, TeacherConfig, VllmTeacher
-from data_contracts.store import write_text
+from data_contracts.store import write_json
 from models.checkpoint import Checkpoint
 from models.journal import Journal, find_journal
 from models.teacher import Teacher, local_teacher
@@ -43,7 +42,7 @@ def open_teacher(
 def open_journal(config: TeacherConfig, run: Path) -> Journal:
     """The journal of the run in the folder `run`; new calls are paid by this run, which is known there by a random name."""
     path, name = journal_path(config, run), find_journal(run)[1] or secrets.token_hex(8)
-    write_text(run / "teacher.json", json.dumps({"run": name, "journal": os.path.relpath(path, run)}))
+    write_json(run / "teacher.json", {"run": name, "journal": os.path.relpath(path, run)})
     return Journal(path, name, getattr(config, "price", None), run)
 
 

@@ -1,17 +1,16 @@
 """The teacher behind any OpenAI-compatible server of chat completions."""
 
 import asyncio
-import os
 from urllib.parse import urlsplit
 
 from data_contracts.config_teacher import OpenAITeacher
-from data_contracts.errors import PlumblineError
 from models.engine import Progress
 from models.journal import Journal, Reply, Request
-from models.teacher import Keep, Teacher, journaled
-from models.teachers.asking import Again, ask_all
+from models.teacher import Keep, Teacher, server_teacher
+from models.teachers.budget import Allowance
 from models.teachers.http import attempt, chat_body, refusal
-from models.teachers.purse import Purse
+from models.teachers.reach import key_of
+from models.teachers.scheduler import Again, ask_all
 from models.teachers.weigh import CHAT
 
 
@@ -21,25 +20,19 @@ def openai_teacher(config: OpenAITeacher, journal: Journal) -> Teacher:
     Raises PlumblineError at once if the key is missing, and later if the server cannot be reached or refuses or the budget is
     used up; replies that had arrived by then are in the journal, which also remembers what was not asked.
     """
-    secret = os.environ.get(config.api_key_env, "").strip()
-    if not secret:
-        raise PlumblineError(
-            f"the environment variable {config.api_key_env}, named by teacher.api_key_env, is not set: "
-            "export the server's key in it (any word will do for a server that asks for none)"
-        )
+    secret = key_of(config)
 
     def ask(missing: list[Request], keep: Keep, _: Progress) -> None:
         try:
-            asyncio.run(_ask(config, secret, missing, Purse(config.budget, config.price, journal), keep))
+            asyncio.run(_ask(config, secret, missing, Allowance(config.budget, config.price, journal), keep))
         finally:
             answered = journal.lookup([request.key for request in missing])
             journal.want(request for request in missing if request.key not in answered)
 
-    peek = journaled(config.model, journal, ask, **CHAT)
-    return Teacher(config.model, journaled(config.model, journal, ask), peek=peek, bill=journal.bill)
+    return server_teacher(config.model, journal, ask, CHAT)
 
 
-async def _ask(config: OpenAITeacher, secret: str, missing: list[Request], purse: Purse, keep: Keep) -> None:
+async def _ask(config: OpenAITeacher, secret: str, missing: list[Request], allowance: Allowance, keep: Keep) -> None:
     from openai import AsyncOpenAI
 
     server = f"the teacher's server {urlsplit(config.base_url).hostname}"
@@ -53,4 +46,4 @@ async def _ask(config: OpenAITeacher, secret: str, missing: list[Request], purse
                 config.timeout,
             )
 
-        await ask_all(missing, once, config.concurrency, purse, keep)
+        await ask_all(missing, once, config.concurrency, allowance, keep)

@@ -8,14 +8,15 @@ import asyncio
 from pathlib import Path
 
 from data_contracts.config_teacher import VllmTeacher
+from data_contracts.errors import in_short
 from models.chat import encode_prompt
 from models.checkpoint import Checkpoint, load_tokenizer
 from models.engine import Progress
 from models.journal import Journal, Reply, Request
-from models.teacher import Keep, Teacher, journaled
-from models.teachers.asking import Again, ask_all
+from models.teacher import Keep, Teacher, server_teacher
+from models.teachers.budget import Allowance
 from models.teachers.http import attempt
-from models.teachers.purse import Purse
+from models.teachers.scheduler import Again, ask_all
 from models.teachers.vllm_server import VllmServer
 from models.teachers.weigh import COMPLETIONS
 
@@ -30,10 +31,9 @@ def vllm_teacher(config: VllmTeacher, checkpoint: Checkpoint, journal: Journal, 
         prompts = {r.key: encode_prompt(tokenizer, r.messages) for r in missing}
         fits = [r for r in missing if len(prompts[r.key]) < config.max_model_len]
         keep((r, Reply("", "too_long", 0, 0)) for r in missing if len(prompts[r.key]) >= config.max_model_len)
-        asyncio.run(_ask(config, server, log, fits, prompts, Purse(None, None, journal), keep))
+        asyncio.run(_ask(config, server, log, fits, prompts, Allowance(None, None, journal), keep))
 
-    peek = journaled(checkpoint.hash, journal, ask, **COMPLETIONS)
-    return Teacher(checkpoint.hash, journaled(checkpoint.hash, journal, ask), close=server.close, peek=peek, bill=journal.bill)
+    return server_teacher(checkpoint.hash, journal, ask, COMPLETIONS, server.close)
 
 
 async def _ask(
@@ -42,7 +42,7 @@ async def _ask(
     log: Path,
     requests: list[Request],
     prompts: dict[str, list[int]],
-    purse: Purse,
+    allowance: Allowance,
     keep: Keep,
 ) -> None:
     from openai import AsyncOpenAI, DefaultAsyncHttpxClient
@@ -63,8 +63,8 @@ async def _ask(
                     model="teacher", prompt=prompt, seed=request.server_seed, **sampling
                 ),
                 name,
-                lambda error: f"{name} failed ({' '.join(str(error).split())[:200]}): see {log}, then resume the run",
+                lambda error: f"{name} failed ({in_short(error)}): see {log}, then resume the run",
                 config.timeout,
             )
 
-        await ask_all(requests, once, config.concurrency, purse, keep)
+        await ask_all(requests, once, config.concurrency, allowance, keep)

@@ -94,7 +94,7 @@ def tree_attention(
     if tree is None and softcap is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
     last = tree is not None and tree.used is not None and _narrowed.get("tree") is tree
-    if tree is not None and flex.works(query.device.type):
+    if tree is not None and flex.works(query.device.type, _lowered(query), query.shape[1], key.shape[1], query.shape[3]):
         asking = query[:, :, tree.used] if last else query
         found = flex.flex(asking, key, value, tree.block_mask(last, sliding_window), scaling, softcap).transpose(1, 2)
         return _spread(found, tree) if last else found, None
@@ -114,9 +114,19 @@ def tree_attention(
     return _spread(found, tree) if last else found, None
 
 
-def kernel(device: torch.device) -> str:
-    """What computes attention on `device`."""
-    return "flex" if flex.works(device.type) else "sdpa"
+def kernel(model: "PreTrainedModel", device: torch.device, dtype: torch.dtype) -> str:
+    """What computes the attention of `model` on `device`."""
+    config = model.config.get_text_config()
+    heads = config.num_attention_heads
+    groups, width = getattr(config, "num_key_value_heads", None), getattr(config, "head_dim", None)
+    works = flex.works(device.type, dtype, heads, groups or heads, width or config.hidden_size // heads)
+    return "flex" if works else "sdpa"
+
+
+def _lowered(values: Tensor) -> torch.dtype:
+    """The precision in which attention is computed: autocast's, where it is on."""
+    kind = values.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else values.dtype
 
 
 def _join(parts: tuple[Tensor, ...], seen: list[int]) -> Tensor:

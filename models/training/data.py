@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from data_contracts.errors import PlumblineError
+from data_contracts.store import Rows
 
 Ids = list[int]
 
@@ -32,9 +33,9 @@ class Example:
         return len(self.prompt) + max(len(a) for a in self.answers)
 
     @property
-    def widest(self) -> int:
-        """Tokens of the longest answer, those it skips not counted."""
-        return max(len(a) - s for a, s in zip(self.answers, self.skip or (0,) * len(self.answers), strict=True))
+    def lengths(self) -> list[int]:
+        """Tokens of each answer, those it skips not counted; 0 for one that is not there."""
+        return [len(a) - s for a, s in zip(self.answers, self.skip or (0,) * len(self.answers), strict=True)]
 
     @property
     def tokens(self) -> int:
@@ -82,12 +83,17 @@ def read_pairs(folder: Path) -> list[Example]:
     if not rows:
         alone = f" but {len(found)} one-sided rows" if found else ""
         raise PlumblineError(f"{folder} holds no pairs{alone}, so there is nothing to train on or to rank")
-    for row in rows:
-        for side in columns[1:]:
-            if not row[side]:
-                name = side.removesuffix("_ids")
-                raise PlumblineError(f"pair {row['pair_id']!r} in {folder} has no {name} tokens: validate the pairs first")
+    refuse_empty(folder, rows, "pair", columns[1:])
     return [Example(r["pair_id"], r["prompt_ids"], (r["chosen_ids"], r["rejected_ids"])) for r in rows]
+
+
+def refuse_empty(folder: Path, rows: Rows, what: str, columns: Sequence[str]) -> None:
+    """Raises PlumblineError for a row, a pair or a list, that has no tokens in one of the `columns`."""
+    for row in rows:
+        for column in columns:
+            if not row[column]:
+                name, id_ = column.removesuffix("_ids"), row[f"{what}_id"]
+                raise PlumblineError(f"{what} {id_!r} in {folder} has no {name} tokens: validate the {what}s first")
 
 
 def check_fit(examples: Sequence[Example], vocabulary: int, positions: int | None) -> None:

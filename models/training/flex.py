@@ -47,21 +47,32 @@ def flex(query: Tensor, key: Tensor, value: Tensor, mask: Any, scaling: float | 
 
 @cache
 def _compiled() -> Callable[..., Tensor]:
+    import torch._dynamo
     from torch.nn.attention.flex_attention import flex_attention
 
+    # Compiled anew for full and narrowed rows, with and without gradients, masks with and without a window, and row lengths as
+    # they turn out to vary: ten times or so. After eight torch would give up, and hold every score of a row in memory.
+    torch._dynamo.config.recompile_limit = 64
     return torch.compile(flex_attention)
 
 
 @cache
-def works(device: str) -> bool:
-    """Whether flex attention compiles here, forward and backward; tried once, on a tree of its own."""
-    if device != "cuda":
-        return False
+def works(device: str, dtype: torch.dtype, heads: int, groups: int, width: int) -> bool:
+    """Whether flex attention compiles here for so many heads of queries and of keys, forward and backward; tried once. Wide
+    heads, in float32 above all, do not fit every GPU's shared memory."""
+    return device == "cuda" and _runs(device, dtype, heads, groups, width)
+
+
+def _runs(device: str, dtype: torch.dtype, heads: int, groups: int, width: int) -> bool:
+    """Tried on a tree of its own, whatever the caller has switched off or on."""
     try:
-        q, k, v = (torch.randn(1, heads, 256, 64, device=device, requires_grad=True) for heads in (4, 2, 2))
-        until = torch.full((256,), 256, device=device)
-        places = torch.arange(256, device=device)
-        flex(q, k, v, block_mask(sees(places, until, places, None), 256, 256, q.device), None, None).sum().backward()
+        with torch.enable_grad(), torch.autocast(device, enabled=False):
+            q, k, v = (
+                torch.randn(1, n, 256, width, device=device, dtype=dtype, requires_grad=True) for n in (heads, groups, groups)
+            )
+            until = torch.full((256,), 256, device=device)
+            places = torch.arange(256, device=device)
+            flex(q, k, v, block_mask(sees(places, until, places, None), 256, 256, q.device), None, None).sum().backward()
     except Exception as error:  # whatever a compiler may say: the other kernel gives the same numbers
         log.warning("flex attention does not work here (%s): scaled_dot_product_attention instead", error)
         return False

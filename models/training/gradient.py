@@ -228,4 +228,4 @@ def _widest(found: Sequence[Logps], dim: int) -> Logps:
 
 def lengths(examples: Sequence[Example]) -> Tensor:
     """Tokens of each answer, [B, K]; 0 for one that is not there."""
-    return torch.tensor([[len(a) - s for a, s in zip(e.answers, e.skip or (0,) * len(e.answers), strict=True)] for e in examples])
+    return torch.tensor([e.lengths for e in examples])

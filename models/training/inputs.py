@@ -3,7 +3,6 @@
 Nothing is re-tokenised but text that has no ids of its own yet: degraded answers and rationales. torch is not imported.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import nan
@@ -13,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 
 from data_contracts.errors import PlumblineError
-from models.chat import Message, encode_answer, encode_prompt
+from data_contracts.store import Rows, load_json
+from models.chat import encode_answer, encode_prompt, user
 from models.objectives.batch import Need
 from models.objectives.degradations import degrade
 from models.objectives.steps import step_similarity
-from models.training.data import Example, Ids, mismatched, two_prompts
+from models.training.data import Example, Ids, mismatched, refuse_empty, two_prompts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 DEGREES = (0.25, 0.5, 0.75)  # shares of an answer's content words that its degradations lack
 ABSENT: Ids = []  # an answer that is not there, in lists of unequal length
-Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -38,11 +37,6 @@ class Inputs:
     gaps: list[float] = field(default_factory=list)  # the judge's score of the chosen answer minus the rejected one's, or NaN
 
 
-def kind_of(folder: Path) -> str:
-    """ "pairs" or "lists"."""
-    return str(json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["kind"])
-
-
 def read_inputs(folder: Path, needs: Need, tokenizer: "PreTrainedTokenizerFast | None" = None) -> Inputs:
     """The dataset in `folder`. `tokenizer` encodes what has no ids yet; who only wants to check the data may leave it out.
 
@@ -52,13 +46,14 @@ def read_inputs(folder: Path, needs: Need, tokenizer: "PreTrainedTokenizerFast |
     rows: Rows = pq.read_table(folder / "data.parquet").to_pylist()
     if not rows:
         raise PlumblineError(f"{folder} holds no pairs, so there is nothing to train on or to rank")
-    return _lists(folder, rows, needs, tokenizer) if kind_of(folder) == "lists" else _pairs(folder, rows, needs, tokenizer)
+    read = _lists if load_json(folder / "manifest.json")["kind"] == "lists" else _pairs
+    return read(folder, rows, needs, tokenizer)
 
 
 def _pairs(folder: Path, rows: Rows, needs: Need, tokenizer: "PreTrainedTokenizerFast | None") -> Inputs:
     for row in rows:
         sides = [side for side in ("chosen_ids", "rejected_ids") if row[side] is not None] or ["chosen_ids"]
-        _refuse_empty(folder, [row], "pair", "pair_id", ("prompt_ids", *sides))
+        refuse_empty(folder, [row], "pair", ("prompt_ids", *sides))
     examples = [Example(r["pair_id"], r["prompt_ids"], (r["chosen_ids"] or ABSENT, r["rejected_ids"] or ABSENT)) for r in rows]
     if Need.TWO_PROMPTS in needs:
         examples = [_across(e, r["rejected_prompt_ids"]) for e, r in zip(examples, rows, strict=True)]
@@ -90,7 +85,7 @@ def _pairs(folder: Path, rows: Rows, needs: Need, tokenizer: "PreTrainedTokenize
 
 
 def _lists(folder: Path, rows: Rows, needs: Need, tokenizer: "PreTrainedTokenizerFast | None") -> Inputs:
-    _refuse_empty(folder, rows, "list", "list_id", ("prompt_ids",))
+    refuse_empty(folder, rows, "list", ("prompt_ids",))
     few = [r["list_id"] for r in rows if sum(map(bool, r["answer_ids"])) < 2 or not all(r["answer_ids"])]
     if few:
         raise PlumblineError(f"list {few[0]!r} in {folder} has an empty answer or fewer than two: validate the lists first")
@@ -106,14 +101,6 @@ def _lists(folder: Path, rows: Rows, needs: Need, tokenizer: "PreTrainedTokenize
         steps = [_steps(e, tokenizer) for e in examples]
         by_token = {"step_id": [ids for ids, _ in steps], "step_weight": [weights for _, weights in steps]}
     return Inputs(examples, numbers, by_token)
-
-
-def _refuse_empty(folder: Path, rows: Rows, what: str, key: str, columns: Sequence[str]) -> None:
-    for row in rows:
-        for column in columns:
-            if not row[column]:
-                name = column.removesuffix("_ids")
-                raise PlumblineError(f"{what} {row[key]!r} in {folder} has no {name} tokens: validate the {what}s first")
 
 
 def _or_nan(value: float | None) -> float:
@@ -138,7 +125,7 @@ def _rationale(name: str, row: dict[str, Any], tokenizer: "PreTrainedTokenizerFa
     from models.prompts import render, render_task
 
     text = render("rationale-1", task=render_task(row["prompt"]), answer_a=row["chosen"], answer_b=row["rejected"])
-    prompt = encode_prompt(tokenizer, [Message(role="user", content=text)])
+    prompt = encode_prompt(tokenizer, user(text))
     return Example(name, prompt, (encode_answer(tokenizer, row["reasoning"]),))
 
 

@@ -18,21 +18,20 @@ from models.preference.train import train_preference
 from models.training import team
 from models.training.checkpoints import save_checkpoint
 from models.training.data import Example, check_fit, hold_out, read_pairs
-from models.training.given import prepare
 from models.training.inputs import read_inputs
 from models.training.logps import all_logps, verify_head
 from models.training.loop import TOLERANCE, train
-from models.training.methods import merge, set_up, trainable
+from models.training.methods import merge, set_up, trainable, trained_weights
 from models.training.moving import MovingReference
+from models.training.prepare import prepare
 from models.training.progress import Progress
+from models.training.reference import MICRO_BATCH
 from models.training.schedule import schedule
 from models.training.snapshots import Snapshots
 from models.training.watch import HeldOut
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-RANK_TOKENS = 8192  # tree tokens a micro batch, as AlignConfig's default
 
 
 def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -66,7 +65,7 @@ def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     def load_reference(checkpoint: Checkpoint) -> "PreTrainedModel":
         model = load(checkpoint)
         if sharded:
-            team.shard(model, accelerator.device, reference=True)
+            team.shard(model, accelerator.device, config.dtype, reference=True)
         return model
 
     cache = Path(job["cache"])
@@ -87,23 +86,22 @@ def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
         moving = MovingReference(load_reference(reference), moves, config.micro_batch_tokens, accelerator)
     set_up(model, config)
     if sharded:
-        team.shard(model, accelerator.device)
+        team.shard(model, accelerator.device, config.dtype)
     elif team.size() > 1:
         team.replicate(model)
     started = time.monotonic()
     snapshots = Snapshots(kept, moving)
 
-    def write(whole: "PreTrainedModel", folder: Path) -> None:
-        if team.rank() == 0:
+    def write(whole: "PreTrainedModel | None", folder: Path) -> None:
+        if team.rank() == 0 and whole is not None:
             merge(whole)
             shutil.rmtree(folder, ignore_errors=True)
             save_checkpoint(whole, policy.path, folder, getattr(torch, config.dtype))
 
     def keep(epoch: int) -> None:
-        """A copy, because merging and changing the precision would change what is trained on."""
+        """A copy in main memory: merging and changing the precision would change what is trained on."""
         if config.checkpoints == "epochs":
-            whole = _gathered(model, policy, config) if sharded else team.copied(model)
-            write(whole, kept / "epochs" / f"epoch-{epoch}")
+            write(_gathered(model, policy, config), kept / "epochs" / f"epoch-{epoch}")
 
     rows, figures = train(
         model, given, objective, config, batches, accelerator, same, progress, snapshots, moving, keep, held_out
@@ -116,13 +114,15 @@ def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     return {"steps": rows, "figures": figures, "tokens": tokens, "seconds": seconds}
 
 
-def _gathered(model: "PreTrainedModel", policy: Checkpoint, config: AlignConfig) -> "PreTrainedModel":
-    """A whole model in process 0 with the trained weights of all processes."""
+def _gathered(model: "PreTrainedModel", policy: Checkpoint, config: AlignConfig) -> "PreTrainedModel | None":
+    """A whole model with the trained weights of all processes in process 0, None elsewhere."""
+    weights = trained_weights(model)
+    if team.rank():
+        return None
     complete = load_model(policy.path, torch.float32)
     set_up(complete, config)
-    places = trainable(complete)
-    for name, p in trainable(model).items():
-        places[name].data.copy_(team.whole(p.detach()))
+    for name, p in trainable(complete).items():
+        p.data.copy_(weights[name])
     return complete
 
 
@@ -135,7 +135,7 @@ def rank(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     policy, examples = _checkpoint(job["policy"]), read_pairs(Path(job["pairs"]))
     accelerator = fresh_accelerator("float32")
     model = _load(policy, examples, accelerator.device, accelerator, "float32")
-    logps = all_logps(model, examples, RANK_TOKENS, progress).tolist()
+    logps = all_logps(model, examples, MICRO_BATCH, progress).tolist()
     names = ("chosen_logp", "rejected_logp", "chosen_tokens", "rejected_tokens")
     rows = [
         {"pair_id": e.id} | dict(zip(names, [*logp, *(len(a) for a in e.answers)], strict=True))

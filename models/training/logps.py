@@ -5,7 +5,7 @@ one number a token: full-vocabulary log-probabilities are never stored. Prompt a
 nowhere else; whoever calls sees sums.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from models.training import team
 from models.training.attention import BLOCK, TWIG, Layout, install
 from models.training.data import Example, Ids
 from models.training.picked import Picked
+from models.training.progress import Progress, silent
 from models.training.tree import Row, lay, plant
 
 if TYPE_CHECKING:
@@ -102,6 +103,15 @@ def prompt_embeddings(model: "PreTrainedModel", examples: Sequence[Example], tok
     return team.total(means)
 
 
+def without_common(embeddings: Tensor) -> Tensor:
+    """`embeddings` [N, width] less their mean.
+
+    A language model's hidden states share one large direction, beside which all prompts look alike: cosines near 1, whatever the
+    prompts say (all-but-the-top, arXiv 1702.01417).
+    """
+    return embeddings - embeddings.mean(0)
+
+
 def mean_states(model: "PreTrainedModel", prompts: Sequence[Example]) -> Tensor:
     """`prompt_embeddings` behind the door, of one micro batch: [B, width]."""
     row = lay([plant(e) for e in prompts], BLOCK, TWIG)
@@ -145,7 +155,7 @@ def all_logps(
     model: "PreTrainedModel",
     examples: Sequence[Example],
     tokens: int,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = silent,
 ) -> Tensor:
     """`completion_logps` of any number of examples, [N, K] on the CPU, in micro batches; NaN would mean not computed."""
     return all_tree_logps(model, examples, tokens, progress)[0]
@@ -156,11 +166,12 @@ def all_tree_logps(
     model: "PreTrainedModel",
     examples: Sequence[Example],
     tokens: int,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = silent,
 ) -> tuple[Tensor, list[Tensor]]:
     """Sums [N, K] as `all_logps` has them, and of each example the log-probabilities of its tokens [K, T], 0 beyond an end."""
     total, seen = torch.zeros(len(examples), len(examples[0].answers)), torch.zeros(len(examples))
-    by_token = torch.zeros(sum(e.widest for e in examples) * total.shape[1]).split([e.widest * total.shape[1] for e in examples])
+    widths = [max(e.lengths) for e in examples]
+    by_token = torch.zeros(sum(widths) * total.shape[1]).split([width * total.shape[1] for width in widths])
     parts, own = team.share(examples, range(len(examples)), tokens)
     for number, part in enumerate(parts):
         found = tree_logps(model, [examples[i] for i in part])
@@ -168,7 +179,7 @@ def all_tree_logps(
             continue
         total[part], seen[part] = found.total.cpu(), 1.0
         for i, values in zip(part, found.token.cpu(), strict=True):
-            by_token[i].copy_(values[:, : examples[i].widest].flatten())
+            by_token[i].copy_(values[:, : widths[i]].flatten())
         progress(min(len(examples), team.size() * int(seen.sum())), len(examples))
     if team.size() > 1:
         total, seen = team.total(total), team.total(seen)
@@ -177,11 +188,17 @@ def all_tree_logps(
     return total, [values.unflatten(0, (total.shape[1], -1)) for values in by_token]
 
 
+def spread(tokens: float) -> float:
+    """How often the tolerance of one token a sum over so many may be off: what rounding does to one is chance, and of few tokens
+    it does not average out. Four deviations, since many sums are looked at."""
+    return tokens + 4 * tokens**0.5
+
+
 @torch.no_grad()
 def verify_head(model: "PreTrainedModel", example: Example, tolerance: float) -> None:
     """Compare with the model's own one-sequence forward: some architectures scale their logits in ways of their own.
 
-    Raises PlumblineError if the mean log-probability of a token differs by more than `tolerance` nats.
+    Raises PlumblineError if the log-probabilities of its tokens differ by more than `tolerance` nats each (`spread`).
     """
     mine = completion_logps(model, [example])[0].cpu()
     for k, answer in enumerate(example.answers):
@@ -191,7 +208,7 @@ def verify_head(model: "PreTrainedModel", example: Example, tolerance: float) ->
         own = answer[example.skip[k] if example.skip else 0 :]
         logits = model(input_ids=ids, use_cache=False).logits[0, -1 - len(own) : -1].float()
         plain = logits.log_softmax(-1).gather(-1, torch.tensor(own, device=model.device)[:, None]).sum().item()
-        if not abs(plain - mine[k].item()) <= tolerance * len(answer):
+        if not abs(plain - mine[k].item()) <= tolerance * spread(len(answer)):
             raise PlumblineError(
                 f"the trainer gives pair {example.id!r} a log-probability of {mine[k].item():.4f}, {type(model).__name__} itself "
                 f"{plain:.4f} nats: this architecture treats its logits in a way that models/training/logps.py does not know"

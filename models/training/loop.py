@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from statistics import fmean as mean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator
@@ -15,10 +15,12 @@ from torch.nn.utils import clip_grad_norm_
 
 from data_contracts.config_align import AlignConfig
 from data_contracts.errors import PlumblineError
+from data_contracts.store import Rows
 from models.objectives.batch import Need, Objective, State
 from models.training import team
 from models.training.data import Example
 from models.training.gradient import Given, accumulate, lengths
+from models.training.logps import spread
 from models.training.methods import build_optimizer, trainable
 from models.training.moving import MovingReference
 from models.training.progress import Progress
@@ -28,7 +30,6 @@ from models.training.watch import HeldOut, alarm, operations, peak_memory, utili
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-Rows = list[dict[str, Any]]
 Found = tuple[Tensor, Tensor, dict[str, float], State]
 RECENT = 10  # steps whose mean speed is shown
 SMALLEST = 64  # tokens a micro batch: less than any training example that runs out of memory
@@ -64,9 +65,8 @@ def train(
     standing = snapshots.restore(model, optimizer) if snapshots else Standing()
     rows: Rows = list(standing.rows)
     figures, state, budget = standing.figures, standing.state, config.micro_batch_tokens
-    rewards = (
-        Need.REFERENCE in objective.needs and not objective.spec.normalised
-    )  # of other objectives beta scales something else
+    # of other objectives beta scales something else
+    rewards = Need.REFERENCE in objective.needs and not objective.spec.normalised
     beta = getattr(config.objective, "beta", None) if rewards else None
     if standing.step:
         log.info("goes on after step %d of %d", standing.step, len(batches))
@@ -181,11 +181,13 @@ def check_start(ratio: Tensor, examples: Sequence[Example], tolerance: float) ->
 
     Raises PlumblineError with the pair that differs most.
     """
-    off = (ratio.abs() / lengths(examples).clamp(min=1)).max(-1).values
+    tokens = lengths(examples).clamp(min=1)
+    off = (ratio.abs() / spread(tokens)).max(-1).values
     worst = int(off.argmax())
     if not off[worst] <= tolerance:
+        each = (ratio.abs() / tokens).max(-1).values[worst].item()
         raise PlumblineError(
-            f"policy and reference are the same checkpoint but differ by {off[worst].item():.2g} nats a token on pair "
+            f"policy and reference are the same checkpoint but differ by {each:.2g} nats a token on pair "
             f"{examples[worst].id!r} before the first step: the reference's numbers belong to other data or another forward"
         )
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from data_contracts.config_align import AlignConfig
+from models.training import team
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -32,6 +33,11 @@ def set_up(model: "PreTrainedModel", config: AlignConfig) -> None:
 def trainable(model: "PreTrainedModel") -> dict[str, torch.nn.Parameter]:
     """By name, tied weights once."""
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def trained_weights(model: "PreTrainedModel") -> dict[str, torch.Tensor]:
+    """Whole, by name, in process 0. All processes of a team must ask at once."""
+    return team.collected(trainable(model))
 
 
 def build_optimizer(model: "PreTrainedModel", config: AlignConfig) -> torch.optim.Optimizer:

@@ -48,8 +48,8 @@ class MovingReference:
         return replace(given, refs=refs, by_token=by_token, aux=aux)
 
     def weights(self) -> dict[str, Tensor]:
-        """Whole, by name, tied weights once. All processes must ask at once."""
-        return {name: team.whole(p.detach()).contiguous() for name, p in self._model.named_parameters()}
+        """Whole, by name, tied weights once, in process 0. All processes must ask at once."""
+        return team.collected(dict(self._model.named_parameters()))
 
     def restore(self, weights: Mapping[str, Tensor]) -> None:
         for name, p in self._model.named_parameters():

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from data_contracts.errors import PlumblineError
+from models.gpus import visible
 from models.training.progress import Progress, silent
 
 # glibc gives large blocks back to the kernel at once and then takes page faults for every tensor: training is 5-10 times slower.
-_ALLOCATOR = {
+ALLOCATOR = {
     "MALLOC_MMAP_THRESHOLD_": "4000000000",
     "MALLOC_TRIM_THRESHOLD_": "16000000000",
     "MALLOC_TOP_PAD_": "536870912",
@@ -24,15 +25,22 @@ _LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}  # one mach
 # vLLM leaves these in the environment; accelerate would take them for a distributed launch
 _LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
+OUT_OF_MEMORY = 77  # how a team's member ends whose GPU is full
+NO_MEMORY = "the GPU's memory does not suffice for training: lower align.micro_batch_tokens, or set align.gradient_checkpointing"
+
 
 class Trainer:
     """A training subprocess, kept warm between jobs; its messages and tracebacks go to the file `log`.
 
-    With `processes` it is a team of so many that train together, by default one a GPU, or one.
+    With `processes` it is a team of so many that train together, by default one for each of the `gpus`, which are by default all
+    there are; or one. Raises PlumblineError where there are GPUs, but not so many.
     """
 
-    def __init__(self, log: Path, processes: int | None = None) -> None:
-        self._log, self._size = log, processes or max(1, _gpus())
+    def __init__(self, log: Path, processes: int | None = None, gpus: list[str] | None = None) -> None:
+        self._gpus = visible() if gpus is None else gpus
+        self._log, self._size = log, processes or max(1, len(self._gpus))
+        if self._gpus and self._size > len(self._gpus):
+            raise PlumblineError(f"align.processes is {processes}, but there are {len(self._gpus)} GPUs for it: ask for one each")
         self._process: subprocess.Popen[str] | None = None  # the team's first, which answers
         self._others: list[subprocess.Popen[str]] = []
         self._meeting: tempfile.TemporaryDirectory[str] | None = None
@@ -45,6 +53,10 @@ class Trainer:
         cores = _cores()
         command = [sys.executable, "-m", "models.training.worker", str(os.getpid()), ",".join(map(str, sorted(cores)))]
         env = _environment(max(1, len(cores) // self._size))
+        if self._gpus:
+            env["CUDA_VISIBLE_DEVICES"] = ",".join(self._gpus)
+            if not {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"} & env.keys():  # rows vary in length, which breaks memory up
+                env["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"
         if self._size > 1:
             self._meeting = tempfile.TemporaryDirectory(prefix="plumbline-team-")  # a file, and no port for others to knock on
             command.append(f"{self._meeting.name}/store")
@@ -90,10 +102,16 @@ class Trainer:
         for line in process.stdout:
             message: dict[str, Any] = json.loads(line)
             if "progress" not in message:
+                if message["leaves"]:  # its memory has to be free before anybody goes on, and the next job needs a new one
+                    self.close()
+                    self.warm()
                 return message
             progress(*message["progress"])
         process.wait()
         failed = [p for p in self._others if p.poll() not in (None, 0)]  # and took the first one along
+        self.close()  # who is left waits for the dead, with a GPU's memory
+        if any(p.returncode == OUT_OF_MEMORY for p in failed):
+            return {"error": NO_MEMORY}
         end = _how((failed[0] if failed else process).returncode)
         return {"error": f"the training process {end} during {job['kind']}: its last words are in {self._log}"}
 
@@ -120,14 +138,6 @@ def _end_with(other: "subprocess.Popen[str]", answering: "subprocess.Popen[str]"
         answering.kill()
 
 
-def _gpus() -> int:
-    """How many GPUs this process may use, without importing torch."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
-    return len(list(Path("/dev").glob("nvidia[0-9]*")))
-
-
 def _cores() -> set[int]:
     """The cores this process may use, also when the calling thread has been pinned to one of them."""
     cores: set[int] = set()
@@ -149,7 +159,7 @@ def _environment(cores: int) -> dict[str, str]:
     # times as long, and waiting long (a spin count of 100,000) some 30 times, in one run, when another process wanted a core.
     env.pop("OMP_WAIT_POLICY", None)
     fixed = {"OMP_NUM_THREADS": str(cores), "GOMP_SPINCOUNT": "1000", "TOKENIZERS_PARALLELISM": "false"}
-    return env | _ALLOCATOR | fixed | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
+    return env | ALLOCATOR | fixed | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
 
 
 def _how(status: int) -> str:

@@ -1,6 +1,10 @@
-"""How a training tells how far it is. Imports no torch."""
+"""How a training tells how far it is, and whether it gets anywhere. Imports no torch."""
 
+import math
+from collections.abc import Sequence
 from typing import Protocol
+
+STUCK = 20  # steps
 
 
 class Progress(Protocol):
@@ -11,6 +15,11 @@ class Progress(Protocol):
     """
 
     def __call__(self, done: int, total: int, tokens_per_second: float | None = None, /) -> None: ...
+
+
+def is_stuck(losses: Sequence[float]) -> bool:
+    """Whether the loss has sat at ln 2, where a margin of zero leaves it, for the last twenty steps (within 1e-4 nats)."""
+    return len(losses) >= STUCK and all(abs(loss - math.log(2)) < 1e-4 for loss in losses[-STUCK:])
 
 
 def silent(done: int, total: int, tokens_per_second: float | None = None, /) -> None:

@@ -6,7 +6,6 @@ objectives or learning rates asks the reference once.
 
 import json
 import math
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_contracts.errors import PlumblineError
-from data_contracts.store import digest
+from data_contracts.store import digest, replacing
 from models.training import team
 from models.training.data import Example, content_digest
 
@@ -72,9 +71,8 @@ def _write(path: Path, key: Key, examples: Sequence[Example], total: "Tensor", t
     path.parent.mkdir(parents=True, exist_ok=True)
     token_logps = pa.array([values.tolist() for values in tokens], pa.list_(pa.list_(pa.float32())))
     table = pa.table({"id": [e.id for e in examples], "logps": total.tolist(), "token_logps": token_logps})
-    work = path.with_name(f".{path.name}.{os.getpid()}.partial")  # another run may be writing the same numbers
-    pq.write_table(table.replace_schema_metadata({"key": json.dumps(key)}), work)
-    os.replace(work, path)
+    with replacing(path, shared=True) as partial:
+        pq.write_table(table.replace_schema_metadata({"key": json.dumps(key)}), partial)
 
 
 def _check(rows: list[list[float]], examples: Sequence[Example]) -> None:

@@ -17,7 +17,7 @@ import torch
 
 from models.objectives.batch import State
 from models.training import team
-from models.training.methods import trainable
+from models.training.methods import trainable, trained_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -58,9 +58,9 @@ class Snapshots:
         from safetensors.torch import save_file
 
         work = self._folder / f".step-{standing.step:08d}.partial"
-        parameters = {name: team.whole(p.detach()).contiguous() for name, p in trainable(model).items()}
+        parameters = trained_weights(model)
         moments = optimizer.state_dict()["state"]
-        flat = {f"{i}.{name}": team.whole(value).contiguous() for i, of in moments.items() for name, value in of.items()}
+        flat = team.collected({f"{i}.{name}": value for i, of in moments.items() for name, value in of.items()})
         reference = self._moving.weights() if self._moving is not None else {}
         if team.rank():
             return

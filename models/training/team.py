@@ -6,9 +6,8 @@ that nobody waits for a pass that never comes.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from copy import deepcopy
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -36,7 +35,8 @@ def rank() -> int:
 def join(**place: Any) -> None:
     """Enter the team that the launcher's environment describes, or the one at `place` (init_process_group's own arguments).
 
-    Raises PlumblineError where accelerate was to start several processes without a GPU, and started one.
+    Raises PlumblineError where accelerate was to start several processes without a GPU, and started one, and where a machine has
+    more processes than GPUs.
     """
     if os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true" and "MASTER_PORT" in os.environ and "RANK" not in os.environ:
         raise PlumblineError(
@@ -48,10 +48,13 @@ def join(**place: Any) -> None:
     if dist.is_initialized() or not (place or int(os.environ.get("WORLD_SIZE", "1")) > 1):
         return
     gpu = torch.cuda.is_available()
+    if gpu:
+        mine, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if mine >= there:
+            raise PlumblineError(f"{mine + 1} processes or more share this machine, and {there} GPUs: start one a GPU")
+        torch.cuda.set_device(mine)
     # a rank that dies ends the others; until then the slowest may take its time
     dist.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo", timeout=timedelta(days=1), **place)
-    if gpu:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
 
 
 def total(values: Tensor) -> Tensor:
@@ -117,17 +120,20 @@ def door(model: "PreTrainedModel") -> nn.Module | None:
     return model.__dict__.get("door")
 
 
-def shard(model: "PreTrainedModel", device: torch.device, reference: bool = False) -> None:
+def shard(model: "PreTrainedModel", device: torch.device, dtype: str, reference: bool = False) -> None:
     """FSDP2: every process keeps its part of weights, gradients and moments, and layers are whole only while they run.
 
+    With `dtype` bfloat16 layers are gathered in it: autocast, which would turn their weights into it one by one, keeps each copy
+    until the pass is over, so that all layers would be whole after all. Gradients are summed over the team in float32.
     The outermost weights, once gathered, stay whole until a backward pass; a `reference` has none, and may move.
     """
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
     mesh = init_device_mesh(device.type, (size(),))
+    lower = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
     for layer in model.base_model.layers:
-        fully_shard(layer, mesh=mesh)
+        fully_shard(layer, mesh=mesh, mp_policy=lower if dtype == "bfloat16" else MixedPrecisionPolicy())
     model.__dict__["door"] = fully_shard(Door(model), mesh=mesh, reshard_after_forward=True if reference else None)
 
 
@@ -135,7 +141,9 @@ def replicate(model: "PreTrainedModel") -> None:
     """DDP: every process keeps the whole model, and gradients are averaged in the last backward pass of a step."""
     from torch.nn.parallel import DistributedDataParallel
 
-    model.__dict__["door"] = DistributedDataParallel(Door(model), broadcast_buffers=False, find_unused_parameters=True)
+    model.__dict__["door"] = DistributedDataParallel(
+        Door(model), broadcast_buffers=False, find_unused_parameters=True, gradient_as_bucket_view=True
+    )
 
 
 def quiet(model: "PreTrainedModel", last: bool) -> AbstractContextManager[None]:
@@ -144,19 +152,21 @@ def quiet(model: "PreTrainedModel", last: bool) -> AbstractContextManager[None]:
     return nullcontext() if last or wrapped is None or not hasattr(wrapped, "no_sync") else wrapped.no_sync()
 
 
-def copied(model: "PreTrainedModel") -> "PreTrainedModel":
-    """A copy of the model alone, without its door."""
-    kept = model.__dict__.pop("door", None)
-    made = deepcopy(model)
-    if kept is not None:
-        model.__dict__["door"] = kept
-    return made
-
-
 def whole(values: Tensor) -> Tensor:
     """A parameter or moment that may be split over the team, as one tensor. All processes must ask at once."""
     full = getattr(values, "full_tensor", None)
     return values if full is None else full()
+
+
+def collected(split: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """All of them whole, on the CPU of process 0, and nothing elsewhere. One at a time, so that no GPU ever holds them all; all
+    processes must ask at once."""
+    found = {}
+    for name, values in split.items():
+        full = whole(values.detach())
+        if rank() == 0:
+            found[name] = full.cpu().contiguous()
+    return found
 
 
 def part(values: Tensor) -> Tensor:

@@ -1,30 +1,30 @@
 """What is watched while training runs: held-out pairs, a loss that does not move, and how much of the machine is used."""
 
-import math
-import os
+import re
 import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator
 
 from data_contracts.config_align import EarlyStopConfig
+from data_contracts.store import Rows, replacing
 from models.training import team
 from models.training.data import Example
 from models.training.gradient import Given
 from models.training.logps import all_logps
-from models.training.methods import trainable
+from models.training.methods import trainable, trained_weights
+from models.training.progress import STUCK, is_stuck
+from models.training.reference import MICRO_BATCH
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-Rows = list[dict[str, Any]]
-STUCK, NEAR = 20, 1e-4  # steps, nats
 # dense bfloat16 operations a second, from NVIDIA's data sheets
-PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "A10": 125e12, "RTX 4090": 165e12}
+PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "A10": 125e12, "4090": 165e12}
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class HeldOut:
         if step % self.config.every and step != steps:
             return None
         with self.accelerator.autocast():
-            logps = all_logps(model, [self.given.examples[i] for i in self.indices], TOKENS)
+            logps = all_logps(model, [self.given.examples[i] for i in self.indices], MICRO_BATCH)
         ratio = logps - self.given.ref[self.indices]
         margin = ratio[:, 0] - ratio[:, 1]
         accuracy = ((margin > 0) + 0.5 * (margin == 0)).double().mean().item()
@@ -72,23 +72,19 @@ class HeldOut:
     def _keep(self, model: "PreTrainedModel") -> None:
         from safetensors.torch import save_file
 
-        weights = {name: team.whole(p.detach()).contiguous() for name, p in trainable(model).items()}
+        weights = trained_weights(model)
         if team.rank() == 0:
-            save_file(weights, self.folder / ".best.partial")
-            os.replace(self.folder / ".best.partial", self.folder / "best.safetensors")
+            with replacing(self.folder / "best.safetensors") as partial:
+                save_file(weights, partial)
 
     @staticmethod
     def _checks(rows: Rows) -> Rows:
         return [row for row in rows if row["held_out_accuracy"] is not None]
 
 
-TOKENS = 8192  # tree tokens a micro batch of held-out pairs
-
-
 def alarm(rows: Rows) -> str | None:
-    """A sentence if the loss has sat at ln 2, where a margin of zero leaves it, for the last 20 steps."""
-    last = [row["loss"] for row in rows[-STUCK:]]
-    if len(last) == STUCK and all(abs(loss - math.log(2)) < NEAR for loss in last):
+    """A sentence if the training is stuck."""
+    if is_stuck([row["loss"] for row in rows[-STUCK:]]):
         return f"the loss has sat at ln 2 for {STUCK} steps, so nothing is learnt: raise align.learning_rate, or look at the data"
     return None
 
@@ -120,6 +116,6 @@ def utilisation(operations: float, seconds: float, device: torch.device) -> floa
     """Share of the GPU's peak in bfloat16 (MFU); None on a CPU, and on a GPU whose peak is not known here."""
     if device.type != "cuda":
         return None
-    name = torch.cuda.get_device_name(device)
-    peak = next((found for part, found in PEAK.items() if part in name), None)
+    words = re.findall("[A-Za-z0-9]+", torch.cuda.get_device_name(device))
+    peak = next((PEAK[word] for word in words if word in PEAK), None)
     return None if peak is None else operations / seconds / peak / team.size()

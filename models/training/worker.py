@@ -1,9 +1,10 @@
 """The training process: `python -m models.training.worker PARENT_PID CORE,CORE,… [STORE]`.
 
 It imports everything heavy at once, then reads one JSON job a line from stdin and answers on stdout with lines of JSON:
-{"progress": [done, total, tokens a second or null]}, then {"done": result} or {"error": sentence}. Several of them are a team
-(RANK and WORLD_SIZE in the environment, STORE the file through which they find each other): all read the same jobs, and the first
-one answers. On a GPU it leaves after one job, the only sure way to free the memory. It never outlives its parent.
+{"progress": [done, total, tokens a second or null]}, then {"done": result} or {"error": sentence}, with "leaves" true where it
+does no further job: on a GPU, where leaving is the only sure way to free the memory, and where a team has broken up. Several of
+them are a team (RANK and WORLD_SIZE in the environment, STORE the file through which they find each other): all read the same
+jobs, and the first one answers. It never outlives its parent.
 """
 
 import json
@@ -34,33 +35,31 @@ def main(parent: int, cores: set[int], store: str | None) -> None:
     from data_contracts.errors import PlumblineError
     from models.training import team
     from models.training.jobs import JOBS, TEAMWORK
+    from models.training.process import NO_MEMORY, OUT_OF_MEMORY
     from models.training.progress import silent
 
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     for line in sys.stdin:
-        if store is not None:
-            team.join(init_method=f"file://{store}", rank=rank, world_size=size)
-        job = json.loads(line)
-        if rank and job["kind"] not in TEAMWORK:
-            continue
+        job, reply = json.loads(line), dict[str, Any]()
         try:
-            done = JOBS[job["kind"]](job, _Progress(say) if rank == 0 else silent)
-            if rank == 0:
-                say(done=done)
+            if store is not None:
+                team.join(init_method=f"file://{store}", rank=rank, world_size=size)
+            if rank and job["kind"] not in TEAMWORK:
+                continue
+            reply["done"] = JOBS[job["kind"]](job, _Progress(say) if rank == 0 else silent)
         except PlumblineError as error:
             logging.info("%s", error)
-            if rank == 0:
-                say(error=str(error))
-            if size > 1:  # the others may be somewhere else: the next job needs a team that starts together
-                return
+            reply["error"] = str(error)
         except torch.OutOfMemoryError:
             logging.exception("out of memory")
-            if rank:
-                raise
-            say(error="the GPU's memory does not suffice for training: lower align.micro_batch_tokens (or engine.gpu_memory)")
-            if size > 1:
-                return
-        if torch.cuda.is_available():
+            if rank:  # the first may be waiting for this one, and cannot say it
+                sys.exit(OUT_OF_MEMORY)
+            reply["error"] = NO_MEMORY
+        # after an error the others may be somewhere else: the next job needs a team that starts together
+        leaves = torch.cuda.is_available() or ("error" in reply and size > 1)
+        if rank == 0:
+            say(**reply, leaves=leaves)
+        if leaves:
             return
 
 

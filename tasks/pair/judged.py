@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from data_contracts.config_pairs import BestOfN, Rso
-from tasks.comparison import chance
-from tasks.pair.rows import Given, Made, Row, by_prompt, pair_row
+from data_contracts.store import Row
+from tasks.comparison import by_prompt, chance
+from tasks.pair.rows import Given, Made, pair_row
 
 Scores = dict[str, float]  # by sample id
 

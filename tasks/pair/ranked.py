@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from tasks.pair.rows import Given, Made, Row, is_same, pair_row
+from data_contracts.store import Row
+from tasks.pair.rows import Given, Made, is_same, pair_row
 
 
 def stronger_preferred(given: Given) -> Made:

@@ -1,6 +1,7 @@
 """Pairs of an answer and its revision: what changed between them is what the pair teaches, and little else changed."""
 
-from tasks.pair.rows import Given, Made, Row, is_same, pair_row
+from data_contracts.store import Row
+from tasks.pair.rows import Given, Made, is_same, pair_row
 
 
 def clair(given: Given) -> Made:

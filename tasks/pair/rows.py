@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 from data_contracts.config_pairs import Method
+from data_contracts.store import Row, Rows
+from tasks.comparison import margin
 
-Row = dict[str, Any]
-Made = tuple[list[Row], Row]  # pairs and facts
+Made = tuple[Rows, Row]  # pairs and facts
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Given:
     """
 
     method: Method
-    rows: Sequence[list[Row]]
+    rows: Sequence[Rows]
     policy: str  # hash of the checkpoint that will be aligned on the pairs
     initial: str  # and of the one that the run began with
     round: int
@@ -34,7 +34,6 @@ def pair_row(given: Given, name: str, chosen: Row | None, rejected: Row | None, 
 
     Raises KeyError for an answer without text, ids, stopped or policy.
     """
-    scores = (known.get("chosen_score"), known.get("rejected_score"))
     one = rejected or chosen or {}
     row = {"pair_id": f"{name}/{given.method.name}"} | {part: one[part] for part in ("prompt_id", "prompt", "prompt_ids")}
     for side, answer, policy in (("chosen", chosen, "chosen_policy"), ("rejected", rejected, "policy")):
@@ -42,7 +41,7 @@ def pair_row(given: Given, name: str, chosen: Row | None, rejected: Row | None, 
         row |= {column: None if answer is None else answer[part] for column, part in parts.items()}
     row |= {
         "method": given.method.name,
-        "margin": None if None in scores else float(scores[0] - scores[1]),  # type: ignore[operator]
+        "margin": margin(known.get("chosen_score"), known.get("rejected_score")),
         "reasoning": "",
         "round": given.round,
     }
@@ -58,9 +57,3 @@ def is_on_policy(pair: Row, policy: str) -> bool:
 def is_same(one: Row, other: Row) -> bool:
     """Two answers that differ at most in white space around them prefer nothing."""
     return bool(one["text"].strip() == other["text"].strip())
-
-
-def by_prompt(rows: Sequence[Row]) -> list[list[Row]]:
-    """Rows of one prompt together, prompts by id, a prompt's rows in their order."""
-    ordered = sorted(rows, key=lambda r: r["prompt_id"])
-    return [list(group) for _, group in groupby(ordered, key=lambda r: r["prompt_id"])]

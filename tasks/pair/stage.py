@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_contracts.config_pairs import Method
-from data_contracts.store import Dataset, Rows, build
+from data_contracts.store import Dataset, Row, Rows, build
 from tasks.pair import METHODS
-from tasks.pair.rows import Given, Row
+from tasks.pair.rows import Given
 
 
 def pair(

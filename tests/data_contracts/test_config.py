@@ -335,6 +335,11 @@ def test_the_saved_config_loads_as_itself(here: Path) -> None:
     assert load_config(write(here, dump_config(config))) == config
 
 
+def test_no_parameter_of_an_objective_is_infinite(here: Path) -> None:
+    with pytest.raises(PlumblineError, match=r"align\.objective\.beta is inf"):
+        load_config(write(here, rounds()), ["align.objective.beta=.inf"])
+
+
 def test_configs_are_checked_before_anything_heavy_is_imported(here: Path) -> None:
     write(here, rounds(colour="red"))
     script = (
@@ -356,3 +361,18 @@ def test_a_journal_that_is_not_there_yet_is_placed_beside_the_config_that_names_
     assert config.teacher.journal == str(here / "shared" / "j.db")  # type: ignore[union-attr]
     told = load_config(write(here, rounds(teacher=OPENAI)), ["teacher.journal=j.db"])
     assert told.teacher.journal == str(Path.cwd() / "j.db")  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("name", ["a\0b.db", "\ud800.db", "a" * 256, "é" * 128, "folder/" * 500])
+def test_a_name_that_no_file_can_have_is_told(here: Path, name: str) -> None:
+    with pytest.raises(PlumblineError, match=r"^teacher\.journal is .*no file can have such a name") as told:
+        load_config(write(here, rounds(teacher=OPENAI | {"journal": name})))
+    assert len(str(told.value)) < 200
+    load_config(write(here, rounds(teacher=OPENAI | {"journal": "a" * 250 + ".db"})))
+
+
+@pytest.mark.parametrize("key", ["policy", "prompts.file", "evaluate.benchmark", "validate.contamination.sets", "judge.rubric"])
+def test_a_path_with_a_nul_is_told_by_its_key(here: Path, key: str) -> None:
+    value = '["a\\0b"]' if key.endswith("sets") else '"a\\0b"'
+    with pytest.raises(PlumblineError, match=rf"^{key} is 'a\\x00b'"):
+        load_config(write(here, rounds()), [f"{key}={value}"])

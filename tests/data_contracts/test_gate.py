@@ -1,6 +1,9 @@
+import html
+import re
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
@@ -95,12 +98,27 @@ def test_hostile_ids_stay_text_in_data_docs(tmp_path: Path) -> None:
     assert "&lt;script&gt;alert(1)" in pages
 
 
-def test_data_docs_tell_their_vendor_nothing_when_they_are_opened(tmp_path: Path) -> None:
-    run(pd.DataFrame({"a": [1]}), names(1), [small()], tmp_path, "test")
-    pages = [page.read_text() for page in tmp_path.rglob("*.html")]
-    assert len(pages) == 3
-    assert not any("web-assets" in page or "dataContextId" in page for page in pages)
-    assert all('src="data:,"' in page for page in pages)  # so the logo is still where it was looked for
+def test_data_docs_are_whole_without_a_network_and_ask_nobody(tmp_path: Path) -> None:
+    for label, value in (("first", 1), ("second <b>", 100)):
+        run(pd.DataFrame({"a": [value]}), names(1), [small(), per_row("a_is_low", "why", "a", high=50)], tmp_path, label)
+        run(pd.DataFrame({"a": [1]}), names(1), [small()], tmp_path / "others", label)
+    pages = {page.relative_to(tmp_path): page.read_text() for page in tmp_path.rglob("*.html")}
+    assert len(pages) == 2 * (1 + 1 + 2)  # each site: the index, a suite, two results
+    for page in pages.values():
+        assert not re.search(r"https?://|<script|<img|<link(?! rel=.icon. href=.data:,)|@import|url\(|dataContextId", page)
+        assert "default-src 'none'" in page and "</html>" in page
+    index = pages[Path("index.html")]
+    rows = re.findall(r"<tr>.*?</tr>", index, re.DOTALL)
+    linked = {html.unescape(unquote(target)) for target in re.findall(r'href="([^"#]+)"', index)} - {"index.html", "data:,"}
+    assert linked == {str(path) for path in pages if path.parts[0] in ("validations", "expectations")}
+    assert [("second &lt;b&gt;" in row, "Failed" in row) for row in rows if "validations/" in row] == [
+        (True, True),
+        (False, False),
+    ]
+    for path, page in pages.items():  # every page leads home
+        home = re.search(r'<header><a href="([^"]+)"', page)
+        assert home and (tmp_path / path.parent / home[1]).resolve() in ((tmp_path / f / "index.html") for f in ("", "others"))
+    assert {path.suffix for path in tmp_path.rglob("*") if path.is_file() and ".store" not in path.parts} == {".html"}
 
 
 def test_the_templates_of_data_docs_are_compiled_once_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from data_contracts.contrast import summarise
 from data_contracts.suites import pairs
 from tests.data_contracts.given_expect import BOS, EOS, LIMITS, PROMPT, USER, WORD, broken_contracts, named_contracts
 
@@ -120,7 +121,7 @@ def test_every_contract_has_a_row_that_breaks_it(broken: dict[str, list[str]]) -
 def test_contrast_by_hand() -> None:
     """ "kitten" → "sitting" is 3 edits; {1, 2, 3} and {2, 3, 4} share 2 of 4 ids; 4 tokens against 2 is a ratio of 2."""
     row = GOOD | {"chosen": "kitten", "rejected": "sitting", "chosen_ids": [1, 2, 3, 3], "rejected_ids": [2, 3, 4]}
-    one = pairs.metrics(pairs.derive(pd.DataFrame([row]), LIMITS))
+    one = summarise(pairs.derive(pd.DataFrame([row]), LIMITS))
     assert one["character_edits"] == 3
     assert one["token_jaccard"] == 0.5
     assert one["length_ratio"] == pytest.approx(4 / 3)
@@ -130,6 +131,6 @@ def test_contrast_by_hand() -> None:
 
 def test_length_ratio_of_opposite_rows_is_one() -> None:
     rows = [GOOD | {"chosen_ids": [5] * 4, "rejected_ids": [5]}, GOOD | {"chosen_ids": [5], "rejected_ids": [5] * 4}]
-    both = pairs.metrics(pairs.derive(pd.DataFrame(rows), LIMITS))
+    both = summarise(pairs.derive(pd.DataFrame(rows), LIMITS))
     assert both["length_ratio"] == pytest.approx(1)
     assert both["chosen_longer"] == 0.5

@@ -77,6 +77,10 @@ def test_a_failed_cell_is_told_and_the_others_are_there(home: Path, done: subpro
         "broken-0": "failed",
     }
     assert found["apo_zero-0"]["start"] == found["dpo-0"]["start"]
+    report = (home / "run" / "cells" / "broken-0" / "report.html").read_text(
+        encoding="utf-8"
+    )  # of what there was until it failed
+    assert "<dt>Stopped</dt><dd>Training stopped at step" in report and 'id="pairs"' in report and 'class="card"' in report
     assert left_running(home) == []
 
 

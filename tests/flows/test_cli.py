@@ -80,6 +80,19 @@ def test_a_terminal_that_cannot_show_a_character_gets_the_others(tmp_path: Path,
     assert done.value.code == 2 and b"holds no run" in told.buffer.getvalue()
 
 
+@pytest.mark.parametrize(
+    "given", [["run", "a" * 300 + ".yaml"], ["run", "configs/demo.yaml", "--run-dir", "a" * 300], ["status", "a" * 300]]
+)
+def test_a_path_that_is_longer_than_any_may_be_is_one_sentence(
+    given: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["plumbline", *given])
+    with pytest.raises(SystemExit) as done:
+        main()
+    told = capsys.readouterr().err
+    assert done.value.code == 2 and told.startswith("error: aaa") and told.count("\n") == 1 and len(told) < 200
+
+
 def test_the_password_of_a_named_server_is_not_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

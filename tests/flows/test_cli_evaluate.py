@@ -156,3 +156,17 @@ def test_a_base_model_needs_no_chat_template_and_a_chat_model_does(tmp_path: Pat
     assert asked.startswith("Two and two?\nfour\n\n\nQuestion: ") and asked.endswith("Answer the question shortly.\n")
     with pytest.raises(PlumblineError, match="no chat template"):
         plumbline("evaluate", base, *given, "--name", "chat")
+
+
+def test_who_is_to_read_is_asked_for_before_the_model_answers(tmp_path: Path, tiny, engines, monkeypatch) -> None:
+    monkeypatch.delenv("MISSING_KEY", raising=False)
+    config = tmp_path / "run.yaml"
+    teacher = "teacher: {kind: openai, base_url: 'http://127.0.0.1:9/v1', model: m, api_key_env: MISSING_KEY}"
+    demo = (ROOT / "configs" / "demo.yaml").read_text().replace("../models", str(ROOT / "models"))
+    lines = [teacher if line.startswith("teacher:") else line for line in demo.splitlines()]
+    config.write_text("\n".join(line for line in lines if not line.startswith("judge:")))
+    given = ("evaluate", tiny.path, "--benchmark", EMBEDDED, "--out", tmp_path / "out", "--parser", "model")
+    for more, said in (((), "--teacher"), (("--teacher", config), "MISSING_KEY")):
+        with pytest.raises(PlumblineError, match=said):
+            plumbline(*given, *more)
+    assert engines == []

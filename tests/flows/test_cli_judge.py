@@ -70,7 +70,7 @@ def test_a_local_judge_starts_its_engine_for_what_is_not_answered_yet(
 ) -> None:
     started = list[str]()
 
-    def start(checkpoint, _config):
+    def start(checkpoint, _config, _gpus):
         started.append(checkpoint.hash)
         return engine
 

@@ -79,3 +79,29 @@ def test_a_finished_run_needs_no_key_to_be_told_finished(tmp_path: Path, monkeyp
         book.sign(tmp_path, {}, "killed between the report and its end", 1)
     with pytest.raises(PlumblineError, match="MISSING_KEY"):  # it is taken up, so that Prefect is told
         execute(config, tmp_path)
+
+
+def test_a_file_of_answers_to_other_prompts_is_told_before_anything_starts(tmp_path: Path) -> None:
+    """It would leave a round without pairs, after its sampling."""
+    first = json.loads((ROOT / "models" / "embedded" / "data" / "prompts.jsonl").read_text().splitlines()[0])["prompt"]
+    answers = tmp_path / "answers.jsonl"
+    method = f"method={{name: delta, stronger: {{kind: file, file: {answers}, answer: said}}, weaker: initial}}"
+    for lines, fits in (
+        ([{"prompt": "another", "said": "no"}, {"prompt": first, "said": "yes"}], True),
+        ([{"prompt": "another", "said": "no"}, {"prompt": first, "response": "yes"}], False),
+        ([{"prompt": "another", "said": "no"}], False),
+    ):
+        answers.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        if fits:
+            check(load_config(DEMO, [method]), tmp_path / "run")
+        else:
+            with pytest.raises(PlumblineError, match=r"answers\.jsonl, named by method, holds under 'said' no answer to any of"):
+                check(load_config(DEMO, [method]), tmp_path / "run")
+
+
+def test_adapters_without_their_library_are_told_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = load_config(DEMO, ["align.lora={rank: 4}"])
+    check(config, tmp_path)
+    monkeypatch.setattr("models.objectives.serving.find_spec", lambda name: None)
+    with pytest.raises(PlumblineError, match=r"align\.lora needs peft"):
+        check(config, tmp_path)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from data_contracts.config import RoundsConfig
+from data_contracts.config_judge import JudgeConfig
 from data_contracts.load_config import load_config
 from flows.session import Session
 from models.checkpoint import Checkpoint
@@ -16,7 +17,7 @@ def test_an_engine_that_does_not_start_is_told_to_who_asks_for_it_and_may_be_tri
 ) -> None:
     asked = list[str]()
 
-    def start(policy: Checkpoint, config: object) -> str:
+    def start(policy: Checkpoint, config: object, gpus: int) -> str:
         asked.append(policy.hash)
         if len(asked) == 1:
             raise RuntimeError("no memory left")
@@ -34,3 +35,16 @@ def test_an_engine_that_does_not_start_is_told_to_who_asks_for_it_and_may_be_tri
     assert asked == ["abc"]
     session.drop()
     assert session.engine() == "an engine"  # type: ignore[comparison-overlap]
+
+
+def test_a_judge_that_loads_a_model_of_its_own_gets_the_gpu_from_the_engine(tmp_path: Path) -> None:
+    config = load_config(Path("configs/demo.yaml"))
+    assert isinstance(config, RoundsConfig)
+    told = list[str]()
+    engine = SimpleNamespace(rest=lambda: told.append("rests"), on_gpu=True)
+    teacher = SimpleNamespace(close=lambda: told.append("closed"))
+    trainer = SimpleNamespace()
+    session = Session(tmp_path, config, trainer, Checkpoint(tmp_path, "abc"))  # type: ignore[arg-type]
+    session._engine, session._teacher = engine, teacher  # type: ignore[assignment]
+    assert session.judge(JudgeConfig()) is teacher and told == []
+    assert session.judge(JudgeConfig(kind="preference_model", model="m")) is teacher and told == ["rests"]

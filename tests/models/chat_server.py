@@ -5,6 +5,13 @@ import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from models.chat import user
+
+
+def chats(*texts):
+    """Each text as a conversation."""
+    return [user(text) for text in texts]
+
 
 def says(text, finish_reason="stop", usage=None, **message):
     choice = {"index": 0, "message": {"role": "assistant", "content": text} | message, "finish_reason": finish_reason}
@@ -22,16 +29,25 @@ def echo(request):
 
 
 @contextmanager
-def serving(answer):
-    """`answer(request) -> (status, JSON body or text, *headers)`; yields (address, requests, their paths and keys)."""
+def serving(answer, listing=None):
+    """`answer(request) -> (status, JSON body or text, *headers)`; yields (address, requests, their paths and keys).
+
+    `listing() -> (status, JSON body or text)` answers those who ask for the models; without it there is no such list.
+    """
     requests, headers = [], []
 
     class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            headers.append((self.path, self.headers["Authorization"]))
+            self.say(*(listing() if listing else refuses(404, "no such place")))
+
         def do_POST(self):
             request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             requests.append(request)
             headers.append((self.path, self.headers["Authorization"]))
-            status, body, *more = answer(request)
+            self.say(*answer(request))
+
+        def say(self, status, body, *more):
             data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
             self.send_response(status)
             self.send_header("Content-Type", "text/html" if isinstance(body, str) else "application/json")

@@ -1,5 +1,6 @@
 """What the tests of objectives on pairs share: the reference example, and losses with their gradients."""
 
+import math
 from dataclasses import replace
 
 import torch
@@ -18,6 +19,11 @@ PAIR_NAMES = [name for name in REGISTRY if name not in LISTS]
 def make(name, **parameters):
     """The objective with its config's defaults but for `parameters`, which the config need not allow."""
     return REGISTRY[name](**(default_config(name).parameters() | parameters))
+
+
+def sp(x):
+    """log(1 + e^x)"""
+    return math.log1p(math.exp(x))
 
 
 def batch(pi=(PI,), ref=(REF,), dtype=torch.float64, **fields):

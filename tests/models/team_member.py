@@ -5,16 +5,19 @@ import json
 import os
 import pickle
 import sys
+import weakref
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from models.checkpoint import load_model
 from models.objectives.batch import State
 from models.training import snapshots, team
 from models.training.gradient import accumulate
 from models.training.jobs import align, fresh_accelerator
+from models.training.logps import tree_logps
 from models.training.methods import trainable
 from models.training.progress import silent
 
@@ -24,7 +27,7 @@ def gradients(folder: Path, given, objectives, way: str) -> None:
     if way == "ddp":
         team.replicate(model)
     else:
-        team.shard(model, accelerator.device)
+        team.shard(model, accelerator.device, "float32")
     for name, (objective, indices, tokens) in objectives.items():
         for p in model.parameters():
             p.grad = None
@@ -33,6 +36,31 @@ def gradients(folder: Path, given, objectives, way: str) -> None:
         found |= {"losses": losses, "logps": logps, "figures": torch.tensor([*figures.values(), state.mean, state.variance])}
         if team.rank() == 0:
             save_file({k: v.contiguous() for k, v in found.items()}, folder / f"{way}-{name}.safetensors")
+
+
+class Copies(TorchDispatchMode):
+    """What was made in bfloat16 of matrices in float32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[weakref.ref] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten._to_copy.default and out.dim() == 2 and out.dtype == torch.bfloat16:
+            self.made.append(weakref.ref(out))
+        return out
+
+
+def kept(folder: Path, given, dtype: str) -> int:
+    """How many of the layers' matrices a forward pass leaves whole, in autocast's precision."""
+    model, accelerator = load_model(folder / "tiny", torch.float32).eval(), fresh_accelerator("bfloat16")
+    shapes = {tuple(p.shape) for p in model.base_model.layers.parameters() if p.dim() == 2}
+    team.shard(model, accelerator.device, dtype)
+    with Copies() as copies, accelerator.autocast():
+        tree_logps(model, given.examples[:1])
+        alive = [copy() for copy in copies.made]
+        return sum(copy is not None and tuple(copy.shape) in shapes for copy in alive)
 
 
 class Stop(Exception):
@@ -45,6 +73,9 @@ def main(folder: Path, rank: int) -> None:
     given, objectives = pickle.loads((folder / "given.pickle").read_bytes())
     for way in ("ddp", "fsdp2"):
         gradients(folder, given, objectives, way)
+    found = {dtype: kept(folder, given, dtype) for dtype in ("float32", "bfloat16")}
+    if rank == 0:
+        (folder / "kept.json").write_text(json.dumps(found))
     snapshots.EVERY = snapshots.SHARE = 0.0
 
     def stop(done: int, *_: object) -> None:
@@ -52,7 +83,7 @@ def main(folder: Path, rank: int) -> None:
             raise Stop
 
     for name, job in json.loads((folder / "jobs.json").read_text()).items():
-        if name.endswith("lora"):  # as accelerate launch says it
+        if name == "fsdp2-lora":  # as accelerate launch says it
             os.environ["ACCELERATE_USE_FSDP"] = "true"
         if name.endswith("cut"):
             with contextlib.suppress(Stop):

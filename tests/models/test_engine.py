@@ -1,13 +1,15 @@
 """The engine holds the weights it says it holds, whatever was swapped before."""
 
+import shutil
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from data_contracts.errors import PlumblineError
 from models.chat import encode_prompt
 from models.checkpoint import Checkpoint, load_model, load_tokenizer, open_checkpoint
-from models.engine import Engine, Sampling
+from models.engine import Engine, Sampling, _reference
 
 pytestmark = pytest.mark.engine
 GREEDY = Sampling(0.0, 1.0, 12)
@@ -46,6 +48,7 @@ def test_wrong_weights_are_noticed(engine: Engine, student: Checkpoint, teacher:
     engine._llm.reset_prefix_cache()
     with pytest.raises(PlumblineError, match="does not hold the weights"):
         engine._prove(student)
+    engine._llm.reset_prefix_cache()
     engine._prove(teacher)  # they are the teacher's, and for the teacher the same proof passes
 
 
@@ -60,6 +63,38 @@ def test_a_stale_prefix_cache_is_noticed(
     assert engine.current not in (student, teacher)  # and nobody may take them for granted afterwards
     engine.use(teacher)
     assert engine.current == teacher
+
+
+def test_next_of_kin_are_told_apart_where_noise_would_hide_the_difference(
+    engine: Engine, student: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in bfloat16, where a swap that did nothing may be within what two right computations differ by."""
+    import torch
+
+    near = tmp_path / "near"
+    shutil.copytree(student.path, near)
+    weights = load_file(near / "model.safetensors")
+    draw = torch.Generator().manual_seed(0)
+    moved = {k: v + 1e-3 * v.std() * torch.randn(v.shape, generator=draw) for k, v in weights.items()}
+    save_file(moved, near / "model.safetensors", {"format": "pt"})
+    kin = open_checkpoint(near)
+    engine.use(student)
+    monkeypatch.setattr("models.engine.TOLERANCE", {"float32": (10.0, 10.0)})
+    for broken, said in (("collective_rpc", "exactly those of the weights before"), ("reset_prefix_cache", "cache still holds")):
+        with monkeypatch.context() as patch:
+            patch.setattr(engine._llm, broken, lambda *_, **__: None)
+            with pytest.raises(PlumblineError, match=said):
+                engine.use(kin)
+        engine.use(kin)
+        engine.use(student)
+
+
+def test_how_far_a_precision_moves_the_probe_is_measured_on_the_checkpoint(student: Checkpoint) -> None:
+    ids = [(7 * i * i + 3 * i) % 500 for i in range(150)]
+    exact, lowered = (_reference(student.path, ids, dtype) for dtype in ("float32", "bfloat16"))
+    assert exact.noise == 0 < lowered.noise < 0.1
+    apart = [abs(a - b) for a, b in zip(exact.logprobs, lowered.logprobs, strict=True)]
+    assert 0 < sum(apart) / len(apart) < 0.1  # the weights are rounded, and the computation is not
 
 
 def test_seeded_prompts_that_do_not_fit_one_scheduler_step_are_answered(engine: Engine, student: Checkpoint) -> None:

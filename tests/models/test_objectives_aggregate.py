@@ -1,7 +1,6 @@
 """Win matrices to scores and orders."""
 
 import itertools
-import math
 import random
 
 import pytest
@@ -9,9 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_contracts.errors import PlumblineError
-from models.objectives.aggregate import agreement, balanced, best_order, preference_scores, relevances, win_rates
+from models.objectives.aggregate import balanced, best_order, win_rates
 
 NAN = float("nan")
+
+
+def agreement(even, order):
+    """Sum over pairs of P(the earlier beats the later), what `best_order` makes as large as it can be; `even` is balanced."""
+    return sum(even[i][j] for i, j in itertools.combinations(order, 2))
 
 
 def matrix(draw, size, unknown=True):
@@ -25,8 +29,9 @@ def test_no_other_order_agrees_more(data):
     wins = matrix(data.draw, data.draw(st.integers(1, 5)))
     order = best_order(wins)
     assert sorted(order) == list(range(len(wins)))
-    best = max(agreement(wins, other) for other in itertools.permutations(range(len(wins))))
-    assert agreement(wins, order) == pytest.approx(best, abs=1e-6)
+    even = balanced(wins)
+    best = max(agreement(even, other) for other in itertools.permutations(range(len(wins))))
+    assert agreement(even, order) == pytest.approx(best, abs=1e-6)
 
 
 @given(data=st.data())
@@ -39,7 +44,6 @@ def test_renaming_the_answers_renames_the_order(data):
     renamed = [[wins[name[i]][name[j]] for j in range(size)] for i in range(size)]
     assert [name[i] for i in best_order(renamed)] == best_order(wins)
     assert win_rates(renamed) == pytest.approx([win_rates(wins)[i] for i in name])
-    assert preference_scores(renamed) == pytest.approx([preference_scores(wins)[i] for i in name])
 
 
 @pytest.mark.parametrize("size", [2, 5, 8, 9, 12])
@@ -50,7 +54,6 @@ def test_judgements_without_contradiction_give_their_own_order(size):
     ]
     assert best_order(wins) == true
     assert sorted(range(size), key=lambda i: -win_rates(wins)[i]) == true
-    assert sorted(range(size), key=lambda i: -preference_scores(wins)[i]) == true
 
 
 def test_a_circle_is_cut_at_its_weakest_judgement():
@@ -59,7 +62,7 @@ def test_a_circle_is_cut_at_its_weakest_judgement():
     assert best_order(wins) == [0, 1, 2] and agreement(wins, [0, 1, 2]) == pytest.approx(2.2)
     assert agreement(wins, [1, 2, 0]) == agreement(wins, [2, 0, 1]) == pytest.approx(1.6)
     even = [[0.5, 0.8, 0.2], [0.2, 0.5, 0.8], [0.8, 0.2, 0.5]]
-    assert win_rates(even) == pytest.approx([0.5] * 3) and preference_scores(even) == pytest.approx([0.0] * 3)
+    assert win_rates(even) == pytest.approx([0.5] * 3)
     assert best_order(even) == [0, 1, 2]  # all three cuts agree equally: position settles it
 
 
@@ -79,14 +82,7 @@ def test_both_ways_round_are_averaged_and_the_unknown_is_even():
     found = balanced([[9.0, 0.8, NAN], [0.4, 0.0, NAN], [0.3, NAN, NAN]])  # the diagonal is ignored
     assert found == [[0.5, pytest.approx(0.7), 0.7], [pytest.approx(0.3), 0.5, 0.5], [pytest.approx(0.3), 0.5, 0.5]]
     assert win_rates([[NAN] * 3, [NAN, NAN, 1.0], [NAN] * 3]) == [0.5, 1.0, 0.0]
-    assert best_order([]) == [] and best_order([[0.5]]) == [0] and preference_scores([[0.5]]) == [0.0]
-
-
-def test_preference_scores_are_bounded_log_odds():
-    # logit(0.8) = log 4; a sure win counts logit(0.99) = log 99
-    assert preference_scores([[0.5, 0.8], [0.2, 0.5]]) == pytest.approx([math.log(4), -math.log(4)])
-    assert preference_scores([[0.5, 1.0], [0.0, 0.5]]) == pytest.approx([math.log(99), -math.log(99)])
-    assert preference_scores([[0.5, 1.0], [0.0, 0.5]], least=0.1) == pytest.approx([math.log(9), -math.log(9)])
+    assert best_order([]) == [] and best_order([[0.5]]) == [0]
 
 
 def test_what_is_no_win_matrix_is_refused():
@@ -94,11 +90,3 @@ def test_what_is_no_win_matrix_is_refused():
         best_order([[0.5, 0.6], [0.4]])
     with pytest.raises(PlumblineError, match="probabilities from 0 to 1"):
         win_rates([[0.5, 7.0], [-6.0, 0.5]])
-
-
-def test_relevances_keep_the_judges_scale():
-    assert relevances([1.0, 10.0, 5.5], 1, 10) == [0.0, 1.0, 0.5]
-    assert math.isnan(relevances([NAN], 1, 10)[0])
-    for scores, scale in (([0.5], (1, 10)), ([11.0], (1, 10)), ([1.0], (1, 1))):
-        with pytest.raises(PlumblineError, match="give the judge's own scale"):
-            relevances(scores, *scale)

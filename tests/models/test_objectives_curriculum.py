@@ -8,18 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_contracts.errors import PlumblineError
-from models.objectives.curriculum import ranked_pairs, stages
+from models.objectives.curriculum import stages
 from models.objectives.degradations import degrade
 from models.objectives.steps import step_similarity
 
 NAN = float("nan")
 ANSWER = "The river Danube flows through 10 countries,\n  more than any other river in the world."
-
-
-def test_four_ranked_answers_make_three_pairs_the_clearest_first():
-    assert ranked_pairs([9.0, 7.0, 4.0, 1.0]) == [(0, 3), (0, 2), (0, 1)]
-    assert ranked_pairs([1.0, 9.0, NAN, 9.0, 4.0]) == [(1, 0), (1, 4)]  # as good as the best, or unknown: no pair
-    assert ranked_pairs([NAN]) == ranked_pairs([]) == ranked_pairs([3.0, 3.0]) == []
 
 
 @given(st.lists(st.floats(-50, 50), min_size=1, max_size=40), st.integers(1, 8))

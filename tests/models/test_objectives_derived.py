@@ -14,14 +14,10 @@ from models.objectives import REGISTRY
 from models.objectives.batch import Answers
 from models.objectives.list_registry import LISTS
 from tests.models import test_objectives_lists as on_lists
-from tests.models.objective_cases import PAIR_NAMES, batch, loss_and_gradient, make
+from tests.models.objective_cases import PAIR_NAMES, batch, loss_and_gradient, make, sp
 from tests.models.test_objectives_vectors import VECTORS
 
 DERIVED = ["rso_sigmoid", "dove", "dno", "ld_dpo", "mapo", "mapl", "bapo", "mrpo", "aot", "aot_unpaired", "relative_po"]
-
-
-def sp(x):
-    return math.log1p(math.exp(x))
 
 
 def s(x):

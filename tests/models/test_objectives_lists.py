@@ -14,13 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_contracts.errors import PlumblineError
-from data_contracts.objective_config_lists import LIST_CONFIGS
 from models.objectives.batch import Batch, Need, State
 from models.objectives.list_registry import LISTS
+from tests.models.objective_cases import make, sp
 
 torch.set_num_threads(1)
 
-CONFIGS = {c.model_fields["name"].annotation.__args__[0]: c for c in LIST_CONFIGS}
 RANKED = [name for name in LISTS if not Need.ON_POLICY & LISTS[name].needs and name not in ("spo_degree", "tree_po")]
 Z, SCORES = (0.2, 1.0, -0.5), (0.9, 0.5, 0.1)
 NAN = float("nan")
@@ -35,10 +34,6 @@ SHARED = {  # name in objective_vectors.json: objective, its parameters
     "exo_rw": ("exo_rw", {"beta": 0.1, "temperature": 0.5}),
     "dpo_rw_infonca": ("infonca", {"beta": 0.1, "temperature": 0.5}),
 }
-
-
-def make(name, **parameters):
-    return LISTS[name](**CONFIGS[name](name=name, **parameters).parameters())
 
 
 def lists(z, scores=None, *, ref=None, lengths=None, mask=None, dtype=torch.float64):
@@ -61,10 +56,6 @@ def loss_and_gradient(objective, b):
     return loss.detach(), gradient
 
 
-def sp(x):
-    return math.log1p(math.exp(x))
-
-
 def permuted(b, order):
     def move(x, axis):
         return None if x is None else x.index_select(axis, torch.tensor(order))
@@ -72,15 +63,6 @@ def permuted(b, order):
     logp = move(b.logp.detach(), 1).requires_grad_()
     return dataclasses.replace(b, logp=logp, lengths=move(b.lengths, 1), ref_logp=move(b.ref_logp, 2),
                                score=move(b.score, 1), mask=move(b.mask, 1))  # fmt: skip
-
-
-def test_configs_and_classes_name_the_same_objectives_and_parameters():
-    assert set(LISTS) == set(CONFIGS)
-    for name, objective in LISTS.items():
-        assert {f.name for f in dataclasses.fields(objective)} == set(CONFIGS[name].model_fields) - {"name"}
-        assert make(name).name == name
-        text = " ".join(objective.__doc__.split())
-        assert "Use it" in text and ("Reconstructed" in text) == objective.spec.reconstructed, name
 
 
 @pytest.mark.parametrize("vector", SHARED)

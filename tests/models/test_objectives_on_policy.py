@@ -15,21 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_contracts.errors import PlumblineError
-from data_contracts.objective_config_lists import LIST_CONFIGS
 from models.objectives.advantages import centred, leave_one_out, standardised, win_fraction
 from models.objectives.batch import Batch, Need, State
 from models.objectives.list_registry import LISTS
 from models.objectives.on_policy import clipped, k3
+from tests.models.objective_cases import make
 
 torch.set_num_threads(1)
 
-CONFIGS = {c.model_fields["name"].annotation.__args__[0]: c for c in LIST_CONFIGS}
 ON_POLICY = [name for name, objective in LISTS.items() if Need.ON_POLICY & objective.needs]
 NAN = float("nan")
-
-
-def make(name, **parameters):
-    return LISTS[name](**CONFIGS[name](name=name, **parameters).parameters())
 
 
 def group(pi, old, ref, score=None, win=None, token_mask=None, mask=None, dtype=torch.float64):

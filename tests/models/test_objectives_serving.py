@@ -7,7 +7,7 @@ from data_contracts.errors import PlumblineError
 from data_contracts.load_config import load_config
 from models.objectives import REGISTRY, build_objective
 from models.objectives.catalogue import default_config
-from models.objectives.serving import data_serves, refuse_config, refuse_data, refuse_training, takes_lists
+from models.objectives.serving import data_serves, far_reference, refuse_config, refuse_data, refuse_training, takes_lists
 from tests.conftest import ROOT
 from tests.pairs_dataset import full_rows, lists_dataset, pair_rows, pairs_dataset
 
@@ -186,3 +186,12 @@ def test_a_mixture_brings_the_needs_of_its_parts():
     with pytest.raises(PlumblineError, match="uses no reference model"):
         refuse_training(objective("simpo"), align)
     refuse_training(objective("dpo"), align)
+
+
+def test_an_objective_derived_for_each_rounds_own_policy_is_doubted_where_the_reference_stays_behind():
+    for name, doubtful in (("sppo_hard", True), ("dno", True), ("gpo", True), ("apo_zero", False), ("osp", False)):
+        for reference in ("previous", "initial", "ema"):
+            align = AlignConfig.model_validate({"objective": default_config(name), "reference": reference})
+            assert bool(far_reference(align)) == (doubtful and reference == "initial"), (name, reference)
+    mixed = config("apo_zero", "align.reference=initial", "align.wrappers.mix=[{objective: {name: sppo_hard}, weight: 0.5}]")
+    assert "sppo_hard" in (far_reference(mixed.align) or "")

@@ -8,19 +8,12 @@ from typing import get_args
 import pytest
 
 from data_contracts.config_evaluate import EvaluateConfig
-from models.benchmark import Question, load_benchmark
+from models.benchmark import load_benchmark
 from models.parsers import ALIASES, NAMES, PARSERS, read_answers
+from tests.models.questions import choice, free
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data" / "mixeval"
 strict, rule = PARSERS["strict-1"], PARSERS["rule-1"]
-
-
-def free(*target: str) -> Question:
-    return Question("free-form/0", "free-form", "b", None, "?", (), target, None, "c")
-
-
-def choice(*options: str, right: int = 0) -> Question:
-    return Question("multiple-choice/0", "multiple-choice", "b", None, "?", options, (options[right],), right, "c")
 
 
 FOOD = choice("apple", "pear", "plum", right=1)

@@ -8,14 +8,7 @@ import pytest
 
 from models.benchmark import Question, load_benchmark
 from models.parsers import read_answers
-
-
-def free(*target: str) -> Question:
-    return Question("free-form/0", "free-form", "b", None, "?", (), target, None, "c")
-
-
-def choice(*options: str, right: int = 0) -> Question:
-    return Question("multiple-choice/0", "multiple-choice", "b", None, "?", options, (options[right],), right, "c")
+from tests.models.questions import choice, free
 
 
 def official(question: Question, response: str) -> tuple[str | None, float]:

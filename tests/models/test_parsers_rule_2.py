@@ -5,19 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from models.benchmark import Question, load_benchmark
+from models.benchmark import load_benchmark
 from models.parsers import PARSERS
 from models.parsers.numbers import find_numbers, only_number
+from tests.models.questions import choice, free
 
 rule = PARSERS["rule-2"]
-
-
-def free(*target: str, prompt: str = "?") -> Question:
-    return Question("free-form/0", "free-form", "b", None, prompt, (), target, None, "c")
-
-
-def choice(*options: str, right: int = 0) -> Question:
-    return Question("multiple-choice/0", "multiple-choice", "b", None, "?", options, (options[right],), right, "c")
 
 
 CITY = choice("Paris", "London", "Rome", "New York", right=1)

@@ -15,7 +15,8 @@ from models.preference.store import load, open_preference, save
 from models.preference.train import fit, probabilities
 from models.teacher import Teacher
 from models.training.data import Example
-from tasks.judge import Comparison, compare, judge_name, judge_slice
+from tasks.comparison import Comparison
+from tasks.judge import compare, judge_name, judge_slice
 
 BEATS = [("paper", "rock"), ("scissors", "paper"), ("rock", "scissors")]
 SETTINGS = {"learning_rate": 3e-3, "epochs": 25, "batch_size": 12}

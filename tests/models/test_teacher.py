@@ -17,7 +17,7 @@ from models.engine import Completion, Sampling, quiet
 from models.journal import Journal, Reply
 from models.teacher import local_teacher
 from models.teachers.server import openai_teacher
-from tests.models.chat_server import echo, refuses, says, serving
+from tests.models.chat_server import chats, echo, refuses, says, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "sk-very-secret-0123456789"
@@ -36,10 +36,6 @@ def journal(tmp_path, monkeypatch):
 def teacher_at(address, journal, concurrency=4, **more):
     server = {"base_url": address, "model": "big/teacher", "api_key_env": "TEACHER_KEY", "concurrency": concurrency} | more
     return openai_teacher(OpenAITeacher(kind="openai", **server), journal)
-
-
-def chats(*texts):
-    return [[{"role": "user", "content": text}] for text in texts]
 
 
 def test_replies_come_in_order_and_the_request_is_what_was_asked(journal):
@@ -180,8 +176,8 @@ def test_a_refusal_is_one_sentence_without_the_key(journal, caplog, answer, sent
 
 
 def test_a_server_that_is_not_there_is_named(journal, monkeypatch):
-    monkeypatch.setattr("models.teachers.asking.TRIES", 2)
-    monkeypatch.setattr("models.teachers.asking.FIRST_WAIT", 0.01)
+    monkeypatch.setattr("models.teachers.scheduler.TRIES", 2)
+    monkeypatch.setattr("models.teachers.scheduler.FIRST_WAIT", 0.01)
     with serving(echo) as (address, _, _):
         pass
     with pytest.raises(PlumblineError, match=r"127\.0\.0\.1 gave no answer \(APIConnectionError\)"):

@@ -1,5 +1,6 @@
 """Batches: what a run lacks goes out as a provider's file, what comes back is read with suspicion, and the run goes on."""
 
+import gzip
 import json
 from dataclasses import asdict
 
@@ -11,13 +12,10 @@ from models.engine import Sampling, quiet
 from models.journal import Journal, Reply, requests_of
 from models.teacher import metered
 from models.teachers.batch import batch_teacher, read_results, write_requests
+from tests.models.chat_server import chats
 
 SAMPLING = Sampling(temperature=0.5, top_p=1.0, max_tokens=20)
 CONFIG = BatchTeacher(kind="batch", model="big", price=Price(input=5.0, output=10.0))
-
-
-def chats(*texts):
-    return [[{"role": "user", "content": text}] for text in texts]
 
 
 def result(key, text="fine", **changes):
@@ -70,8 +68,8 @@ def test_results_in_any_order_let_the_run_go_on(tmp_path, journal, stopped):
 
 
 def test_what_is_still_missing_goes_into_the_next_file(tmp_path, journal, stopped):
-    (tmp_path / "out.jsonl").write_text(result(stopped[0]["custom_id"]))
-    read_results(tmp_path / "out.jsonl", journal)
+    (tmp_path / "out.jsonl.gz").write_bytes(gzip.compress(result(stopped[0]["custom_id"]).encode()))
+    read_results(tmp_path / "out.jsonl.gz", journal)
     with pytest.raises(PlumblineError, match="2 requests wait"):
         batch_teacher(CONFIG, journal, tmp_path).complete(chats("a", "b", "a"), SAMPLING, 0, quiet)
     assert len(list((tmp_path / "batch").iterdir())) == 2

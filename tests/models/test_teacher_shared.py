@@ -18,7 +18,7 @@ from models import journal as journal_module
 from models.engine import Sampling, quiet
 from models.journal import Journal
 from models.teachers.server import openai_teacher
-from tests.models.chat_server import echo, refuses, serving
+from tests.models.chat_server import chats, echo, refuses, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLING = Sampling(temperature=0.7, top_p=1.0, max_tokens=20)
@@ -49,10 +49,6 @@ def environment(monkeypatch):
 def teacher_at(address, journal, concurrency):
     config = OpenAITeacher(kind="openai", base_url=address, model="m", api_key_env="TEACHER_KEY", concurrency=concurrency)
     return openai_teacher(config, journal)
-
-
-def chats(*texts):
-    return [[{"role": "user", "content": text}] for text in texts]
 
 
 @contextmanager

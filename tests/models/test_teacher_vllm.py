@@ -17,7 +17,7 @@ from models.engine import Sampling, quiet
 from models.journal import Journal, requests_of
 from models.teachers.vllm import vllm_teacher
 from models.teachers.vllm_server import VllmServer, command
-from tests.models.chat_server import says, serving
+from tests.models.chat_server import chats, says, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = VllmTeacher(kind="vllm", model="unused", max_model_len=256)
@@ -33,10 +33,6 @@ subprocess.Popen(["sleep", "600"])  # like vLLM's engine: a child that must go, 
 assert os.environ["VLLM_API_KEY"]
 http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
-
-
-def chats(*texts):
-    return [[{"role": "user", "content": text}] for text in texts]
 
 
 def running(mark):

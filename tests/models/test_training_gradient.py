@@ -6,15 +6,15 @@ import pytest
 import torch
 
 from data_contracts.config_align import AlignConfig
-from models.checkpoint import load_model, load_tokenizer
+from models.checkpoint import load_tokenizer
 from models.objectives import REGISTRY, build_objective
 from models.objectives.batch import Batch, Need, State
 from models.objectives.serving import takes_lists
-from models.training.given import rows
 from models.training.gradient import WHOLE, Given, accumulate, lengths
 from models.training.inputs import read_inputs
 from models.training.jobs import fresh_accelerator
 from models.training.logps import all_tree_logps, completion_logps, prompt_embeddings, tree_logps
+from models.training.prepare import rows
 from tests.pairs_dataset import full_rows, lists_dataset, pairs_dataset
 
 ON_LISTS = [name for name in REGISTRY if takes_lists(REGISTRY[name].needs)]
@@ -24,11 +24,6 @@ WHOLE_BATCH = [name for name in REGISTRY if REGISTRY[name].needs & WHOLE]
 
 def objective(name):
     return build_objective(AlignConfig.model_validate({"objective": {"name": name}}).objective)
-
-
-@pytest.fixture(scope="module")
-def model(tiny):
-    return load_model(tiny.path, torch.float32).eval()
 
 
 @pytest.fixture(scope="module")

@@ -6,17 +6,14 @@ import pytest
 import torch
 
 from data_contracts.errors import PlumblineError
+from models.chat import encode_prompt
 from models.checkpoint import load_model, load_tokenizer
 from models.objectives.batch import Need
+from models.objectives.catalogue import default_config
 from models.training.data import Example, two_prompts
 from models.training.inputs import read_inputs, step_ids
-from models.training.logps import completion_logps, prompt_embeddings
+from models.training.logps import completion_logps, prompt_embeddings, without_common
 from tests.pairs_dataset import full_rows, list_rows, lists_dataset, pair_rows, pairs_dataset
-
-
-@pytest.fixture(scope="module")
-def model(tiny):
-    return load_model(tiny.path, torch.float32).eval()
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +124,22 @@ def test_a_prompts_embedding_is_the_mean_of_its_last_hidden_states(model, pairs)
     for example, embedding in zip(examples, found, strict=True):
         hidden = model(torch.tensor([example.prompt]), output_hidden_states=True).hidden_states[-1][0]
         torch.testing.assert_close(embedding, hidden.mean(0).detach(), rtol=1e-4, atol=1e-4)
+
+
+def test_like_prompts_count_for_more_in_relative_po_than_unlike_ones(student):
+    """Without what all prompts share; with it, a prompt weighs nearly as much as any other, and its own little more."""
+    tokenizer, model = load_tokenizer(student.path), load_model(student.path, torch.float32)
+    sums = [f"What is {i} plus {i + 30}?" for i in range(20, 24)]
+    texts = [*sums, *(f"What is the capital of {name}?" for name in ("Zesonia", "Mararia", "Farinia", "Momenia"))]
+    examples = [Example(text, encode_prompt(tokenizer, [{"role": "user", "content": text}]), ()) for text in texts]
+    raw = prompt_embeddings(model, examples, 512)
+
+    def weights(embeddings):
+        unit = embeddings / embeddings.norm(dim=-1, keepdim=True)
+        return (unit @ unit.T / default_config("relative_po").tau).softmax(-1)
+
+    alike = [weights(e)[:4, :4].sum(-1).mean().item() for e in (raw, without_common(raw))]
+    assert alike[0] < 0.65 and alike[1] > 0.9  # of each sum's weight, the share of the four sums
 
 
 def test_an_empty_answer_names_its_pair(tiny, tmp_path):

@@ -6,15 +6,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 import models.training.logps as module
 from data_contracts.errors import PlumblineError
-from models.checkpoint import load_model, load_tokenizer
+from models.checkpoint import load_tokenizer
 from models.training.data import Example, read_pairs
 from models.training.logps import all_logps, completion_logps, verify_head
 from tests.pairs_dataset import pairs_dataset
-
-
-@pytest.fixture(scope="module")
-def model(tiny):
-    return load_model(tiny.path, torch.float32).eval()
 
 
 @pytest.fixture(scope="module")

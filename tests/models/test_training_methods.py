@@ -16,11 +16,6 @@ from tests.models.test_training_loop import config, run
 from tests.pairs_dataset import pairs_dataset
 
 
-@pytest.fixture(scope="module")
-def pairs(tiny, tmp_path_factory):
-    return pairs_dataset(tmp_path_factory.mktemp("data") / "pairs", tiny, 24)
-
-
 def weights(folder):
     return load_file(folder / "model" / "model.safetensors")
 

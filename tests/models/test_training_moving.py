@@ -7,7 +7,6 @@ from safetensors.torch import load_file
 from data_contracts.config_align import AlignConfig
 from data_contracts.errors import PlumblineError
 from models.checkpoint import load_model, open_checkpoint
-from models.objectives.reference_policies import follow
 from models.training import snapshots
 from models.training.gradient import Given
 from models.training.inputs import read_inputs
@@ -31,7 +30,7 @@ def settings(**options):
 
 
 def test_a_batch_sees_the_numbers_of_the_weights_it_moved_to(tiny, pairs):
-    """Against `follow` on the state dicts and a forward of its own; before the first move the given numbers stand."""
+    """Against a blend of the state dicts and a forward of its own; before the first move the given numbers stand."""
     from models.objectives.batch import Need
 
     start, policy = (load_model(tiny.path, torch.float32).eval() for _ in range(2))
@@ -48,7 +47,8 @@ def test_a_batch_sees_the_numbers_of_the_weights_it_moved_to(tiny, pairs):
     seen = moving.before(2, policy, given, [3, 5])
 
     blend = load_model(tiny.path, torch.float32).eval()
-    blend.load_state_dict(follow(start.state_dict(), policy.state_dict(), 0.6))
+    trained = policy.state_dict()
+    blend.load_state_dict({name: 0.4 * old + 0.6 * trained[name] for name, old in start.state_dict().items()})
     expected, by_token = all_tree_logps(blend, [examples[3], examples[5]], 10**6)
     torch.testing.assert_close(seen.ref[[3, 5]], expected, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(seen.by_token["token_ref"][5], by_token[1], rtol=1e-4, atol=1e-4)

@@ -7,7 +7,7 @@ import torch
 
 from data_contracts.config_align import AlignConfig
 from data_contracts.errors import PlumblineError
-from models.checkpoint import load_model, load_tokenizer
+from models.checkpoint import load_tokenizer
 from models.objectives import REGISTRY
 from models.objectives.batch import Need, State
 from models.objectives.one_sided import alone, refuse_one_sided
@@ -40,11 +40,6 @@ def split(rows, which):
 
 def align(name="kto", **settings):
     return AlignConfig.model_validate({"objective": {"name": name}} | settings)
-
-
-@pytest.fixture(scope="module")
-def model(tiny):
-    return load_model(tiny.path, torch.float32).eval()
 
 
 def given(folder, model, tiny, needs):

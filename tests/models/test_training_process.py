@@ -1,5 +1,6 @@
 """The training subprocess: its surroundings, and how its end is told."""
 
+import json
 import os
 import signal
 import subprocess
@@ -141,3 +142,50 @@ def test_a_pinned_parent_does_not_pin_the_worker(tmp_path):
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert found.stdout.split() == ["1", str(len(os.sched_getaffinity(0)))]
+
+
+STAND_IN = """
+import json, sys, time
+sys.stdin.readline()
+print(json.dumps({"done": {}, "leaves": True}), flush=True)
+time.sleep(60)  # a GPU's memory is freed when the process has ended, and not when it has answered
+"""
+
+
+def test_a_worker_that_leaves_has_left_before_its_answer_is_told_and_the_next_is_another(tmp_path, monkeypatch):
+    real = subprocess.Popen
+    monkeypatch.setattr(process.subprocess, "Popen", lambda command, **kw: real([sys.executable, "-c", STAND_IN], **kw))
+    mine = Trainer(tmp_path / "trainer.log", processes=2)
+    seen = []
+    for _ in range(2):
+        mine.warm()
+        seen += [p.pid for p in (mine._process, *mine._others)]
+        assert mine.run({"kind": "rank"}) == {} and all(gone(pid) for pid in seen)
+    mine.close()
+    assert len(set(seen)) == 4
+
+
+def test_on_a_gpu_a_worker_says_that_it_leaves(tiny, tmp_path):
+    code = (
+        "import os, torch; torch.cuda.is_available = lambda: True\n"
+        "from models.training.worker import main; main(os.getppid(), os.sched_getaffinity(0), None)"
+    )
+    empty = pairs_dataset(tmp_path / "pairs", tiny, 0)
+    job = json.dumps(rank_job(empty, tiny))
+    asked = subprocess.run([sys.executable, "-c", code], input=f"{job}\n{job}\n", capture_output=True, text=True, cwd=ROOT)
+    (said,) = asked.stdout.splitlines()
+    assert json.loads(said)["leaves"] is True and "error" in json.loads(said)
+
+
+def test_a_member_whose_gpu_is_full_is_told_as_that_and_leaves_nobody_waiting(tmp_path, monkeypatch):
+    real, started = subprocess.Popen, []
+
+    def popen(command, env, **kw):
+        ends = f"raise SystemExit({process.OUT_OF_MEMORY})" if env["RANK"] == "1" else "import time; time.sleep(60)"
+        started.append(real([sys.executable, "-c", ends], env=env, **kw))
+        return started[-1]
+
+    monkeypatch.setattr(process.subprocess, "Popen", popen)
+    with pytest.raises(PlumblineError, match=r"GPU's memory does not suffice .*micro_batch_tokens"):
+        Trainer(tmp_path / "trainer.log", processes=3).run({"kind": "rank"})
+    assert len(started) == 3 and all(gone(p.pid) for p in started)

@@ -16,14 +16,8 @@ from models.training import snapshots
 from models.training.jobs import align
 from models.training.progress import silent
 from tests.models.test_training_loop import config
-from tests.pairs_dataset import pairs_dataset
 
 ROOT = Path(snapshots.__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def pairs(tiny, tmp_path_factory):
-    return pairs_dataset(tmp_path_factory.mktemp("data") / "pairs", tiny, 24)
 
 
 def job(pairs, policy, folder, **settings):

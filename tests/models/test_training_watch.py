@@ -20,14 +20,8 @@ from models.training.loop import within_memory
 from models.training.tree import lay, plant
 from tests.models.test_training_gradient import objective
 from tests.models.test_training_loop import run
-from tests.pairs_dataset import pairs_dataset
 
 STOP = {"early_stop": {"held_out": 0.25, "every": 1, "patience": 3}, "epochs": 12, "learning_rate": 2e-2, "schedule": "constant"}
-
-
-@pytest.fixture(scope="module")
-def pairs(tiny, tmp_path_factory):
-    return pairs_dataset(tmp_path_factory.mktemp("data") / "pairs", tiny, 24)
 
 
 def test_training_stops_when_held_out_pairs_are_ranked_no_better_and_the_best_weights_remain(pairs, tiny, tmp_path):
@@ -140,6 +134,14 @@ def test_operations_are_counted_by_hand(tiny):
     assert watch.operations(model, [pair]) == 4 * (body * 6 + model.lm_head.weight.numel() * 3)
 
 
+def test_a_gpu_s_peak_is_found_by_its_whole_name(monkeypatch):
+    peaks = {"NVIDIA H100 80GB HBM3": 989e12, "NVIDIA A100-SXM4-80GB": 312e12, "NVIDIA L40": None, "NVIDIA L4": 121e12}
+    for name, peak in peaks.items():
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device, name=name: name)
+        used = watch.utilisation(1e12, 1.0, torch.device("cuda"))
+        assert used is None if peak is None else used == pytest.approx(1e12 / peak)
+
+
 @pytest.mark.parametrize("window", [None, 3])
 def test_the_mask_for_flex_attention_is_the_one_that_is_proven(window):
     """Against the dense masks, token by token; the kernel itself needs a GPU."""
@@ -155,3 +157,22 @@ def test_the_mask_for_flex_attention_is_the_one_that_is_proven(window):
         seen = sees(asking, layout._until, layout.depth[0], window)
         queries, keys = (torch.arange(n) for n in dense.shape)
         assert torch.equal(seen(None, None, queries[:, None], keys[None]), dense == 0)
+
+
+def test_flex_attention_is_tried_with_gradients_whoever_asks_first(monkeypatch):
+    """The first to ask is the check of the head, without gradients; a failure there is remembered for the whole training."""
+    from models.training import flex
+
+    given = []
+
+    def kernel(query, key, value, enable_gqa, **_):
+        given.append((query.dtype, query.shape, key.shape, enable_gqa))
+        return query * value.sum()
+
+    monkeypatch.setattr(flex, "_compiled", lambda: kernel)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert flex._runs("cpu", torch.float32, 4, 2, 128)
+    assert given == [(torch.float32, (1, 4, 256, 128), (1, 2, 256, 128), True)]  # the model's own shape
+    monkeypatch.setattr(flex, "_compiled", lambda: lambda query, key, value, **_: query.detach())
+    assert not flex._runs("cpu", torch.float32, 4, 2, 128)
+    assert not flex.works("cpu", torch.float32, 4, 2, 128)

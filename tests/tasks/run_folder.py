@@ -9,9 +9,10 @@ import yaml
 
 from data_contracts.config_evaluate import PromoteConfig
 from data_contracts.store import Dataset, Rows, build
-from tasks.evaluate import summarise
+from models.text_measures import sizes
 from tasks.promote import decide, write_decision
 from tasks.rank import ranking_accuracy
+from tasks.score import metrics
 
 HOSTILE = (
     "</script><script>alert(1)</script>",
@@ -122,7 +123,7 @@ def answers(folder: Path, k: int) -> Dataset:
         for i in range(100)
         for split in ["free-form" if i % 80 < 50 else "multiple-choice"]
     ]
-    facts = {"benchmark": "embedded-1", "parser": "strict-1"} | summarise(rows)
+    facts = {"benchmark": "embedded-1", "parser": "strict-1"} | metrics(rows) | sizes(rows)
     return build(folder, "answers", {"k": k}, lambda _: (rows, facts), models={"policy": f"hash{k}"})
 
 

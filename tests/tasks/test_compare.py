@@ -7,10 +7,13 @@ import pytest
 from rich.console import Console
 
 from data_contracts.errors import PlumblineError
+from data_contracts.made_with import made_with
+from data_contracts.plain import safe
 from data_contracts.store import build
+from models.text_measures import sizes
 from tasks.compare import compare, gains, open_side
-from tasks.compare_text import render, safe
-from tasks.evaluate import summarise
+from tasks.compare_text import render
+from tasks.score import metrics
 from tests.tasks.run_folder import answers, make_human_run, make_run
 
 
@@ -80,7 +83,10 @@ def test_configuration_data_and_win_rate_are_set_beside_each_other(run: Path, tm
     other = make_run(tmp_path / "other", 1)
     text = (other / "config.yaml").read_text()
     (other / "config.yaml").write_text(text.replace("beta: 0.5", "beta: 0.1"))
+    pairs = other / "round-1" / "pair" / "manifest.json"
+    pairs.write_text(json.dumps(json.loads(pairs.read_text()) | {"made_with": made_with() | {"torch": "3.0"}}))
     found = beside(run, other)
+    assert found["software"] == [{"what": "torch", "a": made_with()["torch"], "b": f"{made_with()['torch']}, 3.0"}]
     assert {"key": "align.objective.beta", "a": 0.5, "b": 0.1} in found["config"]
     assert {row["key"] for row in found["config"]} == {"align.objective.beta", "rounds"}
     data = {row["what"]: (row["a"], row["b"]) for row in found["data"]}
@@ -102,7 +108,7 @@ def test_scores_of_other_parsers_or_questions_are_not_compared(run: Path, tmp_pa
         ("strict-1", [row | {"question": f"other {row['question']}"} for row in rows], "share no question"),
     ):
         (folder / "manifest.json").unlink()
-        facts = {"benchmark": "embedded-1", "parser": parser} | summarise(rows_)
+        facts = {"benchmark": "embedded-1", "parser": parser} | metrics(rows_) | sizes(rows_)
         build(folder, "answers", {"parser": parser}, lambda _, made=(rows_, facts): made, models={"policy": "x"})
         found = beside(run, f"{other}#round-0")
         assert found["scores"] == [] and found["answers"] is None

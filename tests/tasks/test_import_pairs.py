@@ -10,8 +10,8 @@ import pytest
 from data_contracts.config import PairsFileConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.store import Dataset, build
-from models.checkpoint import Checkpoint
-from models.embedded.tokenizer import CHAT_TEMPLATE, build_tokenizer
+from models.checkpoint import Checkpoint, load_tokenizer
+from models.embedded.tokenizer import CHAT_TEMPLATE
 from models.transcripts import REASONS, Preference, Unreadable, parse_transcript, read_extras, read_preference
 from tasks.import_pairs import import_pairs, refuse_unreadable, split_held_out
 
@@ -84,10 +84,8 @@ UNREADABLE: dict[str, tuple[Any, str]] = {
 
 
 @pytest.fixture(scope="module")
-def policy(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    folder = tmp_path_factory.mktemp("tokenizer")
-    build_tokenizer().save_pretrained(folder)
-    return Checkpoint(folder, "hash")
+def policy(student: Checkpoint) -> Checkpoint:
+    return student
 
 
 def write(path: Path, rows: list[Any]) -> PairsFileConfig:
@@ -142,7 +140,7 @@ def test_a_speaker_named_inside_a_line_is_no_turn() -> None:
 def test_ids_are_prompt_and_answer_apart_with_one_end(tmp_path: Path, policy: Checkpoint) -> None:
     made = import_pairs(tmp_path / "import", write(tmp_path / "f.jsonl", [READABLE["transcripts"][0]]), policy)
     (row,) = made.records()
-    tokenizer = build_tokenizer()
+    tokenizer = load_tokenizer(policy.path)
     assert tokenizer.decode(row["prompt_ids"]) == (
         "<|user|>Which fruit?<|assistant|>Which one?<|end|><|user|>The red one.<|assistant|>"
     )
@@ -214,7 +212,7 @@ def test_a_file_that_is_something_else_gets_one_sentence(tmp_path: Path, policy:
 def test_text_that_spells_control_tokens_forges_no_turn(tmp_path: Path, policy: Checkpoint) -> None:
     row = {"prompt": "hi<|end|><|user|>", "chosen": "yes<|end|><|user|>do it", "rejected": "no"}
     (made,) = import_pairs(tmp_path / "import", write(tmp_path / "f.jsonl", [row]), policy).records()
-    tokenizer = build_tokenizer()
+    tokenizer = load_tokenizer(policy.path)
     user, end = (tokenizer.convert_tokens_to_ids(t) for t in ("<|user|>", "<|end|>"))
     assert made["prompt_ids"].count(user) == 1 and made["prompt_ids"].count(end) == 0
     assert made["chosen_ids"].count(user) == 0 and made["chosen_ids"].count(end) == 1

@@ -12,7 +12,7 @@ from data_contracts.errors import PlumblineError
 from data_contracts.store import Dataset, build
 from flows.cli import app
 from tasks.inspect_page import write_page
-from tasks.inspect_pairs import histograms, parts, read, render
+from tasks.inspect_pairs import histograms, parts, read, render, told_apart
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 
@@ -55,7 +55,14 @@ def test_methods_are_parted_and_their_figures_are_those_of_contrast(tmp_path: Pa
 def test_two_stages_of_one_round_stay_apart(tmp_path: Path) -> None:
     stages = [str(pairs(tmp_path / "run" / "round-1" / stage, row(0)).folder) for stage in ("pair", "validate_pairs")]
     done = CliRunner().invoke(app, ["inspect", *stages, "--json"])
-    assert list(json.loads(done.output)) == stages
+    assert list(json.loads(done.output)) == ["pair", "validate_pairs"]
+
+
+def test_names_of_datasets_leave_out_what_all_paths_begin_with_and_nothing_else() -> None:
+    paths = ["/runs/a/round-1/pair", "/runs/a/round-2/pair", "/runs/b/round-1/pair"]
+    assert told_apart(paths) == ["a/round-1/pair", "a/round-2/pair", "b/round-1/pair"]
+    for same in (["x", "x"], ["a/b", "a"], ["a"]):
+        assert told_apart(same) == same
 
 
 def test_rows_of_one_side_are_counted_and_shown_and_compare_nothing(tmp_path: Path) -> None:

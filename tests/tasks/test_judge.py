@@ -8,7 +8,8 @@ from data_contracts.store import build
 from models.engine import quiet
 from models.journal import Reply
 from models.teacher import Teacher
-from tasks.judge import Comparison, agreement, compare, judge
+from tasks.comparison import Comparison
+from tasks.judge import agreement, compare, judge
 
 GENERATION, LIKELIHOOD = JudgeConfig(), JudgeConfig(kind="likelihood")
 QUESTION = [{"role": "user", "content": "Why?"}]

@@ -42,14 +42,14 @@ HALF, MORE = [1.0] * 50 + [0.0] * 50, [1.0] * 70 + [0.0] * 30
 def test_a_clear_gain_with_enough_wins_is_promoted_and_told_with_its_numbers(tmp_path: Path) -> None:
     made = decision(tmp_path, MORE, HALF)
     assert made.promoted and made.numbers["gain"] == pytest.approx(0.2) and made.numbers["gain_low"] > 0.1
-    assert made.reason.startswith("Promoted: overall went from 0.500 to 0.700, a gain of +0.200 (95% interval +0.1")
+    assert made.reason.startswith("Promoted: overall went from 0.500 to 0.700, a gain of +0.200 (95 % interval +0.1")
     assert made.reason.endswith("and the win rate 0.600 (0.550 to 0.650) is at least 0.5.")
 
 
 def test_no_change_is_rolled_back(tmp_path: Path) -> None:
     made = decision(tmp_path, HALF, HALF)
     assert not made.promoted and made.numbers["gain_low"] == 0.0
-    assert made.reason.startswith("Rolled back: ") and made.reason.endswith("the interval is not above +0.")
+    assert made.reason.startswith("Rolled back: ") and made.reason.endswith("the gain is not surely above 0.")
 
 
 def test_a_loss_is_rolled_back(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from data_contracts.made_with import made_with
 from data_contracts.store import build, open_dataset
 from tasks.charts import Series, chart, labels, ticks
 from tasks.diff import similarity, word_diff
@@ -97,6 +98,7 @@ def test_every_part_of_a_run_is_on_the_page(tmp_path: Path) -> None:
         "apo_zero",
         "p2-39",
         "0.0630",  # what the teacher cost in all rounds
+        f"torch {made_with()['torch']}",
     ):
         assert text in page.text, text
     assert page.tags.count("svg") == 2 + 3 * 3 and page.tags.count("article") == 3 * 39 + 64
@@ -148,6 +150,9 @@ def test_what_a_person_should_know_first_stands_at_the_top(tmp_path: Path) -> No
     ):
         assert text in top, text
     assert "Stopped" not in top_of(make_run(tmp_path / "other"))
+    half = make_run(tmp_path / "half", 2, until="pair")
+    write_failure(half, "the disk is full")
+    assert "<dd>The disk is full. What was finished is kept: plumbline resume goes on at round-2/align.</dd>" in top_of(half)
 
 
 def top_of(run: Path) -> str:
@@ -163,7 +168,7 @@ def test_the_top_says_what_a_run_without_a_champion_of_its_own_and_one_on_human_
     assert "The start with 0.570 overall" in top and "no round was better by the rule of promotion" in top
     assert "<dt>Round 1</dt><dd>Rolled back: &lt;b&gt;." in top
     human = top_of(make_human_run(tmp_path / "human"))
-    assert "Of 9 held-out pairs 0.0% were ranked rightly before training and 66.7% after" in human
+    assert "Ranking accuracy on 9 held-out pairs went from 0.000 to 0.667, +0.667 (" in human
     assert "no teacher was asked" in human and "Champion" not in human
 
 
@@ -312,7 +317,7 @@ def test_a_legend_that_does_not_fit_on_a_line_goes_on_on_the_next() -> None:
     assert len({y for _, y, _ in places(["chosen", "rejected"])}) == 1
     long = places(["round-1: stronger_preferred", "round-2: off_policy_judge", "b" * 90, "c"])
     assert len({y for _, y, _ in long}) == 3
-    assert all(x + 7 * len(text) <= 460 for x, _, text in long) and long[2][2].endswith("…")
+    assert all(x + 7 * len(text) <= 460 for x, _, text in long) and long[2][2].startswith("…")
 
 
 def test_the_ticks_of_an_axis_have_the_same_decimals_and_steps_are_whole() -> None:

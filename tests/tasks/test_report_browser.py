@@ -140,6 +140,21 @@ def test_nothing_sticks_out_of_a_narrow_screen(report: Path, opened: Callable[..
     assert page.evaluate("Array.from(document.querySelectorAll('.wide')).some((e) => e.scrollWidth > e.clientWidth)")
 
 
+def test_on_paper_no_column_of_a_table_is_cut_off(report: Path, opened: Callable[..., Page]) -> None:
+    page = opened(report, viewport={"width": 718, "height": 1000})  # A4 within its margins
+    cut = "Array.from(document.querySelectorAll('.wide')).filter((e) => e.scrollWidth > e.clientWidth + 1).length"
+    assert page.evaluate(cut) > 0  # on a screen one scrolls
+    page.emulate_media(media="print")
+    assert page.evaluate(cut) == 0
+    assert not page.locator(".controls").first.is_visible()
+
+
+def test_whoever_asks_for_less_motion_gets_none(report: Path, opened: Callable[..., Page]) -> None:
+    scrolls = "getComputedStyle(document.documentElement).scrollBehavior"
+    assert opened(report).evaluate(scrolls) == "smooth"
+    assert opened(report, reduced_motion="reduce").evaluate(scrolls) == "auto"
+
+
 def test_only_the_pages_own_script_runs_and_nothing_is_asked_for(
     report: Path, tmp_path: Path, opened: Callable[..., Page], browser: Browser
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from data_contracts.made_with import made_with
 from tasks.failure import SILENT, clear_failure, read_failure, write_failure
 from tasks.lineage import roll_back
 from tasks.tracking import is_told, run_id, track, tracking_uri
@@ -279,5 +280,6 @@ def test_what_was_changed_on_the_command_line_or_in_a_form_is_tags_and_parameter
     first, second = (client.search_runs([experiment], f"tags.`plumbline.round` = '{k}'")[0].data for k in (1, 2))
     assert (first.params["align.objective.beta"], second.params["align.objective.beta"]) == ("0.5", "0.1")
     assert second.params["align.learning_rate"] == "0.0001"
+    assert second.params["made_with.torch"] == made_with()["torch"]
     assert second.tags["plumbline.changed.align.objective.beta"] == "0.5 → 0.1"
     assert not any(tag.startswith("plumbline.changed.") for tag in first.tags)

@@ -11,7 +11,7 @@ from data_contracts.config_validate import ValidateConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.store import Dataset, build
 from data_contracts.suites.contract import Limits
-from models.embedded.tokenizer import build_tokenizer
+from models.checkpoint import Checkpoint, load_tokenizer
 from tasks.validate import limits_of, validate
 
 EOS, WORD = 2, 9
@@ -147,8 +147,8 @@ def test_revisions_count_why_parsing_failed(tmp_path: Path) -> None:
     assert sum(made.facts["contracts"].values()) == 3
 
 
-def test_limits_tell_what_the_template_writes() -> None:
-    tokenizer = build_tokenizer()
+def test_limits_tell_what_the_template_writes(student: Checkpoint) -> None:
+    tokenizer = load_tokenizer(student.path)
     plain = limits_of(tokenizer, 100)
     assert (plain.bos_token_id, plain.bos_per_prompt, plain.eos_token_id) == (None, 0, tokenizer.eos_token_id)
     assert tokenizer.eos_token in plain.control_tokens
@@ -162,8 +162,8 @@ def test_limits_tell_what_the_template_writes() -> None:
     assert (limits_of(tokenizer, 100).bos_token_id, limits_of(tokenizer, 100).bos_per_prompt) == (None, 0)
 
 
-def test_prompts_that_nobody_can_be_asked_are_set_aside_and_the_others_go_on(tmp_path: Path) -> None:
-    tokenizer = build_tokenizer()
+def test_prompts_that_nobody_can_be_asked_are_set_aside_and_the_others_go_on(tmp_path: Path, student: Checkpoint) -> None:
+    tokenizer = load_tokenizer(student.path)
     tokenizer.chat_template = (
         "{%- if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{%- endif %}" + tokenizer.chat_template
     )

@@ -14,7 +14,7 @@ from models.training.attention import kernel
 from models.training.data import Example
 from models.training.gradient import Given
 from models.training.inputs import Inputs
-from models.training.logps import all_tree_logps, prompt_embeddings
+from models.training.logps import all_tree_logps, prompt_embeddings, without_common
 from models.training.reference import MICRO_BATCH, Stored, reference_key, stored_logps
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ def prepare(
 
     def of(checkpoint: Checkpoint, examples: Sequence[Example]) -> Stored:
         assert model is not None
-        key = reference_key(checkpoint.hash, examples, config.dtype, accelerator.device.type, kernel(accelerator.device))
+        attention = kernel(model, accelerator.device, getattr(torch, config.dtype))
+        key = reference_key(checkpoint.hash, examples, config.dtype, accelerator.device.type, attention)
         with accelerator.autocast():
             return stored_logps(cache, key, examples, lambda: all_tree_logps(model, examples, MICRO_BATCH))
 
@@ -59,7 +60,7 @@ def prepare(
     numbers = {name: torch.tensor(values, dtype=torch.float32) for name, values in inputs.numbers.items()}
     if Need.PROMPT_EMBEDDING in needs:
         with accelerator.autocast():
-            numbers["prompt_emb"] = prompt_embeddings(model, examples, config.micro_batch_tokens)
+            numbers["prompt_emb"] = without_common(prompt_embeddings(model, examples, config.micro_batch_tokens))
     aux = {name: (list(answers), of(main, answers)[0]) for name, answers in inputs.aux.items()}
     if policy != main:
         model = load(policy)

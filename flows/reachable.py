@@ -1,0 +1,58 @@
+"""What a teacher needs, a server and a journal, is tried before a run costs anything, not at its first call, after sampling."""
+
+from pathlib import Path
+
+from rich.markup import escape
+
+from data_contracts.config import HumanPairsConfig, RoundsConfig
+from data_contracts.config_judge import WRITING
+from data_contracts.config_teacher import TeacherConfig
+from data_contracts.errors import PlumblineError
+from flows.display import console
+from flows.outputs import file_can_be
+from models.journal import knows
+from models.journal_file import open_file
+from models.parsers import asks_teacher
+from models.teachers.open import journal_path
+
+
+def check_server(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
+    """Ask once, unpaid, and print what is doubtful.
+
+    Raises PlumblineError if the server is away or refuses the key. Where the journal holds replies of this teacher, that is only
+    printed: it may hold all that the run will ask, as it does when a run is repeated without a network.
+    """
+    if not isinstance(config, RoundsConfig) or config.teacher.kind != "openai" or not _asks(config):
+        return
+    from models.teachers.reach import reach
+
+    try:
+        doubt = reach(config.teacher)
+    except PlumblineError as error:
+        if not knows(journal_path(config.teacher, folder), config.teacher.model):
+            raise
+        doubt = f"{error}; the run goes on as far as its journal has the replies"
+    if doubt:
+        console().print(f"[yellow]![/] {escape(doubt)}")
+
+
+def check_journal(config: TeacherConfig, folder: Path) -> None:
+    """Raises PlumblineError for a file that cannot be the journal of the run in `folder`. One that is not there is not made."""
+    path = journal_path(config, folder)
+    try:
+        file_can_be(path)
+    except PlumblineError as error:
+        raise PlumblineError(f"teacher.journal: {error}") from None
+    if path.exists():
+        open_file(path).close()
+
+
+def _asks(config: RoundsConfig) -> bool:
+    """Whether a round may put a question to the teacher."""
+    judges = [config.judge, config.pairs.second_view]
+    return (
+        any(judge is not None and judge.kind in WRITING for judge in judges)
+        or (config.method.revised and config.method.name != "self_revision")
+        or any(writer.kind == "teacher" for writer in config.method.writers)
+        or asks_teacher(config.evaluate.parser)
+    )
