@@ -142,3 +142,11 @@ def test_what_libraries_print_is_not_shown_above_the_bar(
     assert isinstance(out.file, StringIO)
     assert "Loading" not in out.file.getvalue() and "align" in out.file.getvalue()
     assert "Loading weights" in capfd.readouterr().err  # where quiet_libraries puts it into the log
+
+
+def test_a_stages_table_is_short_and_leaves_contracts_to_the_gates_table(shown: list[Any]) -> None:
+    story.table(
+        "round 1: pair", {"rows": 12345, "speed": 3781.2788, "contracts": {"answers_differ": 0}, "rates": {"win": 0.70444}}
+    )
+    told = {row["what"]: row["value"] for row in shown[0][2]["table"]}
+    assert told == {"rows": 12345, "speed": 3781.0, "rates.win": 0.7044}
