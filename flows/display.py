@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import TimeRemainingColumn as Remaining
 
 from flows.pace import Pace, speed
@@ -73,17 +73,18 @@ def working(label: str) -> Iterator[Report]:
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(24),
-        MofNCompleteColumn(),
+        TextColumn("{task.fields[done]}"),
         TextColumn("{task.fields[speed]}"),
         TimeElapsedColumn(),
         Remaining(),
     )
     # what a library prints meanwhile goes to the log: Rich would show it above the bar
     with Progress(*columns, console=out, transient=True, redirect_stdout=False, redirect_stderr=False) as bars:
-        bar: TaskID = bars.add_task(label, total=None, speed="")
+        bar: TaskID = bars.add_task(label, total=None, done="", speed="")
 
         def report(done: int, total: int, tokens_per_second: float | None = None, /) -> None:
-            bars.update(bar, completed=done, total=total, speed="".join(speed(tokens_per_second)))
+            said = {"done": f"{done:,} of {total:,}", "speed": "".join(speed(tokens_per_second))}
+            bars.update(bar, completed=done, total=total, **said)
 
         yield report
     out.print(f"[green]✓[/] {label}  [dim]{time.monotonic() - begin:.1f} s[/]")
