@@ -19,6 +19,7 @@ from rich.progress import TimeRemainingColumn as Remaining
 from flows.pace import Pace, speed
 from models.training.progress import Progress as Report
 
+_BROAD = 100  # columns from which on a bar has room
 _WIDE = 120  # columns where nobody's terminal says: in a log a table should not wrap
 
 
@@ -72,7 +73,7 @@ def working(label: str) -> Iterator[Report]:
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        BarColumn(24),
+        *([BarColumn(24)] if out.width >= _BROAD else []),  # numbers say more than a bar where not both have room
         TextColumn("{task.fields[done]}"),
         TextColumn("{task.fields[speed]}"),
         TimeElapsedColumn(),
