@@ -84,8 +84,8 @@ def working(label: str) -> Iterator[Report]:
         bar: TaskID = bars.add_task(label, total=None, done="", speed="")
 
         def report(done: int, total: int, tokens_per_second: float | None = None, /) -> None:
-            said = {"done": f"{done:,} of {total:,}", "speed": "".join(speed(tokens_per_second))}
-            bars.update(bar, completed=done, total=total, **said)
+            count, rate = f"{done:,} of {total:,}", "".join(speed(tokens_per_second))
+            bars.update(bar, completed=done, total=total, done=count, speed=rate)
 
         yield report
     out.print(f"[green]✓[/] {label}  [dim]{time.monotonic() - begin:.1f} s[/]")
