@@ -74,6 +74,8 @@ def accumulate(
     one_pass = not needs & WHOLE or (len(parts) == 1 and team.size() == 1)
     if needs & WHOLE and one_pass:
         parts = [indices]  # in the order given
+    # whether any process has answers beside the first, which all must then ask about, whatever their own micro batches hold
+    beside = team.size() > 1 and any(answer for e in given.examples for answer in e.answers[1:])
     place = {index: row for row, index in enumerate(indices)}
     mismatch: dict[str, Answers] = {}
     if MISMATCH in given.aux:
@@ -85,7 +87,7 @@ def accumulate(
 
     def forward(part: Sequence[int]) -> _Found:
         with accelerator.autocast():
-            own = _forward(model, [given.examples[i] for i in part], needs)
+            own = _forward(model, [given.examples[i] for i in part], needs, beside)
             return _Found(own, {name: tree_logps(model, [rows[i] for i in part]).total for name, rows in carried.items()})
 
     def backward(value: Tensor, number: int) -> None:
@@ -141,8 +143,11 @@ def _divergence(given: Given, part: Sequence[int], found: Logps) -> dict[str, fl
     return {"reference_kl": total / answers}
 
 
-def _forward(model: "PreTrainedModel", examples: list[Example], needs: Need) -> Logps:
-    """Log-probabilities of all answers; those no objective of these `needs` looks at are watched and carry no gradient."""
+def _forward(model: "PreTrainedModel", examples: list[Example], needs: Need, beside: bool) -> Logps:
+    """Log-probabilities of all answers; those no objective of these `needs` looks at are watched and carry no gradient.
+
+    `beside`: others of the team may have some to watch, and would wait at the door for who has none.
+    """
     if needs & (Need.PAIR | Need.LABELS | Need.LIST | Need.OLD_TOKENS):
         return tree_logps(model, examples, overlap=Need.OVERLAP in needs)
     first = [Example(e.id, e.prompt, e.answers[:1]) for e in examples]
@@ -150,6 +155,9 @@ def _forward(model: "PreTrainedModel", examples: list[Example], needs: Need) -> 
     # in this order: autocast keeps the weights it has cast, and those cast under no_grad would block the gradient
     trained = tree_logps(model, first, overlap=Need.OVERLAP in needs)
     if not any(answer for e in rest for answer in e.answers):
+        if beside:
+            with torch.no_grad():
+                tree_logps(model, first)
         more = len(rest[0].answers)
         total, token, mask = (
             pad(trained.total, (0, more)),
