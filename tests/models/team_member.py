@@ -53,12 +53,13 @@ class Copies(TorchDispatchMode):
 
 
 def kept(folder: Path, given, dtype: str) -> int:
-    """How many of the layers' matrices a forward pass leaves whole, in autocast's precision."""
+    """How many of the layers' matrices are whole between forward and backward pass, in autocast's precision."""
     model, accelerator = load_model(folder / "tiny", torch.float32).eval(), fresh_accelerator("bfloat16")
     shapes = {tuple(p.shape) for p in model.base_model.layers.parameters() if p.dim() == 2}
     team.shard(model, accelerator.device, dtype)
     with Copies() as copies, accelerator.autocast():
-        tree_logps(model, given.examples[:1])
+        found = tree_logps(model, given.examples[:1])
+        assert found.total.requires_grad
         alive = [copy() for copy in copies.made]
         return sum(copy is not None and tuple(copy.shape) in shapes for copy in alive)
 

@@ -211,7 +211,7 @@ def test_a_launch_that_silently_starts_one_process_is_refused(monkeypatch):
 
 
 def test_a_split_model_is_never_whole_on_a_gpu_in_the_precision_of_its_layers(together):
-    """Negative control: gathered in float32, autocast's copies of all layers stay until the pass is over."""
+    """Negative control: gathered in float32, autocast's copies of all layers stay until the backward pass."""
     kept = json.loads((together / "kept.json").read_text())
     assert kept["bfloat16"] == 0 < kept["float32"]
 
