@@ -107,7 +107,7 @@ def accumulate(
                     if slope is not None:
                         value = value + (values * slope[rows][..., : values.shape[-1]]).sum()
                 backward(value, number)
-        figures = figures | _divergence(given, indices, first.own)
+        figures = figures | _divergence(given, indices, indices, first.own)
         return losses.detach().cpu(), first.own.total.detach().cpu(), figures, state
 
     sums: dict[str, float] = {}
@@ -120,14 +120,14 @@ def accumulate(
         rows, weight = [place[i] for i in part], len(part) / count if number < own else 0.0
         if weight:
             losses[rows], logps[rows] = loss.detach().cpu(), found.own.total.detach().cpu()
-        for name, value in (figures | _divergence(given, part, found.own)).items():
+        for name, value in (figures | _divergence(given, indices, part, found.own)).items():
             sums[name] = sums.get(name, 0.0) + (value * weight if weight else 0.0)
     added = team.total(torch.tensor(list(sums.values()), dtype=torch.float64)).tolist()
     return team.total(losses), team.total(logps), dict(zip(sums, added, strict=True)), state
 
 
 @torch.no_grad()
-def _divergence(given: Given, part: Sequence[int], found: Logps) -> dict[str, float]:
+def _divergence(given: Given, indices: Sequence[int], part: Sequence[int], found: Logps) -> dict[str, float]:
     """Nats an answer between policy and main reference, along the batch's answers: half the squared log-ratio of each token.
 
     To second order that is the KL divergence, in either direction, where the reference or the policy wrote the answers; elsewhere
@@ -135,12 +135,11 @@ def _divergence(given: Given, part: Sequence[int], found: Logps) -> dict[str, fl
     """
     if given.start is None:
         return {}
-    token, total, answers = found.token.detach().cpu(), 0.0, 0
-    for values, i in zip(token, part, strict=True):
+    total, answers = 0.0, sum(bool(answer) for i in indices for answer in given.examples[i].answers)
+    for values, i in zip(found.token.detach().cpu(), part, strict=True):
         ref = given.start[i]
         total += float((values[:, : ref.shape[1]] - ref).square().sum()) / 2
-        answers += sum(map(bool, given.examples[i].answers))
-    return {"reference_kl": total / answers}
+    return {"reference_kl": total / answers * len(indices) / len(part)}  # so that parts, weighted by their rows, give the whole
 
 
 def _forward(model: "PreTrainedModel", examples: list[Example], needs: Need, beside: bool) -> Logps:
