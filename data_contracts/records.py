@@ -61,16 +61,10 @@ VERDICTS = pa.schema(  # one row per unordered pair of answers to one prompt
         ("forward", pa.string()),  # verdict when shown (first, second): "first", "second", "tie" or "unparsed"
         ("backward", pa.string()),  # verdict when shown (second, first), already mapped back to first/second
         ("outcome", pa.string()),  # "first", "second" or "tie"; two orders that disagree are a tie
-        (
-            "first_score",
-            pa.float64(),
-        ),  # on the judge's own scale where it scores answers (likelihood: nats); null where it compares
+        ("first_score", pa.float64()),  # on the judge's own scale where it scores answers (likelihood: nats), else null
         ("second_score", pa.float64()),
         ("win_probability", pa.float64()),  # P(first beats second): mean over orders and votes, a tie or an unread reply one half
-        (
-            "uncertainty",
-            pa.float64(),
-        ),  # mutual information of judge and label over the votes, nats (BALD); null for a single vote
+        ("uncertainty", pa.float64()),  # mutual information of judge and label over votes, nats (BALD); null for a single one
         ("criterion", pa.string()),  # what a criterion-first judge chose to judge this prompt by
         ("judge", pa.string()),
     ]
@@ -80,10 +74,7 @@ SCORES = pa.schema(  # one row per answer, from any judge: one that scores answe
     [
         ("sample_id", pa.string()),
         ("prompt_id", pa.string()),
-        (
-            "score",
-            pa.float64(),
-        ),  # mean of the votes on the judge's own scale, or the win rate among the prompt's answers; or null
+        ("score", pa.float64()),  # mean vote on the judge's own scale, or the win rate among the prompt's answers; or null
         ("rank", pa.int32()),  # 1 = best of the prompt's answers; null where there is no score
         ("votes", pa.list_(pa.float64())),  # each vote's score, null where the reply could not be read; null for a win rate
         ("judge", pa.string()),
@@ -211,10 +202,7 @@ STEPS = pa.schema(
         ("learning_rate", pa.float64()),
         ("reference_kl", pa.float64()),  # of the policy and its reference, along the batch's answers: half the squared log-ratios
         ("zero_share", pa.float64()),  # apo_auto: the share of the batch's pairs trained with apo_zero; null for other objectives
-        (
-            "held_out_accuracy",
-            pa.float64(),
-        ),  # after the step: share of held-out pairs with a positive margin; null between checks
+        ("held_out_accuracy", pa.float64()),  # after the step: held-out pairs with a positive margin; null between checks
         ("tokens_per_second", pa.float64()),
         ("peak_memory_mb", pa.float64()),  # of one training process so far
         ("mfu", pa.float64()),  # share of the GPU's peak, shared tokens counted once; null on a CPU

@@ -23,10 +23,11 @@ def deploy(
     """Let Prefect add rounds to a run by schedule, or by hand from its page."""
     from flows import deploy as deploying
 
+    _find_server(services)  # first: Prefect reads its settings once, when it is first imported
     request = deploying.check_request(config, run_dir, cron, interval)
-    _find_server(services)
     done = deploying.deploy(request, pool)
     typer.echo(f"deployed    {done.name}")
+    typer.echo(f"due         {f'{cron} (UTC)' if cron else f'every {interval}' if interval else 'by hand'}")
     typer.echo(f"Prefect UI  {done.url}")
     if done.pool_type == "process":
         typer.echo(f"serve it    plumbline worker{'' if done.pool == 'plumbline' else f' --pool {done.pool}'}")

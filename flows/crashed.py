@@ -1,50 +1,59 @@
 """Flow runs whose process was killed without a word, which Prefect shows as running for ever: told as crashed."""
 
-import json
 import logging
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prefect import get_run_logger, runtime
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, TaskRunFilter
+from prefect.client.schemas.filters import FlowFilter, FlowRunFilter, TaskRunFilter
 from prefect.client.schemas.objects import StateType
 from prefect.states import Crashed
 
-from data_contracts.store import write_text
+from flows import book
 from tasks.failure import SILENT
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import FlowRun
 
 log = logging.getLogger(__name__)
 _ENDED_BY_ITSELF = {StateType.COMPLETED, StateType.FAILED}  # and told of everything below it
 _GOING = {StateType.RUNNING, StateType.CANCELLING}
 _UNENDED = [StateType.SCHEDULED, StateType.PENDING, StateType.PAUSED, *_GOING]
+_BEGUN_BY = timedelta(minutes=10)  # from Pending to Running: by hand at once, in a worker as long as its process takes to start
 
 
-def tell_crashed(folder: Path) -> None:
+def tell_crashed(folder: Path, begun_by: timedelta = _BEGUN_BY) -> None:
     """In a flow run that works on `folder`, before it begins anything: tell its dead predecessors as crashed, and sign the book.
 
-    The book (`flow_runs.json`) holds the id and the attempt of every flow run that worked here and may not have ended. Each held
-    the folder's lock, which is ours now, so it is dead, with all its task runs and subflows. The book names the lock by its
-    inode: a copy of the folder has another lock, and whoever is in its book may well be alive, at work on the original.
+    The book (flows/book.py) holds every flow run that worked here and may not have ended. Each held the folder's lock, which is
+    ours now, so it is dead, with all its task runs and subflows.
+
+    One that was killed before it could sign stays Pending. Of those that are still so after `begun_by`, the ones that were begun
+    by hand as this one was, or by its deployment, whose only place is ours, are dead as well.
 
     A server that refuses costs nothing: the next flow run here tries again.
     """
-    path, lock = folder / "flow_runs.json", (folder / ".lock").stat().st_ino
-    book = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    runs: dict[str, int] = book["runs"] if book.get("lock") == lock else {}
-    if runs:
-        try:
-            with get_client(sync_client=True) as client:
-                runs = _crash(
-                    client, runs, f"{SILENT.capitalize()}. Found when {folder} was taken up again; what was finished is kept."
-                )
-        except Exception as error:  # the edge: no server's answer may stop a run
-            log.warning("Prefect was not told of flow runs that crashed in %s: %s", folder, error)
-    runs[str(runtime.flow_run.id)] = runtime.flow_run.run_count
-    write_text(path, json.dumps({"lock": lock, "runs": runs}, indent=2))
+    runs = book.read(folder)
+    sentence = f"{SILENT.capitalize()}. Found when {folder} was taken up again; what was finished is kept."
+    try:
+        with get_client(sync_client=True) as client:
+            for run in _never_began(client, begun_by):
+                client.set_flow_run_state(run.id, Crashed(message=f"{SILENT.capitalize()}, before it had begun."), force=True)
+            runs = _crash(client, runs, sentence) if runs else {}
+    except Exception as error:  # the edge: no server's answer may stop a run
+        log.warning("Prefect was not told of flow runs that crashed in %s: %s", folder, error)
+    book.sign(folder, runs, str(runtime.flow_run.id), runtime.flow_run.run_count)
+
+
+def _never_began(client: "SyncPrefectClient", begun_by: timedelta) -> "list[FlowRun]":
+    deployment = runtime.deployment.id
+    origin = {"any_": [deployment]} if deployment else {"is_null_": True}
+    pending = FlowRunFilter(deployment_id=origin, state={"type": {"any_": [StateType.PENDING]}, "name": None})
+    found = client.read_flow_runs(flow_filter=FlowFilter(name={"any_": [runtime.flow_run.flow_name]}), flow_run_filter=pending)
+    return [run for run in found if run.state and datetime.now(UTC) - run.state.timestamp > begun_by]
 
 
 def _crash(client: "SyncPrefectClient", runs: dict[str, int], sentence: str) -> dict[str, int]:

@@ -62,7 +62,9 @@ def check_request(path: Path, run_dir: Path | None, cron: str | None, interval: 
         raise PlumblineError(f"{path} says flow: {config.flow}, and only flow: rounds can be scheduled")
     folder = (run_dir or Path("runs") / config.name).resolve()
     check(config.model_copy(update={"rounds": 1}), folder)
-    schedule = {"interval": parse_interval(interval)} if interval else {"cron": check_cron(cron)} if cron else None
+    schedule = (
+        {"interval": parse_interval(interval)} if interval else {"cron": check_cron(cron), "timezone": "UTC"} if cron else None
+    )
     return Request(config, path.resolve(), folder, schedule)
 
 

@@ -14,7 +14,7 @@ from data_contracts.load_config import dump_config, load_config
 from data_contracts.mask import mask
 from data_contracts.store import write_text
 from data_contracts.suites import check_settings
-from flows import services
+from flows import book, services
 from flows.display import console, quiet_libraries, working
 from flows.reachable import check_journal, check_server
 from flows.server import PrefectServer
@@ -135,7 +135,7 @@ def execute(
     before = load_config(saved) if saved.exists() else None
     if isinstance(before, RoundsConfig) and isinstance(config, RoundsConfig):  # rounds that were added once stay part of the run
         config = config.model_copy(update={"rounds": max(before.rounds, config.rounds)})
-    if before == config and is_finished(folder) and read_failure(folder) is None:
+    if before == config and is_finished(folder) and read_failure(folder) is None and not book.was_cut_short(folder):
         return  # whatever its teacher or its files have become since
     check(config, folder)
     check_server(config, folder)
@@ -157,6 +157,7 @@ def execute(
                 write_changes(folder, replaced or {}, config.model_dump(mode="json", by_alias=True))
                 run = start(server, session)
                 (run.fn if within_flow else run)(config.name)
+                book.sign_out(folder)
         finally:
             flush_logs()
             server.stop()

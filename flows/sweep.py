@@ -46,7 +46,7 @@ def execute_sweep(sweep: Sweep, folder: Path) -> list[Result]:
     left = [cell for cell in sweep.cells if not _is_done(folder, cell)]
     if left:
         for cell in {repr(getattr(cell.config, "teacher", None)): cell for cell in left}.values():  # each teacher once
-            check_server(cell.config, cell_folder(folder, cell))
+            check_server(cell.config, folder)
         os.environ.update({k: os.environ.get(k, v) for k, v in PRIVATE.items()})
         with quiet_libraries(folder / "logs" / "run.log"), sharing(folder / "shared"):
             _run(sweep, folder, left)

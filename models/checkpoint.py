@@ -5,6 +5,7 @@ Weights are safetensors only and remote code is never run: a folder that needs e
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -105,13 +106,32 @@ def weight_count(path: Path) -> int:
 
 
 def check_chat(path: Path) -> None:
-    """Raises PlumblineError for a checkpoint without a tokenizer or a chat template; reads small files only."""
+    """Raises PlumblineError for a checkpoint whose tokenizer or chat template is missing or damaged; reads small files only."""
     if not any((path / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")):
         raise PlumblineError(f"{path} holds no tokenizer (tokenizer.json): save it there with the tokenizer's save_pretrained")
-    told = path / "tokenizer_config.json"
-    templates = (path / "chat_template.jinja", path / "chat_template.json")
-    if not any(p.exists() for p in templates) and not (told.exists() and read_object(told).get("chat_template")):
+    told = {name: read_object(path / name) for name in ("tokenizer.json", "tokenizer_config.json") if (path / name).exists()}
+    own, other = path / "chat_template.jinja", path / "chat_template.json"
+    named = told.get("tokenizer_config.json", {}).get("chat_template")
+    if not own.exists() and not other.exists() and not named:
         raise PlumblineError(f"the tokenizer in {path} has no chat template: add chat_template.jinja to the checkpoint")
+    if own.exists():
+        _check_template(own.read_text(encoding="utf-8"), own)
+    elif isinstance(named, str):
+        _check_template(named, path / "tokenizer_config.json")
+
+
+def _check_template(text: str, where: Path) -> None:
+    """Raises PlumblineError for a chat template that is no Jinja as transformers reads it."""
+    from jinja2 import Environment, TemplateSyntaxError
+
+    for tag in ("generation", "endgeneration"):  # transformers' own, around what a model wrote
+        text = re.sub(rf"{{%-?\s*{tag}\s*-?%}}", "", text)
+    try:
+        Environment(extensions=["jinja2.ext.loopcontrols"]).parse(text)
+    except TemplateSyntaxError as error:
+        raise PlumblineError(
+            f"the chat template in {where} is damaged (line {error.lineno}: {error.message}): fetch or correct it"
+        ) from None
 
 
 def _fetch(reference: str) -> Path:

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from data_contracts.errors import PlumblineError
 
-VERSION = (
-    2  # of the file: 0 had `calls` alone, without the columns of `_ADDED`; 1 no stages, no claims, one run a waiting request
-)
+# of the file: 0 had `calls` alone, without the columns of `_ADDED`; 1 no stages, no claims, one run a waiting request
+VERSION = 2
 _PATIENCE = 60  # seconds, with whoever else writes
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS calls (

@@ -13,9 +13,9 @@ from typing import Any
 
 from models.chat import Message, encode_answer, encode_prompt
 from models.checkpoint import Checkpoint
-from models.claims import claimed
 from models.engine import Engine, Progress, Sampling
 from models.journal import Journal, Reply, Request, requests_of
+from models.journal_claims import claimed
 
 Conversation = Sequence[Message]
 Complete = Callable[[Sequence[Conversation], Sampling, int, Progress], list[Reply]]

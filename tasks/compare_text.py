@@ -20,10 +20,14 @@ def render(found: dict[str, Any]) -> Iterator[RenderableType]:
     for title, part in (("software and machine", "software"), ("data and training", "data")):
         yield _table(title, ["", "A", "B"], [[r["what"], _show(r["a"]), _show(r["b"])] for r in found[part]])
     scores = [
-        [r["metric"], str(r["questions"]), f"{r['a']:.3f}", f"{r['b']:.3f}", _interval(r["gain"], r), _verdict(r)]
+        [r["metric"], str(r["questions"]), f"{r['a']:.3f}", f"{r['b']:.3f}", _interval(r["gain"], r), _p(r["p"]), _verdict(r)]
         for r in found["scores"]
     ]
-    yield _table("scores", ["metric", "questions", "A", "B", "gain (95 % interval)", ""], scores)
+    yield _table("scores", ["metric", "questions", "A", "B", "gain (95 % interval)", "p", ""], scores)
+    if others := len(found["scores"]) - 1:
+        yield Text(
+            f"significant is p below 0.05: of the first row by itself, of the other {others} adjusted for their number (Holm)"
+        )
     for rate in found["win_rates"]:
         interval = f"{rate['win_rate']:.3f} ({rate['low']:.3f} to {rate['high']:.3f})"
         yield Text(f"win rate of {rate['of']} against {rate['against']}: {interval}, judge {rate['judge']}")
@@ -45,7 +49,7 @@ def _table(title: str, names: list[str], rows: list[list[str]]) -> RenderableTyp
         return Text(f"{title}: nothing differs")
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
     for name in names:
-        table.add_column(name, justify="right" if name in ("questions", "gain (95 % interval)") else "left")
+        table.add_column(name, justify="right" if name in ("questions", "gain (95 % interval)", "p") else "left")
     for row in rows:
         table.add_row(*(Text(safe(cell)) for cell in row))
     return table
@@ -53,6 +57,10 @@ def _table(title: str, names: list[str], rows: list[list[str]]) -> RenderableTyp
 
 def _interval(mean: float, row: dict[str, Any]) -> str:
     return f"{mean:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})"
+
+
+def _p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _verdict(row: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from tasks.page import seconds
 from tasks.promote import read_decision
 from tasks.run_folder import round_name
 from tasks.selection import selection_note
+from tasks.sweep import is_cell
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,9 @@ def brief(
     notes = []
     if sentence := read_failure(run):
         said = f"{sentence[:1].upper()}{sentence[1:]}".rstrip(".")
-        notes.append(Note("bad", "Stopped", f"{said}. What was finished is kept: plumbline resume goes on where it stopped."))
+        where = next((f" at {stage.place}" for stage in summary.status(run) if stage.state == "next"), "")
+        again = "plumbline sweep" if is_cell(run) else "plumbline resume"
+        notes.append(Note("bad", "Stopped", f"{said}. What was finished is kept: {again} goes on{where}."))
     found = _ranked(ranking) if ranking else _champion(run, rows, gains)
     notes += [found] if found else []
     notes += [_back(back) for back in read_rollbacks(run)]
@@ -77,8 +80,8 @@ def _ranked(ranking: dict[str, Any]) -> Note:
         return Note("plain", "Result", "No held-out row is a whole pair, so nothing could be ranked.", ("scores", "ranking"))
     g, old, new = ranking["gain"], ranking["old"], ranking["new"]
     verdict = "no difference shown" if g.p >= 0.05 else "better" if g.mean > 0 else "worse"
-    said = f"Of {ranking['n']} held-out pairs {old:.1%} were ranked rightly before training and {new:.1%} after, "
-    said += f"{100 * g.mean:+.1f} points ({100 * g.low:+.1f} to {100 * g.high:+.1f}): {verdict}."
+    said = f"Ranking accuracy on {ranking['n']} held-out pairs went from {old:.3f} to {new:.3f}, "
+    said += f"{g.mean:+.3f} ({g.low:+.3f} to {g.high:+.3f}): {verdict}."
     return Note(
         "good" if verdict == "better" else "bad" if verdict == "worse" else "plain", "Result", said, ("scores", "ranking")
     )

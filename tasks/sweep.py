@@ -43,7 +43,7 @@ class Result:
             return {}
         found = {"start": self.start, "max": max(self.checkpoints), "mean": statistics.mean(self.checkpoints)}
         found |= {"last": self.checkpoints[-1], "low": self.low, "high": self.high}
-        extra = {"win_rate": self.win_rate, "pairs": self.pairs}
+        extra = {"win_rate": self.win_rate, "clean_pairs": self.pairs}
         return found | {k: float(v) for k, v in extra.items() if v is not None} | self.contrast | {"seconds": self.seconds}
 
 
@@ -146,15 +146,10 @@ def groups(results: Sequence[Result]) -> list[Group]:
 
 
 def lines(results: Sequence[Result]) -> Iterator[dict[str, Any]]:
-    """One flat mapping a cell, for CSV and JSON."""
+    """One flat mapping a cell, for CSV and JSON. An axis that is called as a figure is becomes `NAME (axis)`."""
     for r in results:
         checkpoints = {f"checkpoint_{i}": score for i, score in enumerate(r.checkpoints, 1)}
-        yield {
-            "cell": r.label,
-            **r.point,
-            "state": r.state,
-            **r.figures,
-            **checkpoints,
-            "verdict": r.verdict,
-            "failure": r.failure,
-        }
+        found = {"state": r.state, **r.figures, **checkpoints, "verdict": r.verdict, "failure": r.failure}
+        taken = {"cell", "state", "verdict", "failure"}.union(*(other.figures for other in results))
+        point = {f"{axis} (axis)" if axis in taken else axis: label for axis, label in r.point.items()}
+        yield {"cell": r.label, **point, **found}

@@ -54,7 +54,7 @@ def markdown(sweep: Grid, results: Sequence[Result]) -> str:
 
 def render(sweep: Grid, results: Sequence[Result]) -> Iterator[RenderableType]:
     """The same for a terminal, whose breadth is no match for how contrastive the pairs are as well."""
-    head, rows = _table(sweep, results, further=("win_rate", "pairs"))
+    head, rows = _table(sweep, results, further=("win_rate", "clean_pairs"))
     table = Table(box=SIMPLE_HEAD, padding=(0, 1))
     for place, name in enumerate(head):
         if place < sum(axis != SEED for axis in sweep.axes):
@@ -71,7 +71,7 @@ def render(sweep: Grid, results: Sequence[Result]) -> Iterator[RenderableType]:
 
 
 def _table(
-    sweep: Grid, results: Sequence[Result], further: Sequence[str] = ("win_rate", "pairs", *CONTRAST)
+    sweep: Grid, results: Sequence[Result], further: Sequence[str] = ("win_rate", "clean_pairs", *CONTRAST)
 ) -> tuple[list[str], list[list[str]]]:
     """Headings and rows: the axes, the scores, and whatever of `further` any cell has."""
     found = groups(results)
@@ -79,7 +79,7 @@ def _table(
     if not _kept(results):
         scores = {"last": "overall score"}
     figures: dict[str, Callable[[Group], str]] = {title: partial(_spread, name=name) for name, title in scores.items()}
-    titles = {"win_rate": ("win rate", 3), "pairs": ("clean pairs", 0)} | {n: (CONTRAST_TITLES[n], 2) for n in CONTRAST}
+    titles = {"win_rate": ("win rate", 3), "clean_pairs": ("clean pairs", 0)} | {n: (CONTRAST_TITLES[n], 2) for n in CONTRAST}
     for name in further:
         if any(group.values(name) for group in found):
             title, digits = titles[name]

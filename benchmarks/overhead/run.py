@@ -1,4 +1,4 @@
-"""One run of the benchmark: `python -m benchmarks.overhead.run bare|plumbline PROMPTS FOLDER` writes FOLDER/marks.json."""
+"""One run: `python -m benchmarks.overhead.run bare|plumbline PROMPTS FOLDER [KEY=VALUE…]` writes FOLDER/marks.json."""
 
 import importlib
 import json
@@ -13,11 +13,11 @@ ROUNDS = 4  # as many as there are prompts for
 BEGIN = time.monotonic()  # before anything slow is imported
 
 
-def main(side: str, prompts: int, folder: Path) -> None:
+def main(side: str, prompts: int, folder: Path, *changes: str) -> None:
     from data_contracts.load_config import load_config
 
     path = Path(__file__).parents[2] / "configs" / "demo.yaml"
-    config = load_config(path, [f"prompts.per_round={prompts}", f"rounds={ROUNDS}"])
+    config = load_config(path, [f"prompts.per_round={prompts}", f"rounds={ROUNDS}", *changes])
     seconds: dict[str, list[float]] = {"report": [], "rounds": []}
     {"bare": bare, "plumbline": full}[side](config, folder / "run", seconds)
     from benchmarks.overhead.bare import decisions
@@ -92,4 +92,4 @@ def timed(function: Callable[..., Any], seconds: list[float]) -> Callable[..., A
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), *sys.argv[4:])

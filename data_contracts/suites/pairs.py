@@ -24,7 +24,7 @@ from data_contracts.suites.columns import (
 )
 from data_contracts.suites.contract import FORGED, GARBLED, TOO_LONG, TWICE, Contract, Limits, mean_within, per_row
 from data_contracts.suites.measures import other_language, surface_accuracy
-from data_contracts.suites.near import nearly_repeats
+from data_contracts.suites.near_copies import nearly_repeats
 from data_contracts.suites.prompt import prompt_contracts
 from data_contracts.suites.prompts import IN_EVALUATION, hit_of
 from data_contracts.suites.prompts import evidence as evidence  # pairs carry their prompts

@@ -10,6 +10,8 @@ from data_contracts.store import digest, write_json
 from models.checkpoint import Checkpoint, load_model, open_checkpoint
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from models.preference.model import PreferenceModel
 
 _HEAD, CARD = "preference_head.safetensors", "preference.json"
@@ -57,15 +59,21 @@ def open_preference(folder: Path) -> SavedPreference:
     return SavedPreference(Checkpoint(checkpoint.path, digest([checkpoint.hash, meaning])), card)
 
 
+def load_body(path: Path) -> "PreTrainedModel":
+    """In float32, on the GPU if there is one."""
+    import torch
+
+    return load_model(path, torch.float32).to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+
 def load(saved: SavedPreference) -> "PreferenceModel":
-    """The model in float32, on the GPU if there is one. Raises PlumblineError if the head does not fit the body."""
+    """The model. Raises PlumblineError if the head does not fit the body."""
     import torch
     from safetensors.torch import load_file
 
     from models.preference.model import PreferenceModel
 
-    body = load_model(saved.checkpoint.path, torch.float32).to("cuda" if torch.cuda.is_available() else "cpu").eval()
-    model = PreferenceModel(body, saved.card["kind"], saved.card["blocks"], saved.card["temperature"])
+    model = PreferenceModel(load_body(saved.checkpoint.path), saved.card["kind"], saved.card["blocks"], saved.card["temperature"])
     weight = load_file(saved.checkpoint.path / _HEAD).get("head.weight")
     if weight is None or weight.shape != model.head.weight.shape:
         raise PlumblineError(f"{saved.checkpoint.path / _HEAD} does not fit the model beside it: train it again")

@@ -10,9 +10,8 @@ import torch
 
 from data_contracts.config_preference import PreferenceConfig
 from data_contracts.errors import PlumblineError
-from models.checkpoint import load_model
 from models.preference.model import PreferenceModel, embed
-from models.preference.store import save
+from models.preference.store import load_body, save
 from models.training.data import Example, check_fit, read_pairs
 from models.training.progress import Progress, silent
 
@@ -26,7 +25,7 @@ def train_preference(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     config = PreferenceConfig.model_validate(job["config"])
     pairs, held_out = read_pairs(Path(job["pairs"])), read_pairs(Path(job["held_out"]))
     torch.manual_seed(config.seed)
-    base = load_model(Path(job["base"]), torch.float32).to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    base = load_body(Path(job["base"]))
     text = base.config.get_text_config()
     check_fit([*pairs, *held_out], text.vocab_size, getattr(text, "max_position_embeddings", None))
     model = PreferenceModel(base, config.kind, config.blocks, config.temperature)

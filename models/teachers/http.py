@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from data_contracts.errors import PassingError, PlumblineError, in_short
 from data_contracts.json_text import read_json
 from models.journal import Reply, Request
-from models.teachers.asking import Again
+from models.teachers.scheduler import Again
 from models.teachers.weigh import candidates_in
 
 if TYPE_CHECKING:

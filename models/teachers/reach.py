@@ -15,12 +15,8 @@ if TYPE_CHECKING:
 
 _PATIENCE = 10.0  # seconds
 _REFUSED, _ABSENT = (401, 403), 404
-_NOBODY = (
-    "ConnectError",
-    "ConnectTimeout",
-    "ProxyError",
-    "UnsupportedProtocol",
-)  # not even a connection, as httpx and httpx2 say
+# not even a connection, as httpx and httpx2 call it
+_NOBODY = ("ConnectError", "ConnectTimeout", "ProxyError", "UnsupportedProtocol")
 
 
 def key_of(config: OpenAITeacher) -> str:

@@ -7,10 +7,10 @@ from data_contracts.config_teacher import OpenAITeacher
 from models.engine import Progress
 from models.journal import Journal, Reply, Request
 from models.teacher import Keep, Teacher, server_teacher
-from models.teachers.asking import Again, ask_all
+from models.teachers.budget import Allowance
 from models.teachers.http import attempt, chat_body, refusal
-from models.teachers.purse import Purse
 from models.teachers.reach import key_of
+from models.teachers.scheduler import Again, ask_all
 from models.teachers.weigh import CHAT
 
 
@@ -24,7 +24,7 @@ def openai_teacher(config: OpenAITeacher, journal: Journal) -> Teacher:
 
     def ask(missing: list[Request], keep: Keep, _: Progress) -> None:
         try:
-            asyncio.run(_ask(config, secret, missing, Purse(config.budget, config.price, journal), keep))
+            asyncio.run(_ask(config, secret, missing, Allowance(config.budget, config.price, journal), keep))
         finally:
             answered = journal.lookup([request.key for request in missing])
             journal.want(request for request in missing if request.key not in answered)
@@ -32,7 +32,7 @@ def openai_teacher(config: OpenAITeacher, journal: Journal) -> Teacher:
     return server_teacher(config.model, journal, ask, CHAT)
 
 
-async def _ask(config: OpenAITeacher, secret: str, missing: list[Request], purse: Purse, keep: Keep) -> None:
+async def _ask(config: OpenAITeacher, secret: str, missing: list[Request], allowance: Allowance, keep: Keep) -> None:
     from openai import AsyncOpenAI
 
     server = f"the teacher's server {urlsplit(config.base_url).hostname}"
@@ -46,4 +46,4 @@ async def _ask(config: OpenAITeacher, secret: str, missing: list[Request], purse
                 config.timeout,
             )
 
-        await ask_all(missing, once, config.concurrency, purse, keep)
+        await ask_all(missing, once, config.concurrency, allowance, keep)

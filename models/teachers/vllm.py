@@ -14,9 +14,9 @@ from models.checkpoint import Checkpoint, load_tokenizer
 from models.engine import Progress
 from models.journal import Journal, Reply, Request
 from models.teacher import Keep, Teacher, server_teacher
-from models.teachers.asking import Again, ask_all
+from models.teachers.budget import Allowance
 from models.teachers.http import attempt
-from models.teachers.purse import Purse
+from models.teachers.scheduler import Again, ask_all
 from models.teachers.vllm_server import VllmServer
 from models.teachers.weigh import COMPLETIONS
 
@@ -31,7 +31,7 @@ def vllm_teacher(config: VllmTeacher, checkpoint: Checkpoint, journal: Journal, 
         prompts = {r.key: encode_prompt(tokenizer, r.messages) for r in missing}
         fits = [r for r in missing if len(prompts[r.key]) < config.max_model_len]
         keep((r, Reply("", "too_long", 0, 0)) for r in missing if len(prompts[r.key]) >= config.max_model_len)
-        asyncio.run(_ask(config, server, log, fits, prompts, Purse(None, None, journal), keep))
+        asyncio.run(_ask(config, server, log, fits, prompts, Allowance(None, None, journal), keep))
 
     return server_teacher(checkpoint.hash, journal, ask, COMPLETIONS, server.close)
 
@@ -42,7 +42,7 @@ async def _ask(
     log: Path,
     requests: list[Request],
     prompts: dict[str, list[int]],
-    purse: Purse,
+    allowance: Allowance,
     keep: Keep,
 ) -> None:
     from openai import AsyncOpenAI, DefaultAsyncHttpxClient
@@ -67,4 +67,4 @@ async def _ask(
                 config.timeout,
             )
 
-        await ask_all(requests, once, config.concurrency, purse, keep)
+        await ask_all(requests, once, config.concurrency, allowance, keep)

@@ -19,21 +19,20 @@ from models.preference.train import train_preference
 from models.training import team
 from models.training.checkpoints import save_checkpoint
 from models.training.data import Example, check_fit, hold_out, read_pairs
-from models.training.given import prepare
 from models.training.inputs import read_inputs
 from models.training.logps import all_logps, verify_head
 from models.training.loop import TOLERANCE, train
 from models.training.methods import merge, set_up, trainable, trained_weights
 from models.training.moving import MovingReference
+from models.training.prepare import prepare
 from models.training.progress import Progress
+from models.training.reference import MICRO_BATCH
 from models.training.schedule import schedule
 from models.training.snapshots import Snapshots
 from models.training.watch import HeldOut
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-RANK_TOKENS = 8192  # tree tokens a micro batch, as AlignConfig's default
 
 
 def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -137,7 +136,7 @@ def rank(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     policy, examples = _checkpoint(job["policy"]), read_pairs(Path(job["pairs"]))
     accelerator = fresh_accelerator("float32")
     model = _load(policy, examples, accelerator.device, accelerator, "float32")
-    logps = all_logps(model, examples, RANK_TOKENS, progress).tolist()
+    logps = all_logps(model, examples, MICRO_BATCH, progress).tolist()
     names = ("chosen_logp", "rejected_logp", "chosen_tokens", "rejected_tokens")
     rows = [
         {"pair_id": e.id} | dict(zip(names, [*logp, *(len(a) for a in e.answers)], strict=True))

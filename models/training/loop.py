@@ -65,9 +65,8 @@ def train(
     standing = snapshots.restore(model, optimizer) if snapshots else Standing()
     rows: Rows = list(standing.rows)
     figures, state, budget = standing.figures, standing.state, config.micro_batch_tokens
-    rewards = (
-        Need.REFERENCE in objective.needs and not objective.spec.normalised
-    )  # of other objectives beta scales something else
+    # of other objectives beta scales something else
+    rewards = Need.REFERENCE in objective.needs and not objective.spec.normalised
     beta = getattr(config.objective, "beta", None) if rewards else None
     if standing.step:
         log.info("goes on after step %d of %d", standing.step, len(batches))

@@ -18,9 +18,7 @@ class Tree:
     depth: Ids = field(default_factory=list)  # position in the token's own sequence
     parent: Ids = field(default_factory=list)  # the token before it, whose output predicts it; -1 for the first
     until: Ids = field(default_factory=list)  # one past its last descendant
-    segments: list[tuple[int, int, int]] = field(
-        default_factory=list
-    )  # begin, end and parent segment (-1) of unbranched stretches
+    segments: list[tuple[int, int, int]] = field(default_factory=list)  # unbranched stretches: begin, end, parent (-1: none)
     paths: tuple[Ids, ...] = ()  # of each answer: its tokens' places in this tree, less those it skips
     prompt: int = 0  # tokens of the prompt: the answers' begin behind them
 

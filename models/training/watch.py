@@ -18,6 +18,7 @@ from models.training.gradient import Given
 from models.training.logps import all_logps
 from models.training.methods import trainable, trained_weights
 from models.training.progress import STUCK, is_stuck
+from models.training.reference import MICRO_BATCH
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -42,7 +43,7 @@ class HeldOut:
         if step % self.config.every and step != steps:
             return None
         with self.accelerator.autocast():
-            logps = all_logps(model, [self.given.examples[i] for i in self.indices], TOKENS)
+            logps = all_logps(model, [self.given.examples[i] for i in self.indices], MICRO_BATCH)
         ratio = logps - self.given.ref[self.indices]
         margin = ratio[:, 0] - ratio[:, 1]
         accuracy = ((margin > 0) + 0.5 * (margin == 0)).double().mean().item()
@@ -79,9 +80,6 @@ class HeldOut:
     @staticmethod
     def _checks(rows: Rows) -> Rows:
         return [row for row in rows if row["held_out_accuracy"] is not None]
-
-
-TOKENS = 8192  # tree tokens a micro batch of held-out pairs
 
 
 def alarm(rows: Rows) -> str | None:

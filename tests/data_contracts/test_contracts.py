@@ -13,7 +13,7 @@ from data_contracts.gate import gate
 from data_contracts.suites import catalogue, check_settings, pairs, row_contracts, verdicts, whole_contracts
 from data_contracts.suites.contract import Contract, configured, per_row
 from data_contracts.suites.measures import other_language, surface_accuracy
-from data_contracts.suites.near import nearly_repeats
+from data_contracts.suites.near_copies import nearly_repeats
 from tests.data_contracts.given_expect import LIMITS
 
 ROW = per_row("small", "It must be small.", "a", high=9)

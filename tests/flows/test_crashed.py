@@ -7,13 +7,8 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
-from flows import crashed
+from flows import book, crashed
 from flows.lock import locked
-
-
-def book(folder: Path) -> dict[str, int]:
-    found: dict[str, int] = json.loads((folder / "flow_runs.json").read_text())["runs"]
-    return found
 
 
 @pytest.fixture
@@ -44,10 +39,11 @@ def test_a_server_that_refuses_costs_no_run_and_is_asked_again(tmp_path: Path, a
     for times in (1, 2):
         with locked(folder):
             crashed.tell_crashed(folder)
-        assert asked == ["asked"] * times and book(folder) == {"first": 2, "second": 1}
+        assert asked == ["asked"] * times and book.read(folder) == {"first": 2, "second": 1}
 
 
-def test_a_first_flow_run_asks_nothing_and_a_copy_knows_nobody(tmp_path: Path, asked: list[str]) -> None:
+@pytest.mark.usefixtures("asked")
+def test_a_first_flow_run_and_that_of_a_copy_know_nobody(tmp_path: Path) -> None:
     original, copy = begun(tmp_path / "original"), tmp_path / "copy"
     copy.mkdir()
     (copy / "flow_runs.json").write_bytes((original / "flow_runs.json").read_bytes())
@@ -55,5 +51,15 @@ def test_a_first_flow_run_asks_nothing_and_a_copy_knows_nobody(tmp_path: Path, a
     for folder in (copy, tmp_path / "new"):
         with locked(folder):
             crashed.tell_crashed(folder)
-        assert book(folder) == {"second": 1}
-    assert asked == []
+        assert book.read(folder) == {"second": 1}
+
+
+@pytest.mark.usefixtures("asked")
+def test_who_comes_to_the_end_signs_out_and_whoever_is_killed_does_not(tmp_path: Path) -> None:
+    folder = begun(tmp_path / "run")
+    assert not book.was_cut_short(folder)
+    with locked(folder):
+        crashed.tell_crashed(folder)
+        assert book.was_cut_short(folder)
+        book.sign_out(folder)
+    assert not book.was_cut_short(folder) and book.read(folder) == {"first": 2}

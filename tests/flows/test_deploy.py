@@ -1,13 +1,20 @@
 """What would stop the first round of a deployment is said before anything is registered."""
 
+import json
+import subprocess
+import sys
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from data_contracts.errors import PlumblineError
+from flows import processes
 from flows.deploy import check_request, parse_interval
+from tests.end_to_end.command import ROOT, environment
 
+PORTS = {"prefect": 1, "mlflow": 2}
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 
@@ -17,6 +24,11 @@ def test_an_interval_is_a_number_and_a_unit() -> None:
     for wrong in ("6", "h", "0h", "-1h", "1.5h", "6 h", "6w"):
         with pytest.raises(PlumblineError, match="for example 6h"):
             parse_interval(wrong)
+
+
+def test_a_cron_expression_is_read_in_utc_wherever_the_machine_stands(tmp_path: Path) -> None:
+    request = check_request(CONFIGS / "demo.yaml", tmp_path, "0 2 * * *", None)
+    assert request.schedule == {"cron": "0 2 * * *", "timezone": "UTC"}
 
 
 @pytest.mark.parametrize(
@@ -42,3 +54,26 @@ def test_a_run_of_another_configuration_is_not_continued(tmp_path: Path) -> None
         check_request(CONFIGS / "demo.yaml", tmp_path, None, "6h")
     (tmp_path / "config.yaml").write_text(text.replace("rounds: 2", "rounds: 5"))  # more rounds are the same run
     assert check_request(CONFIGS / "demo.yaml", tmp_path, None, "6h").folder == tmp_path
+
+
+def test_the_server_is_known_before_prefect_reads_its_settings(tmp_path: Path) -> None:
+    """With a cron expression Prefect is imported to check it: it took its own server in a temporary place for the one of `up`."""
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as standing_in:
+        process = asdict(processes.identify(standing_in.pid))
+        known = {
+            n: {"name": n, "url": f"http://127.0.0.1:{p}", "process": process, "database": "SQLite"} for n, p in PORTS.items()
+        }
+        (tmp_path / "services.json").write_text(json.dumps(known))
+        script = f"""
+from pathlib import Path
+from flows import deploy
+from flows.cli_schedule import deploy as command
+def registered(request, pool):
+    from prefect.settings import PREFECT_API_URL
+    raise SystemExit(PREFECT_API_URL.value())
+deploy.deploy = registered
+command(Path("configs/demo.yaml"), "0 2 * * *", None, Path({str(tmp_path / "run")!r}), "plumbline", Path({str(tmp_path)!r}))
+"""
+        told = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True)
+        standing_in.kill()
+    assert told.stderr.strip() == "http://127.0.0.1:1/api"

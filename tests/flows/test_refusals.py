@@ -7,7 +7,9 @@ import pytest
 
 from data_contracts.errors import PlumblineError
 from data_contracts.load_config import dump_config, load_config
+from flows import book
 from flows.iterate import check, execute
+from flows.lock import locked
 from flows.session import open_session
 from models.checkpoint import open_checkpoint
 from tasks.evaluate import check_room
@@ -73,6 +75,10 @@ def test_a_finished_run_needs_no_key_to_be_told_finished(tmp_path: Path, monkeyp
     monkeypatch.setattr("flows.iterate.is_finished", lambda folder: True)
     execute(config, tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {"config.yaml"}
+    with locked(tmp_path):
+        book.sign(tmp_path, {}, "killed between the report and its end", 1)
+    with pytest.raises(PlumblineError, match="MISSING_KEY"):  # it is taken up, so that Prefect is told
+        execute(config, tmp_path)
 
 
 def test_a_file_of_answers_to_other_prompts_is_told_before_anything_starts(tmp_path: Path) -> None:

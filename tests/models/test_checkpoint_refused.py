@@ -19,6 +19,11 @@ def cut(folder: Path) -> None:
     (folder / WEIGHTS).write_bytes(whole[:-7])
 
 
+def cut_text(file: Path) -> None:
+    text = file.read_text()
+    file.write_text(text[: text.index("%}") + 4] if "%}" in text else text[:40])
+
+
 def no_template(folder: Path) -> None:
     (folder / "chat_template.jinja").unlink(missing_ok=True)
     told = json.loads((folder / "tokenizer_config.json").read_text())
@@ -45,6 +50,12 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "half a configuration": (lambda f: (f / "config.json").write_text('{"model_type": '), "config.json is not readable JSON"),
     "a list for a configuration": (lambda f: (f / "config.json").write_text("[]"), "no JSON object"),
     "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), "holds no tokenizer"),
+    "half a tokenizer": (lambda f: cut_text(f / "tokenizer.json"), "tokenizer.json is not readable JSON"),
+    "half a tokenizer's settings": (
+        lambda f: cut_text(f / "tokenizer_config.json"),
+        "tokenizer_config.json is not readable JSON",
+    ),
+    "half a template": (lambda f: cut_text(f / "chat_template.jinja"), r"chat_template.jinja is damaged \(line"),
     "no template": (no_template, "chat_template.jinja"),
 }
 
@@ -65,3 +76,21 @@ def test_a_folder_that_is_no_checkpoint_is_told_before_anything_is_loaded(tiny: 
     with pytest.raises(PlumblineError, match=words) as told:
         use(folder)
     assert "\n" not in str(told.value) and str(folder) in str(told.value)
+
+
+def test_a_template_with_the_marks_of_transformers_is_whole(tiny: Checkpoint, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny.path, folder)
+    said = "{%- generation -%}{{ m.content }}{% endgeneration %}"
+    marked = "{% for m in messages %}" + said + "{% if loop.last %}{% break %}{% endif %}{% endfor %}"
+    (folder / "chat_template.jinja").write_text(marked)
+    check_chat(folder)
+    (folder / "chat_template.jinja").unlink()
+    told = json.loads((folder / "tokenizer_config.json").read_text())
+    for template, is_whole in ((marked, True), ([{"name": "default", "template": marked}], True), ("{{", False)):
+        (folder / "tokenizer_config.json").write_text(json.dumps(told | {"chat_template": template}))
+        if is_whole:
+            check_chat(folder)
+        else:
+            with pytest.raises(PlumblineError, match=r"tokenizer_config.json is damaged"):
+                check_chat(folder)

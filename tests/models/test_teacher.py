@@ -176,8 +176,8 @@ def test_a_refusal_is_one_sentence_without_the_key(journal, caplog, answer, sent
 
 
 def test_a_server_that_is_not_there_is_named(journal, monkeypatch):
-    monkeypatch.setattr("models.teachers.asking.TRIES", 2)
-    monkeypatch.setattr("models.teachers.asking.FIRST_WAIT", 0.01)
+    monkeypatch.setattr("models.teachers.scheduler.TRIES", 2)
+    monkeypatch.setattr("models.teachers.scheduler.FIRST_WAIT", 0.01)
     with serving(echo) as (address, _, _):
         pass
     with pytest.raises(PlumblineError, match=r"127\.0\.0\.1 gave no answer \(APIConnectionError\)"):

@@ -16,9 +16,9 @@ from data_contracts.errors import PassingError, PlumblineError
 from models.engine import Sampling, quiet
 from models.journal import Journal, Reply, requests_of
 from models.teacher import metered
-from models.teachers.asking import Pace, ask_all, backoff
+from models.teachers.budget import Allowance
 from models.teachers.http import retry_after
-from models.teachers.purse import Purse
+from models.teachers.scheduler import Pace, ask_all, backoff
 from models.teachers.server import openai_teacher
 from tests.models.chat_server import chats, echo, refuses, says, serving
 
@@ -113,7 +113,7 @@ def test_waits_double_and_are_spread():
 
 
 def test_a_timeout_is_tried_again(tmp_path, monkeypatch):
-    monkeypatch.setattr("models.teachers.asking.FIRST_WAIT", 0.01)
+    monkeypatch.setattr("models.teachers.scheduler.FIRST_WAIT", 0.01)
     slow, released = iter([True]), threading.Event()
 
     def answer(request):
@@ -136,16 +136,16 @@ def test_a_timeout_is_tried_again(tmp_path, monkeypatch):
     ],
 )
 def test_patience_ends(tmp_path, monkeypatch, answer, kind, asked):
-    monkeypatch.setattr("models.teachers.asking.TRIES", 3)
-    monkeypatch.setattr("models.teachers.asking.FIRST_WAIT", 0.01)
+    monkeypatch.setattr("models.teachers.scheduler.TRIES", 3)
+    monkeypatch.setattr("models.teachers.scheduler.FIRST_WAIT", 0.01)
     with serving(lambda _: answer) as (address, requests, _), pytest.raises(PlumblineError, match=r"HTTP (503|429)") as caught:
         teacher_at(address, Journal(tmp_path / "j.db"), concurrency=1).complete(chats("a"), SAMPLING, 0, quiet)
     assert type(caught.value) is kind and len(requests) == asked
 
 
 def test_a_server_that_puts_everything_off_is_given_up_in_time(tmp_path, monkeypatch):
-    monkeypatch.setattr("models.teachers.asking.PATIENCE", 0.5)
-    monkeypatch.setattr("models.teachers.asking.FIRST_WAIT", 0.002)
+    monkeypatch.setattr("models.teachers.scheduler.PATIENCE", 0.5)
+    monkeypatch.setattr("models.teachers.scheduler.FIRST_WAIT", 0.002)
     with serving(lambda _: refuses(429, "later")) as (address, requests, _), pytest.raises(PassingError, match="HTTP 429"):
         teacher_at(address, Journal(tmp_path / "j.db")).complete(chats("a"), SAMPLING, 0, quiet)
     assert 6 < len(requests) < 20  # more tries than a broken server gets, and no storm
@@ -190,13 +190,13 @@ def test_a_server_that_does_not_count_cannot_keep_a_budget(tmp_path):
     assert len(requests) == journal.count() == 1  # paid for, so kept
 
 
-def test_the_purse_learns_what_a_byte_takes(tmp_path):
+def test_the_allowance_learns_what_a_byte_takes(tmp_path):
     journal = Journal(tmp_path / "j.db")
     first, second = requests_of("m", chats("x" * 984, "y" * 984), {"max_tokens": 100}, 0)  # 1000 bytes each
-    purse = Purse(Budget(tokens=1900), None, journal)
-    assert purse.reserve(first)  # 500 + 100
-    purse.settle(first, Reply("", "stop", 900, 50))
-    assert not purse.reserve(second)  # 950 + 900 + 100: at half a token a byte it would have fitted
+    allowance = Allowance(Budget(tokens=1900), None, journal)
+    assert allowance.reserve(first)  # 500 + 100
+    allowance.settle(first, Reply("", "stop", 900, 50))
+    assert not allowance.reserve(second)  # 950 + 900 + 100: at half a token a byte it would have fitted
 
 
 def test_usage_is_what_this_stage_paid_for(tmp_path):
@@ -231,7 +231,7 @@ def test_replies_under_way_when_an_attempt_breaks_are_kept():
     requests = requests_of("m", chats("a", "bad", "b", "never"), {"max_tokens": 1}, 0)
 
     async def run():
-        await ask_all(requests, attempt, 3, Purse(None, None, NO_JOURNAL), kept.extend)
+        await ask_all(requests, attempt, 3, Allowance(None, None, NO_JOURNAL), kept.extend)
 
     with pytest.raises(PlumblineError, match="refused"):
         asyncio.run(run())

@@ -10,11 +10,11 @@ from models.checkpoint import load_tokenizer
 from models.objectives import REGISTRY, build_objective
 from models.objectives.batch import Batch, Need, State
 from models.objectives.serving import takes_lists
-from models.training.given import rows
 from models.training.gradient import WHOLE, Given, accumulate, lengths
 from models.training.inputs import read_inputs
 from models.training.jobs import fresh_accelerator
 from models.training.logps import all_tree_logps, completion_logps, prompt_embeddings, tree_logps
+from models.training.prepare import rows
 from tests.pairs_dataset import full_rows, lists_dataset, pairs_dataset
 
 ON_LISTS = [name for name in REGISTRY if takes_lists(REGISTRY[name].needs)]

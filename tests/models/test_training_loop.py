@@ -136,10 +136,10 @@ def test_a_policy_equal_to_its_reference_must_start_without_margin():
 
 def test_stale_reference_numbers_are_caught_at_the_first_step(pairs, tiny, tmp_path, monkeypatch):
     """The same checkpoint, but a cache that lies: training must not start."""
-    from models.training import given
+    from models.training import prepare
 
-    honest = given.all_tree_logps
-    monkeypatch.setattr(given, "all_tree_logps", lambda *a: (honest(*a)[0] + 0.05, honest(*a)[1]))
+    honest = prepare.all_tree_logps
+    monkeypatch.setattr(prepare, "all_tree_logps", lambda *a: (honest(*a)[0] + 0.05, honest(*a)[1]))
     with pytest.raises(PlumblineError, match="before the first step"):
         run(pairs, tmp_path / "out", tiny)
 

@@ -8,7 +8,7 @@ import torch
 from data_contracts.errors import PlumblineError
 from data_contracts.store import digest
 from models.checkpoint import load_model, open_checkpoint
-from models.training import given
+from models.training import prepare
 from models.training.data import Example, read_pairs
 from models.training.logps import all_tree_logps
 from models.training.reference import cache_of, reference_key, stored_logps
@@ -102,7 +102,7 @@ def test_a_sweep_over_objectives_asks_the_reference_once(tiny, tmp_path, monkeyp
     pairs = pairs_dataset(tmp_path / "pairs", tiny, 8)
     first = run(pairs, tmp_path / "dpo", tiny, name="dpo", cache=tmp_path / "cache")
     kept = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "cache").iterdir()}
-    monkeypatch.setattr(given, "all_tree_logps", lambda *_: never())
+    monkeypatch.setattr(prepare, "all_tree_logps", lambda *_: never())
     second = run(pairs, tmp_path / "apo", tiny, name="apo_zero", learning_rate=1e-4, batch_size=4, cache=tmp_path / "cache")
     assert {file.name: file.stat().st_mtime_ns for file in (tmp_path / "cache").iterdir()} == kept and len(kept) == 1
     assert first["steps"][0]["margin"] == pytest.approx(0, abs=1e-3) == second["steps"][0]["margin"]

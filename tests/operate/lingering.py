@@ -1,10 +1,11 @@
 """A flow that works on a folder, in a task of a flow within, until it is killed: `python -m tests.operate.lingering FOLDER`.
 
-With a second argument it ends at once.
+With a second argument it ends at once, and takes what is Pending now for what will never begin.
 """
 
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 from prefect import flow, task
@@ -26,8 +27,10 @@ def within(folder: Path) -> None:
 
 @flow(name="lingering")
 def lingering(folder: Path, at_once: bool) -> None:
-    tell_crashed(folder)
-    if not at_once:
+    if at_once:
+        tell_crashed(folder, timedelta())
+    else:
+        tell_crashed(folder)
         within(folder)
 
 

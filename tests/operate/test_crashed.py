@@ -18,15 +18,16 @@ pytestmark = pytest.mark.services
 Start = Callable[..., subprocess.Popen[bytes]]
 
 
-@pytest.fixture
-def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server that everybody uses."""
-    for name in ("PREFECT_API_URL", "PREFECT_HOME", "PREFECT_RESULTS_LOCAL_STORAGE_PATH"):
-        monkeypatch.setenv(name, "")  # so that what the server sets is taken back afterwards
-        monkeypatch.delenv(name)
-    server = PrefectServer(tmp_path / "prefect")
-    server.start()
-    server.wait()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("PREFECT_API_URL", "PREFECT_HOME", "PREFECT_RESULTS_LOCAL_STORAGE_PATH"):
+            patch.setenv(name, "")  # so that what the server sets is taken back afterwards
+            patch.delenv(name)
+        server = PrefectServer(tmp_path_factory.mktemp("prefect"))
+        server.start()
+        server.wait()
     yield server.url
     server.stop()
 
@@ -54,11 +55,15 @@ def linger(api: str, tmp_path: Path) -> Iterator[Start]:
         process.wait()
 
 
-def ask(api: str, path: str, filters: dict[str, Any]) -> list[dict[str, Any]]:
-    request = urllib.request.Request(f"{api}{path}", json.dumps(filters).encode(), {"content-type": "application/json"})
+def post(api: str, path: str, body: dict[str, Any]) -> Any:
+    request = urllib.request.Request(f"{api}{path}", json.dumps(body).encode(), {"content-type": "application/json"})
     with urllib.request.urlopen(request, timeout=60) as reply:
-        found: list[dict[str, Any]] = json.load(reply)
-        return found
+        return json.load(reply)
+
+
+def ask(api: str, path: str, filters: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = post(api, path, filters)
+    return found
 
 
 def flow_runs(api: str, name: str) -> list[dict[str, Any]]:
@@ -99,3 +104,22 @@ def test_a_copy_of_a_folder_leaves_the_flow_runs_of_the_original_alone(api: str,
     (tmp_path / "copy" / "flow_runs.json").write_bytes((tmp_path / "original" / "flow_runs.json").read_bytes())
     linger(tmp_path / "copy", "at once")
     assert [run["state_name"] for run in flow_runs(api, "original")] == ["Running"]
+
+
+def test_a_flow_run_that_was_killed_before_it_began_is_told_as_crashed_in_time(api: str, linger: Start, tmp_path: Path) -> None:
+    def state(run: dict[str, Any]) -> str:
+        (found,) = ask(api, "/flow_runs/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})
+        return str(found["state_name"])
+
+    def pending(flow: str, **more: Any) -> dict[str, Any]:
+        return post(
+            api, "/flow_runs/", {"flow_id": post(api, "/flows/", {"name": flow})["id"], "state": {"type": "PENDING"}, **more}
+        )
+
+    ours, anothers = pending("lingering"), pending("another flow")
+    deployed = post(api, "/deployments/", {"flow_id": ours["flow_id"], "name": "by schedule"})
+    firing = pending("lingering", deployment_id=deployed["id"])
+    linger(tmp_path / "begun")
+    assert state(ours) == "Pending"  # it may be about to begin
+    linger(tmp_path / "later", "at once")
+    assert [state(run) for run in (ours, anothers, firing)] == ["Crashed", "Pending", "Pending"]

@@ -97,6 +97,7 @@ def test_every_part_of_a_run_is_on_the_page(tmp_path: Path) -> None:
         "log-ratio (nats)",
         "apo_zero",
         "p2-39",
+        "9 gates kept every row, and every contract held",
         "0.0630",  # what the teacher cost in all rounds
         f"torch {made_with()['torch']}",
     ):
@@ -150,6 +151,9 @@ def test_what_a_person_should_know_first_stands_at_the_top(tmp_path: Path) -> No
     ):
         assert text in top, text
     assert "Stopped" not in top_of(make_run(tmp_path / "other"))
+    half = make_run(tmp_path / "half", 2, until="pair")
+    write_failure(half, "the disk is full")
+    assert "<dd>The disk is full. What was finished is kept: plumbline resume goes on at round-2/align.</dd>" in top_of(half)
 
 
 def top_of(run: Path) -> str:
@@ -165,7 +169,7 @@ def test_the_top_says_what_a_run_without_a_champion_of_its_own_and_one_on_human_
     assert "The start with 0.570 overall" in top and "no round was better by the rule of promotion" in top
     assert "<dt>Round 1</dt><dd>Rolled back: &lt;b&gt;." in top
     human = top_of(make_human_run(tmp_path / "human"))
-    assert "Of 9 held-out pairs 0.0% were ranked rightly before training and 66.7% after" in human
+    assert "Ranking accuracy on 9 held-out pairs went from 0.000 to 0.667, +0.667 (" in human
     assert "no teacher was asked" in human and "Champion" not in human
 
 

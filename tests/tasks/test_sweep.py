@@ -15,7 +15,7 @@ from data_contracts.config_sweep import Grid, Sweep, dump_sweep, load_sweep
 from data_contracts.errors import PlumblineError
 from models.journal import Journal, Reply, requests_of
 from tasks.failure import clear_failure, write_failure
-from tasks.sweep import Result, cell_folder, collect, groups, is_cell
+from tasks.sweep import Result, cell_folder, collect, groups, is_cell, lines
 from tasks.sweep_tables import FILES, _heat_map, markdown, render, write_tables
 from tasks.tracking import is_told, track
 from tasks.tracking_calls import CALLS
@@ -54,7 +54,7 @@ def test_maximum_mean_and_last_are_over_the_checkpoints(tmp_path: Path, sweep: S
     assert figures["max"] == first.checkpoints[0] and figures["last"] == first.checkpoints[1]
     assert figures["mean"] == pytest.approx(sum(first.checkpoints) / 2)
     assert figures["start"] < figures["last"] and figures["low"] < figures["last"] < figures["high"]
-    assert (figures["token_jaccard"], figures["pairs"], figures["win_rate"]) == (0.67, 39, 0.64)
+    assert (figures["token_jaccard"], figures["clean_pairs"], figures["win_rate"]) == (0.67, 39, 0.64)
 
 
 def test_a_cell_that_was_trained_on_lists_has_no_contrast(tmp_path: Path, sweep: Sweep) -> None:
@@ -65,7 +65,7 @@ def test_a_cell_that_was_trained_on_lists_has_no_contrast(tmp_path: Path, sweep:
     del told["facts"]["metrics"]
     manifest.write_text(json.dumps(told))
     figures = collect(tmp_path, sweep)[0].figures
-    assert figures["pairs"] == 39 and "token_jaccard" not in figures
+    assert figures["clean_pairs"] == 39 and "token_jaccard" not in figures
 
 
 def test_cells_that_differ_in_their_seed_are_one_row(tmp_path: Path, sweep: Sweep) -> None:
@@ -199,6 +199,15 @@ def test_a_cell_that_did_not_begin_has_not_failed_and_one_checkpoint_needs_no_ma
         patch.setattr("tasks.sweep_tables.heat_maps", lambda *given: drawn.extend(given))
         _heat_map(tmp_path / "heat.png", grid, found)
     assert drawn[5] == {"overall score": [[0.7], ["failed"], ["–"]]}
+
+
+def test_no_figure_takes_the_place_of_an_axis() -> None:
+    kept = {"start": 0.5, "checkpoints": [0.7], "low": 0.6, "high": 0.8, "pairs": 39}
+    found = list(
+        lines([Result("clair-x", {"pairs": "clair", "max": "x"}, "finished", **kept), Result("b", {"max": "y"}, "waiting")])
+    )
+    assert (found[0]["pairs"], found[0]["clean_pairs"]) == ("clair", 39)
+    assert (found[0]["max (axis)"], found[0]["max"], found[1]["max (axis)"]) == ("x", 0.7, "y")
 
 
 def test_a_label_adds_no_column_and_no_row_to_the_table() -> None:

@@ -5,7 +5,7 @@ from data_contracts.errors import PlumblineError
 from models.journal import Journal, Reply, Request
 
 
-class Purse:
+class Allowance:
     """Holds back the dearest that each request under way may turn out, so that the budget is kept and not noticed too late.
 
     A request's tokens are bounded by its `max_tokens` and by its bytes: at first half a token a byte, later the most that the

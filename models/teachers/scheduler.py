@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from data_contracts.errors import PlumblineError
 from models.journal import Reply, Request
 from models.teacher import Keep
-from models.teachers.purse import Purse
+from models.teachers.budget import Allowance
 
 TRIES = 6  # of one request that meets timeouts, lost connections or HTTP 5xx
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds: doubled from try to try
@@ -68,7 +68,7 @@ async def ask_all(
     requests: Sequence[Request],
     attempt: Callable[[Request], Awaitable[Reply | Again]],
     concurrency: int,
-    purse: Purse,
+    allowance: Allowance,
     keep: Keep,
 ) -> None:
     """`keep` gets the reply to every request the moment it is there.
@@ -84,12 +84,12 @@ async def ask_all(
         while waiting or running:
             now, broke = clock(), False
             while waiting and max(waiting[0].at, pace.resumes_at) <= now and len(running) < pace.limit and not broke:
-                if broke := not purse.reserve(waiting[0].request):
+                if broke := not allowance.reserve(waiting[0].request):
                     break
                 job = heapq.heappop(waiting)
                 running[asyncio.ensure_future(attempt(job.request))] = (job, now)
             if broke and not running:
-                raise purse.refusal(len(waiting))
+                raise allowance.refusal(len(waiting))
             idle = waiting and not broke and len(running) < pace.limit
             timeout = max(waiting[0].at, pace.resumes_at) - now if idle else None
             if not running:
@@ -102,11 +102,11 @@ async def ask_all(
                 job, sent = running.pop(future)
                 if isinstance(answer, Reply):
                     keep([(job.request, answer)])
-                    purse.settle(job.request, answer)
+                    allowance.settle(job.request, answer)
                     pace.answered()
                     last_answer = now
                 else:
-                    purse.settle(job.request, None)
+                    allowance.settle(job.request, None)
                     heapq.heappush(waiting, _again(job, answer, now, now - last_answer))
                     if answer.throttled:
                         pace.refused(sent, now, answer.wait)

@@ -1,0 +1,43 @@
+"""Which flow runs worked on a folder and may not have ended, for all that Prefect knows: `flow_runs.json`, kept under its lock.
+
+The book names the lock by its inode: a copy of the folder has another lock, and whoever is in its book may work on the original.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from data_contracts.store import write_text
+
+
+def read(folder: Path) -> dict[str, int]:
+    """The id and the attempt of each."""
+    found: dict[str, int] = _open(folder).get("runs", {})
+    return found
+
+
+def sign(folder: Path, others: dict[str, int], own: str, attempt: int) -> None:
+    """Here works `own` from now on, and `others` are still to be told of."""
+    _write(folder, {"runs": {**others, own: attempt}, "working": own})
+
+
+def sign_out(folder: Path) -> None:
+    """Who worked here has come to its end."""
+    book = _open(folder)
+    book["runs"].pop(book.pop("working"))
+    _write(folder, book)
+
+
+def was_cut_short(folder: Path) -> bool:
+    """Whether who worked here last did not come to its end. It may be at work, if somebody holds the lock."""
+    return "working" in _open(folder)
+
+
+def _open(folder: Path) -> dict[str, Any]:
+    path, lock = folder / "flow_runs.json", folder / ".lock"
+    book: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() and lock.exists() else {}
+    return book if book and book.get("lock") == lock.stat().st_ino else {}
+
+
+def _write(folder: Path, book: dict[str, Any]) -> None:
+    write_text(folder / "flow_runs.json", json.dumps({"lock": (folder / ".lock").stat().st_ino, **book}, indent=2))
