@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import IO
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import TimeRemainingColumn as Remaining
 
 from flows.pace import Pace, speed
 from models.training.progress import Progress as Report
 
+_BROAD = 100  # columns from which on a bar has room
 _WIDE = 120  # columns where nobody's terminal says: in a log a table should not wrap
 
 
@@ -72,18 +73,19 @@ def working(label: str) -> Iterator[Report]:
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        BarColumn(24),
-        MofNCompleteColumn(),
+        *([BarColumn(24)] if out.width >= _BROAD else []),  # numbers say more than a bar where not both have room
+        TextColumn("{task.fields[done]}"),
         TextColumn("{task.fields[speed]}"),
         TimeElapsedColumn(),
         Remaining(),
     )
     # what a library prints meanwhile goes to the log: Rich would show it above the bar
     with Progress(*columns, console=out, transient=True, redirect_stdout=False, redirect_stderr=False) as bars:
-        bar: TaskID = bars.add_task(label, total=None, speed="")
+        bar: TaskID = bars.add_task(label, total=None, done="", speed="")
 
         def report(done: int, total: int, tokens_per_second: float | None = None, /) -> None:
-            bars.update(bar, completed=done, total=total, speed="".join(speed(tokens_per_second)))
+            count, rate = f"{done:,} of {total:,}", "".join(speed(tokens_per_second))
+            bars.update(bar, completed=done, total=total, done=count, speed=rate)
 
         yield report
     out.print(f"[green]✓[/] {label}  [dim]{time.monotonic() - begin:.1f} s[/]")

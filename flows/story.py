@@ -28,8 +28,9 @@ _EVERY = 3.0  # seconds between two updates of a progress bar: each is a request
 
 
 def table(label: str, facts: Mapping[str, Any]) -> None:
-    """A table artifact of the plain values in `facts`."""
-    plain = {k: round(v, 4) if isinstance(v, float) else v for k, v in flatten(facts).items() if isinstance(v, (str, int, float))}
+    """A table artifact of the plain values in `facts`; a gate's contracts have a table of their own."""
+    told = flatten({k: v for k, v in facts.items() if k != "contracts"})
+    plain = {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in told.items() if isinstance(v, (str, int, float))}
     send(create_table_artifact, key=_key(label), table=[{"what": k, "value": v} for k, v in plain.items()], description=label)
 
 

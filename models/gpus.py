@@ -23,7 +23,8 @@ def visible() -> list[str]:
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is None:
         return [str(n) for n in range(len(list(Path("/dev").glob("nvidia[0-9]*"))))]
-    return list(takewhile(lambda name: name not in ("", "-1"), (name.strip() for name in named.split(","))))  # as CUDA reads it
+    names = list(takewhile(lambda name: name not in ("", "-1"), (name.strip() for name in named.split(","))))  # as CUDA reads it
+    return names[:1] if names and names[0].startswith("MIG") else names  # of a GPU's instances a process gets one
 
 
 def trainers(gpus: list[str], teacher: TeacherConfig | None) -> list[str]:

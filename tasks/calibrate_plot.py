@@ -42,7 +42,7 @@ def plot(path: Path, found: Sequence["Calibration"], recorded: Sequence[Recorded
         middle.plot(centres, [values[b].mean() for b in bins], **style)
     middle.set(
         title="who prefers the first answer, by length",
-        xlabel="← second longer      ln(length of first / second)      first longer →",
+        xlabel="← second longer    ln(length ratio)    first longer →",
     )
     middle.set_ylabel("mean win probability of the first answer")
     for name, verdicts in judged.items():
@@ -58,11 +58,11 @@ def plot(path: Path, found: Sequence["Calibration"], recorded: Sequence[Recorded
             alpha=0.75,
         )
     right.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1, zorder=0)
-    right.set(
-        title="win probabilities and what the record says", xlabel="the judge's win probability (size: how many comparisons)"
+    right.set(title="win probabilities and what the record says", xlabel="win probability by the judge (size: how many)")
+    right.set_ylabel("share won by the first answer in the record")
+    right.text(
+        1.03, -0.02, "on the line a judge is\nas sure as it is right", ha="right", va="bottom", fontsize=8, color="#555555"
     )
-    right.set_ylabel("share that the first answer won in the record")
-    right.text(0.97, 0.9, "on the line a judge is\nas sure as it is right", ha="right", va="top", fontsize=8, color="#555555")
     for axis in (middle, right):
         axis.set_ylim(-0.05, 1.05)
         axis.spines[["top", "right"]].set_visible(False)

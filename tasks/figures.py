@@ -33,7 +33,8 @@ def scores_figure(path: Path, title: str, rows: Sequence[Row]) -> None:
     (axis,) = _axes(1)
     measured = [row for row in rows if row.scores]
     styles = zip(COLOURS, LINES, MARKS, strict=True)
-    for shift, (name, (colour, line, mark)) in enumerate(zip(measured[0].scores if measured else (), styles, strict=False)):
+    names = sorted(measured[0].scores if measured else (), key=lambda name: name != "overall")  # in the report's colours
+    for shift, (name, (colour, line, mark)) in enumerate(zip(names, styles, strict=False)):
         points = [(i, row.scores[name]) for i, row in enumerate(measured) if name in row.scores]
         x = [i + 0.06 * (shift - 1) for i, _ in points]
         means = [s["mean"] for _, s in points]

@@ -15,6 +15,7 @@ from tasks.page import seconds
 from tasks.promote import read_decision
 from tasks.run_folder import round_name
 from tasks.selection import selection_note
+from tasks.sweep import is_cell
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ def brief(
     if sentence := read_failure(run):
         said = f"{sentence[:1].upper()}{sentence[1:]}".rstrip(".")
         where = next((f" at {stage.place}" for stage in summary.status(run) if stage.state == "next"), "")
-        notes.append(Note("bad", "Stopped", f"{said}. What was finished is kept: plumbline resume goes on{where}."))
+        again = "plumbline sweep" if is_cell(run) else "plumbline resume"
+        notes.append(Note("bad", "Stopped", f"{said}. What was finished is kept: {again} goes on{where}."))
     found = _ranked(ranking) if ranking else _champion(run, rows, gains)
     notes += [found] if found else []
     notes += [_back(back) for back in read_rollbacks(run)]

@@ -74,6 +74,8 @@ def accumulate(
     one_pass = not needs & WHOLE or (len(parts) == 1 and team.size() == 1)
     if needs & WHOLE and one_pass:
         parts = [indices]  # in the order given
+    # whether any process has answers beside the first, which all must then ask about, whatever their own micro batches hold
+    beside = team.size() > 1 and any(answer for e in given.examples for answer in e.answers[1:])
     place = {index: row for row, index in enumerate(indices)}
     mismatch: dict[str, Answers] = {}
     if MISMATCH in given.aux:
@@ -85,7 +87,7 @@ def accumulate(
 
     def forward(part: Sequence[int]) -> _Found:
         with accelerator.autocast():
-            own = _forward(model, [given.examples[i] for i in part], needs)
+            own = _forward(model, [given.examples[i] for i in part], needs, beside)
             return _Found(own, {name: tree_logps(model, [rows[i] for i in part]).total for name, rows in carried.items()})
 
     def backward(value: Tensor, number: int) -> None:
@@ -105,7 +107,7 @@ def accumulate(
                     if slope is not None:
                         value = value + (values * slope[rows][..., : values.shape[-1]]).sum()
                 backward(value, number)
-        figures = figures | _divergence(given, indices, first.own)
+        figures = figures | _divergence(given, indices, indices, first.own)
         return losses.detach().cpu(), first.own.total.detach().cpu(), figures, state
 
     sums: dict[str, float] = {}
@@ -118,14 +120,14 @@ def accumulate(
         rows, weight = [place[i] for i in part], len(part) / count if number < own else 0.0
         if weight:
             losses[rows], logps[rows] = loss.detach().cpu(), found.own.total.detach().cpu()
-        for name, value in (figures | _divergence(given, part, found.own)).items():
+        for name, value in (figures | _divergence(given, indices, part, found.own)).items():
             sums[name] = sums.get(name, 0.0) + (value * weight if weight else 0.0)
     added = team.total(torch.tensor(list(sums.values()), dtype=torch.float64)).tolist()
     return team.total(losses), team.total(logps), dict(zip(sums, added, strict=True)), state
 
 
 @torch.no_grad()
-def _divergence(given: Given, part: Sequence[int], found: Logps) -> dict[str, float]:
+def _divergence(given: Given, indices: Sequence[int], part: Sequence[int], found: Logps) -> dict[str, float]:
     """Nats an answer between policy and main reference, along the batch's answers: half the squared log-ratio of each token.
 
     To second order that is the KL divergence, in either direction, where the reference or the policy wrote the answers; elsewhere
@@ -133,16 +135,18 @@ def _divergence(given: Given, part: Sequence[int], found: Logps) -> dict[str, fl
     """
     if given.start is None:
         return {}
-    token, total, answers = found.token.detach().cpu(), 0.0, 0
-    for values, i in zip(token, part, strict=True):
+    total, answers = 0.0, sum(bool(answer) for i in indices for answer in given.examples[i].answers)
+    for values, i in zip(found.token.detach().cpu(), part, strict=True):
         ref = given.start[i]
         total += float((values[:, : ref.shape[1]] - ref).square().sum()) / 2
-        answers += sum(map(bool, given.examples[i].answers))
-    return {"reference_kl": total / answers}
+    return {"reference_kl": total / answers * len(indices) / len(part)}  # so that parts, weighted by their rows, give the whole
 
 
-def _forward(model: "PreTrainedModel", examples: list[Example], needs: Need) -> Logps:
-    """Log-probabilities of all answers; those no objective of these `needs` looks at are watched and carry no gradient."""
+def _forward(model: "PreTrainedModel", examples: list[Example], needs: Need, beside: bool) -> Logps:
+    """Log-probabilities of all answers; those no objective of these `needs` looks at are watched and carry no gradient.
+
+    `beside`: others of the team may have some to watch, and would wait at the door for who has none.
+    """
     if needs & (Need.PAIR | Need.LABELS | Need.LIST | Need.OLD_TOKENS):
         return tree_logps(model, examples, overlap=Need.OVERLAP in needs)
     first = [Example(e.id, e.prompt, e.answers[:1]) for e in examples]
@@ -150,6 +154,9 @@ def _forward(model: "PreTrainedModel", examples: list[Example], needs: Need) -> 
     # in this order: autocast keeps the weights it has cast, and those cast under no_grad would block the gradient
     trained = tree_logps(model, first, overlap=Need.OVERLAP in needs)
     if not any(answer for e in rest for answer in e.answers):
+        if beside:
+            with torch.no_grad():
+                tree_logps(model, first)
         more = len(rest[0].answers)
         total, token, mask = (
             pad(trained.total, (0, more)),

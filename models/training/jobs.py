@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import AutocastKwargs
 
 from data_contracts.config_align import AlignConfig
 from models.checkpoint import Checkpoint, load_model, load_tokenizer
@@ -145,9 +146,13 @@ def rank(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
 
 
 def fresh_accelerator(dtype: str) -> Accelerator:
-    """accelerate fixes one precision for a whole process, and this process takes jobs of both."""
+    """accelerate fixes one precision for a whole process, and this process takes jobs of both.
+
+    Autocast keeps no copies: each weight but the head is used once a pass, and all of them would take two more bytes a weight.
+    """
     AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(mixed_precision="bf16" if dtype == "bfloat16" else "no")
+    lowered, copies = "bf16" if dtype == "bfloat16" else "no", AutocastKwargs(cache_enabled=False)
+    return Accelerator(mixed_precision=lowered, kwargs_handlers=[copies])
 
 
 def _load(

@@ -123,8 +123,8 @@ def door(model: "PreTrainedModel") -> nn.Module | None:
 def shard(model: "PreTrainedModel", device: torch.device, dtype: str, reference: bool = False) -> None:
     """FSDP2: every process keeps its part of weights, gradients and moments, and layers are whole only while they run.
 
-    With `dtype` bfloat16 layers are gathered in it: autocast, which would turn their weights into it one by one, keeps each copy
-    until the pass is over, so that all layers would be whole after all. Gradients are summed over the team in float32.
+    With `dtype` bfloat16 layers are gathered in it: if autocast turned their weights into it one by one, the backward pass would
+    need each copy, so that all layers would be whole after all. Gradients are summed over the team in float32.
     The outermost weights, once gathered, stay whole until a backward pass; a `reference` has none, and may move.
     """
     from torch.distributed.device_mesh import init_device_mesh

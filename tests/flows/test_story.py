@@ -127,8 +127,20 @@ def test_the_bar_shows_tokens_a_second_where_training_tells_them(monkeypatch: py
             report(step, 9, rate)
     assert isinstance(out.file, StringIO)
     said = out.file.getvalue()  # a bar is drawn a last time before it goes
-    assert ("7/9" in said) if terminal else ("align  7 of 9, 12,346 tokens/s, 0:02 left" in said)
+    assert ("7 of 9" in said) if terminal else ("align  7 of 9, 12,346 tokens/s, 0:02 left" in said)
     assert said.count("12,346 tokens/s") >= 1 and "None" not in said
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_bar_cuts_nothing_off_and_counts_only_what_it_knows(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    out = Console(file=StringIO(), force_terminal=True, width=width, no_color=True)
+    monkeypatch.setattr(display, "_console", out)
+    with display.working("round 10: preference metrics") as report:
+        for done in (1000, 2568):
+            report(done, 2568, 4723.0)
+    assert isinstance(out.file, StringIO)
+    said = out.file.getvalue()
+    assert "2,568 of 2,568" in said and "4,723 tokens/s" in said and "…" not in said and "?" not in said.replace("[?25", "")
 
 
 def test_what_libraries_print_is_not_shown_above_the_bar(
@@ -142,3 +154,11 @@ def test_what_libraries_print_is_not_shown_above_the_bar(
     assert isinstance(out.file, StringIO)
     assert "Loading" not in out.file.getvalue() and "align" in out.file.getvalue()
     assert "Loading weights" in capfd.readouterr().err  # where quiet_libraries puts it into the log
+
+
+def test_a_stages_table_is_short_and_leaves_contracts_to_the_gates_table(shown: list[Any]) -> None:
+    story.table(
+        "round 1: pair", {"rows": 12345, "speed": 3781.2788, "contracts": {"answers_differ": 0}, "rates": {"win": 0.70444}}
+    )
+    told = {row["what"]: row["value"] for row in shown[0][2]["table"]}
+    assert told == {"rows": 12345, "speed": 3781.0, "rates.win": 0.7044}

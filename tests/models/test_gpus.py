@@ -20,10 +20,10 @@ def cuda_build(monkeypatch):
     monkeypatch.setattr(gpus, "version", lambda name: "2.13.0")
 
 
-@pytest.mark.parametrize(
-    ("named", "found"),
-    [("4,5", ["4", "5"]), ("", []), ("-1", []), (" 0, 2,-1,3", ["0", "2"]), ("MIG-7c2f,GPU-1a", ["MIG-7c2f", "GPU-1a"])],
-)
+NAMED = [("4,5", ["4", "5"]), ("", []), ("-1", []), (" 0, 2,-1,3", ["0", "2"]), ("GPU-1a,GPU-2b", ["GPU-1a", "GPU-2b"])]
+
+
+@pytest.mark.parametrize(("named", "found"), [*NAMED, ("MIG-7c2f,MIG-8d", ["MIG-7c2f"])])
 def test_visible_gpus_are_those_that_cuda_reads_there(cuda_build, monkeypatch, named, found):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
     assert gpus.visible() == found

@@ -6,9 +6,11 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 import models.training.logps as module
 from data_contracts.errors import PlumblineError
-from models.checkpoint import load_tokenizer
+from models.checkpoint import load_model, load_tokenizer
 from models.training.data import Example, read_pairs
-from models.training.logps import all_logps, completion_logps, verify_head
+from models.training.jobs import fresh_accelerator
+from models.training.logps import all_logps, completion_logps, tree_logps, verify_head
+from tests.models.team_member import Copies
 from tests.pairs_dataset import pairs_dataset
 
 
@@ -138,3 +140,13 @@ def test_an_architecture_with_a_head_of_its_own_is_refused(model, data, monkeypa
     monkeypatch.setattr(model.config, "final_logit_softcapping", 1.5, raising=False)  # which Llama's own forward ignores
     with pytest.raises(PlumblineError, match="LlamaForCausalLM itself"):
         verify_head(model, data[0], 1e-4)
+
+
+def test_in_bfloat16_a_pass_without_gradient_keeps_no_copies_of_the_weights(tiny):
+    model, pair = load_model(tiny.path, torch.float32).eval(), Example("a", [5, 6, 7], ([8, 9], [8, 10]))
+    shapes = {tuple(p.shape) for p in model.parameters() if p.dim() == 2}
+    for autocast, kept in ((fresh_accelerator("bfloat16").autocast(), 0), (torch.autocast("cpu", torch.bfloat16), 1)):
+        with Copies() as copies, autocast, torch.no_grad():
+            tree_logps(model, [pair])
+            alive = [copy() for copy in copies.made]
+            assert min(1, sum(copy is not None and tuple(copy.shape) in shapes for copy in alive)) == kept

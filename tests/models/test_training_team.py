@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -48,6 +50,7 @@ JOBS = {
     "fsdp2-curriculum": {"curriculum": {"stages": 2}, "sharded": True},
     "fsdp2-extrapolated": {"reference": "extrapolated", "sharded": True},
     "fsdp2-relative_po": {"objective": {"name": "relative_po"}, "sharded": True},
+    "fsdp2-sft-alone": {"objective": {"name": "sft"}, "sharded": True, "pairs": "one_sided"},  # of 12 rows one has both sides
     "fsdp2-bfloat16": {"dtype": "bfloat16", "sharded": True},
     "fsdp2-bfloat16-lora": {"dtype": "bfloat16", "lora": {"rank": 4}, "gradient_checkpointing": True, "sharded": True},
     "fsdp2-lora": {"lora": {"rank": 4}},  # the last: how it is asked for stays with the process
@@ -58,12 +61,12 @@ def objective(name):
     return build_objective(AlignConfig.model_validate({"objective": {"name": name}}).objective)
 
 
-def job(folder, out, tiny, **settings):
+def job(folder, out, tiny, pairs="pairs", **settings):
     settings = {"objective": {"name": "apo_zero"}, "learning_rate": 1e-3, "batch_size": 6, "epochs": 2} | settings
     named = {"path": str(tiny.path), "hash": tiny.hash}
     far = {"path": str(folder / "beyond"), "hash": "beyond"} if settings.get("reference") == "extrapolated" else named
     config = AlignConfig.model_validate(settings | {"micro_batch_tokens": 200}).model_dump(mode="json")
-    made = {"pairs": str(folder / "pairs"), "policy": named, "reference": far, "config": config, "seed": 0}
+    made = {"pairs": str(folder / pairs), "policy": named, "reference": far, "config": config, "seed": 0}
     (folder / out).mkdir()
     return made | {"out": str(folder / out), "resume": str(folder / out / "resume"), "cache": str(folder / out / "cache")}
 
@@ -84,6 +87,12 @@ def together(given, tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("team")
     shutil.copytree(tiny.path, folder / "tiny")
     pairs_dataset(folder / "pairs", tiny, 12)
+    shutil.copytree(folder / "pairs", folder / "one_sided")
+    rows = pq.read_table(folder / "pairs" / "data.parquet")
+    rejected = rows["rejected_ids"]
+    absent = pa.array([ids if i == 5 else None for i, ids in enumerate(rejected.to_pylist())], rejected.type)
+    rows = rows.set_column(rows.column_names.index("rejected_ids"), "rejected_ids", absent)
+    pq.write_table(rows, folder / "one_sided" / "data.parquet")
     start = load_file(tiny.path / "model.safetensors")
     draw = torch.Generator().manual_seed(2)
     shutil.copytree(tiny.path, folder / "before")
@@ -125,7 +134,7 @@ def test_two_processes_give_the_loss_and_gradient_of_one(together, given, tiny, 
 
 @pytest.mark.parametrize("name", JOBS)
 def test_two_processes_train_like_one_and_go_on_where_they_were_stopped(together, tiny, tmp_path, name):
-    for given_ in ("pairs", "beyond"):
+    for given_ in ("pairs", "one_sided", "beyond"):
         shutil.copytree(together / given_, tmp_path / given_)
     settings = {k: v for k, v in JOBS[name].items() if k != "sharded"}
     alone = align(job(tmp_path, "alone", tiny, **settings), silent)["steps"]
@@ -133,7 +142,10 @@ def test_two_processes_train_like_one_and_go_on_where_they_were_stopped(together
     both = json.loads((together / f"{name}.json").read_text())
     for a, b in zip(alone, both, strict=True):
         for figure in ("loss", "chosen_logp", "rejected_logp", "gradient_norm", "reference_kl"):
-            assert b[figure] == pytest.approx(a[figure], rel=close, abs=close), (a["step"], figure)
+            if a[figure] is None:  # no rejected answer in the batch
+                assert b[figure] is None
+            else:
+                assert b[figure] == pytest.approx(a[figure], rel=close, abs=close), (a["step"], figure)
     assert alone[-1]["loss"] != pytest.approx(alone[0]["loss"], rel=1e-3)  # something was learnt
     one, two = (load_file(folder / "model" / "model.safetensors") for folder in (tmp_path / "alone", together / name))
     start = load_file(tiny.path / "model.safetensors")
@@ -199,7 +211,7 @@ def test_a_launch_that_silently_starts_one_process_is_refused(monkeypatch):
 
 
 def test_a_split_model_is_never_whole_on_a_gpu_in_the_precision_of_its_layers(together):
-    """Negative control: gathered in float32, autocast's copies of all layers stay until the pass is over."""
+    """Negative control: gathered in float32, autocast's copies of all layers stay until the backward pass."""
     kept = json.loads((together / "kept.json").read_text())
     assert kept["bfloat16"] == 0 < kept["float32"]
 

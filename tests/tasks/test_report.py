@@ -97,6 +97,7 @@ def test_every_part_of_a_run_is_on_the_page(tmp_path: Path) -> None:
         "log-ratio (nats)",
         "apo_zero",
         "p2-39",
+        "9 gates kept every row, and every contract held",
         "0.0630",  # what the teacher cost in all rounds
         f"torch {made_with()['torch']}",
     ):
