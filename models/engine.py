@@ -117,7 +117,7 @@ class Engine:
         self._wake()
         if checkpoint.hash == self.current.hash:
             return
-        if _shape(checkpoint.path) != _shape(self.current.path):
+        if self._llm is None or _shape(checkpoint.path) != _shape(self.current.path):
             self.close()
             self._start(checkpoint)
             return
@@ -203,6 +203,7 @@ class Engine:
     def _start(self, checkpoint: Checkpoint) -> None:
         from vllm import LLM
 
+        self.current = Checkpoint(checkpoint.path, "unproven")
         try:
             self._llm = LLM(
                 str(checkpoint.path),
@@ -221,12 +222,14 @@ class Engine:
                 trust_remote_code=False,
                 use_tqdm_on_load=False,
             )
+            self._proven = ""
+            self._prove(checkpoint)  # its first forward, too, may find a shape that it has no kernel for
+        except PlumblineError:
+            raise
         except Exception as error:  # an architecture it does not know, too little memory, …: whatever vLLM can say
             log.exception("vLLM did not start")
             said = in_short(str(error) or type(error).__name__, 300)
             raise PlumblineError(f"vLLM does not start on {checkpoint.path}: {said}; change engine, or the model") from None
-        self._proven = ""
-        self._prove(checkpoint)
 
     def _shards(self, checkpoint: Checkpoint) -> int:
         if not self.on_gpu:

@@ -170,3 +170,21 @@ def test_tied_embeddings_and_another_architecture_survive_a_swap(engine: Engine,
         asked = prompts(engine, 2)
         expected = [transformers_score(checkpoint, p, [7, 8, 9]) for p in asked]
         assert engine.score(asked, [[7, 8, 9]] * 2) == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_shape_without_a_kernel_is_one_sentence_and_what_was_in_use_before_is_not_taken_for_it(
+    engine: Engine, student: Checkpoint, tmp_path: Path
+) -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    engine.use(student)
+    asked = prompts(engine)
+    before = [c.text for c in engine.generate(asked, GREEDY, [0] * len(asked))]
+    odd = tmp_path / "odd"
+    shutil.copytree(student.path, odd)
+    heads = {"num_attention_heads": 8, "num_key_value_heads": 8, "head_dim": 16}
+    LlamaForCausalLM(LlamaConfig.from_pretrained(student.path, **heads)).save_pretrained(odd)
+    with pytest.raises(PlumblineError, match=r"vLLM does not start on .*odd: .*head_dim=16"):
+        engine.use(open_checkpoint(str(odd)))
+    engine.use(student)
+    assert [c.text for c in engine.generate(asked, GREEDY, [0] * len(asked))] == before
