@@ -47,6 +47,7 @@ def screenshot(page: "Page", name: str) -> None:
     from PIL import Image
 
     page.wait_for_timeout(1500)  # graphs and plots are drawn some frames later
-    image = Image.open(BytesIO(page.screenshot())).convert("RGB").quantize(128, dither=Image.Dither.NONE)
+    shot = Image.open(BytesIO(page.screenshot())).convert("RGB")
+    image = shot.quantize(128, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)  # other methods change rare colours
     Path(folder).mkdir(parents=True, exist_ok=True)
     image.save(Path(folder) / f"{name}.png", optimize=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-pytest_plugins = ["tests.browser", "tests.operate.services"]
+pytest_plugins = ["tests.browser", "tests.end_to_end.killed", "tests.operate.services"]
 os.environ.update(
     {"HF_HUB_OFFLINE": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "GX_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
 )

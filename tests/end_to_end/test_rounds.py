@@ -1,33 +1,30 @@
-"""Two small rounds through the real command: every stage, real servers, real models. One run serves all tests of this file."""
+"""Two small rounds through the real command: every stage, real servers, real models. What became of a kill is in tests/faults."""
 
 import json
 import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from data_contracts.store import open_dataset
-from tests.end_to_end.command import SMALL, left_running, plumbline
+from tests.end_to_end.command import left_running, plumbline
+from tests.end_to_end.killed import Killed, command, unended, written
 
 pytestmark = pytest.mark.engine
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
+def home(killed: Killed) -> Path:
+    return killed.home
 
 
 @pytest.fixture(scope="module")
-def finished(home: Path) -> subprocess.CompletedProcess[str]:
-    return plumbline(home, "run", "configs/demo.yaml", "--run-dir", str(home / "run"), *SMALL)
-
-
-@pytest.fixture(scope="module")
-def run(home: Path, finished: subprocess.CompletedProcess[str]) -> Path:
-    log = home / "run" / "logs" / "run.log"
+def run(killed: Killed, finished: subprocess.CompletedProcess[str]) -> Path:
+    log = killed.run / "logs" / "run.log"
     assert finished.returncode == 0, finished.stdout + finished.stderr + (log.read_text()[-4000:] if log.exists() else "")
-    return home / "run"
+    return killed.run
 
 
 def test_it_prints_the_table_and_where_to_look(run: Path, finished: subprocess.CompletedProcess[str]) -> None:
@@ -88,27 +85,29 @@ def test_the_champion_of_the_registry_is_the_last_promoted_round(run: Path) -> N
 
 
 def test_prefect_shows_a_flow_a_round_and_a_task_a_stage(run: Path) -> None:
-    with sqlite3.connect(run / "prefect" / "prefect.db") as database:
-        flows = dict(database.execute("select name, state_type from flow_run").fetchall())
-        tasks = dict(database.execute("select name, state_type from task_run").fetchall())
+    with closing(sqlite3.connect(run / "prefect" / "prefect.db")) as database:
+        flows, tasks = (
+            {name for (name,) in database.execute(f"select name from {kind}_run where state_type = 'COMPLETED'")}
+            for kind in ("flow", "task")
+        )
         artifacts = [row[0] for row in database.execute("select distinct key from artifact").fetchall()]
-    assert {"demo", "round 1", "round 2"} <= flows.keys()
-    assert {"start: evaluate", "round 1: sample", "round 2: align", "round 2: win rate"} <= tasks.keys()
-    assert set(flows.values()) | set(tasks.values()) == {"COMPLETED"}
+    assert {"demo", "round 1", "round 2"} <= flows
+    assert {"start: evaluate", "round 1: sample", "round 2: align", "round 2: win rate"} <= tasks
+    assert unended(run) == {}
     assert {"demo-round-1-decision", "demo-summary", "demo-changed-on-the-command-line"} <= set(artifacts)
 
 
 def test_run_again_it_repeats_nothing(run: Path, home: Path, finished: subprocess.CompletedProcess[str]) -> None:
-    before = {p: p.stat().st_mtime_ns for p in run.rglob("data.parquet")}
+    before = written(run)
     again = plumbline(home, "resume", str(run))
     assert again.returncode == 0, again.stderr
-    assert {p: p.stat().st_mtime_ns for p in run.rglob("data.parquet")} == before
+    assert written(run) == before
     assert again.stdout
     assert finished.stdout.endswith(again.stdout)
 
 
 def test_another_configuration_is_refused_in_the_same_folder(run: Path, home: Path) -> None:
-    other = plumbline(home, "run", "configs/demo.yaml", "--run-dir", str(run), *SMALL, "--set", "sample.temperature=0.9")
+    other = plumbline(home, *command(run), "--set", "sample.temperature=0.9")
     assert other.returncode == 2
     assert "sample.temperature was 1.0, is 0.9" in other.stderr
 

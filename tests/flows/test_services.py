@@ -1,12 +1,15 @@
 """`plumbline up`: real servers that answer, keep their data, hide what is secret, and are gone after `plumbline down`."""
 
 import http.server
+import json
 import os
 import subprocess
 import sys
 import threading
+import urllib.request
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +34,10 @@ def test_up_on_postgresql_answers_keeps_its_data_tells_no_password_and_leaves_no
         assert {"runs", "metrics"} <= tables["mlflow"]
         assert not tables.keys() & {"public"}
         assert not list(folder.rglob("*.db"))
+        place = {"slots": 1, "names": ["a deployment's"], "holder": {"type": "flow_run", "id": "0" * 32}}
+        _post(found["prefect"].url, "/v2/concurrency_limits/", {"name": "a deployment's", "limit": 1})
+        lease = _post(found["prefect"].url, "/v2/concurrency_limits/increment-with-lease", place)["lease_id"]
+        assert (folder / "prefect" / "concurrency_leases" / f"{lease}.json").exists()  # for the server after this one
         told = up.stdout + up.stderr + "".join(p.read_text(errors="replace") for p in folder.rglob("*") if p.is_file())
         commands = "".join(left_running(tmp_path))
         for secret in (PASSWORD, address, address.split("@")[0].rpartition(":")[2]):
@@ -47,6 +54,12 @@ def test_up_on_postgresql_answers_keeps_its_data_tells_no_password_and_leaves_no
     assert "no services are running" in plumbline(tmp_path, "status", "--services", str(folder)).stdout
     again = plumbline(tmp_path, "down", "--folder", str(folder))
     assert "nothing was running" in again.stdout
+
+
+def _post(server: str, path: str, body: dict[str, Any]) -> Any:
+    request = urllib.request.Request(f"{server}/api{path}", json.dumps(body).encode(), {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as reply:
+        return json.load(reply)
 
 
 def _tables(address: str) -> dict[str, set[str]]:

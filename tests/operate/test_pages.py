@@ -94,12 +94,12 @@ def test_two_rounds_stand_beside_each_other_in_mlflow(operated: Operated, page: 
     for name in names:
         expect(page.get_by_text(name, exact=True).first).to_be_visible()
     expect(page.get_by_role("row", name="align.objective.name apo_zero apo_zero")).to_be_visible()
+    page.wait_for_timeout(1500)  # the plot takes the width that the assistant left
+    screenshot(page, "mlflow-rounds")
     page.get_by_role("button", name="Metrics", exact=True).evaluate("e => e.scrollIntoView()")
     facts = [summary.manifest(operated.run / f"round-{k}" / "evaluate")["facts"] for k in (1, 2)]  # type: ignore[index]
     for known in facts:
         expect(page.get_by_text(f"{known['mean_tokens']:.2f}".rstrip("0"), exact=True).first).to_be_visible()
-    page.get_by_role("button", name="Metrics", exact=True).evaluate("e => e.scrollIntoView()")  # the rows came later
-    screenshot(page, "mlflow-rounds")
     metric = "%22embedded-1.strict-1.overall%22"
     page.goto(f"{operated.mlflow}/#/metric?{where}&metric={metric}&plot_metric_keys=[{metric}]")
     for number, known in enumerate(facts, 1):  # the round is the step
