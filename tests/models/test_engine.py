@@ -92,9 +92,9 @@ def test_next_of_kin_are_told_apart_where_noise_would_hide_the_difference(
 def test_how_far_a_precision_moves_the_probe_is_measured_on_the_checkpoint(student: Checkpoint) -> None:
     ids = [(7 * i * i + 3 * i) % 500 for i in range(150)]
     exact, lowered = (_reference(student.path, ids, dtype) for dtype in ("float32", "bfloat16"))
-    assert exact.noise == 0 < lowered.noise < 0.1
+    assert exact.noise == 0 < lowered.noise < 0.3
     apart = [abs(a - b) for a, b in zip(exact.logprobs, lowered.logprobs, strict=True)]
-    assert 0 < sum(apart) / len(apart) < 0.1  # the weights are rounded, and the computation is not
+    assert 0 < sum(apart) / len(apart) < 0.3  # the weights are rounded, and the computation is not
 
 
 def test_seeded_prompts_that_do_not_fit_one_scheduler_step_are_answered(engine: Engine, student: Checkpoint) -> None:
