@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _PROBE = """ In 2024, 1,234,567.89 km²; it's WE'LL don't  two   three\ttab
 
 \n\nñaïve e\u0301 \ufb01ne ﾃｽﾄ 日本語の文章 नमस्ते दुनिया مرحبا بالعالم สวัสดี Привет 🙂👩‍👩‍👧🇩🇪 …“quoted”—dash
-def f(x_1):\r\n    return {"a": x_1[0]**2 != 3.14e-10}  # TODO: snake_case camelCase <b>&amp;</b> https://example.org/?q=1
+def f(x_1):\r\n    return {"a": x_1[0]**2 != 3.14e-10}  # snake_case camelCase <b>&amp;</b> https://example.org/?q=1
 
    """
 _DECIDING = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "config.json")
