@@ -40,6 +40,8 @@ def test_a_job_is_answered_and_the_worker_stays_warm(trainer, tiny, tmp_path):
     pairs, seen = pairs_dataset(tmp_path / "pairs", tiny, 6), []
     first = trainer.run(rank_job(pairs, tiny), lambda *at: seen.append(at))
     worker = trainer._process.pid
+    assert os.getsid(worker) == os.getsid(0)  # else those that give way to it would not
+    assert os.getpgid(worker) == worker  # Ctrl-C is not for it
     assert trainer.run(rank_job(pairs, tiny)) == first and trainer._process.pid == worker
     assert [row["pair_id"] for row in first["rows"]] == [f"p{i}" for i in range(6)] and seen[-1] == (6, 6, None)
 

@@ -30,6 +30,8 @@ def test_the_process_outlives_what_cannot_be_told_and_a_killed_one_is_started_an
         with pytest.raises(TrackingError, match=r"config\.yaml"):
             teller.tell(broken)
     assert teller._started() is process
+    assert os.getsid(process.pid) == os.getsid(0)  # else its niceness would be for nothing
+    assert os.getpgid(process.pid) == process.pid  # Ctrl-C is not for it
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not is_told(run)
