@@ -16,13 +16,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import asdict
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from data_contracts.config import EngineConfig
 from data_contracts.config_teacher import TeacherConfig
@@ -33,7 +33,6 @@ from models.gpus import before_the_teachers, trainers, visible
 from models.parent import leave_with
 from models.training.process import LAUNCHER, cores, how
 
-T = TypeVar("T")
 Ids = Sequence[int]
 _BLOCK = 16  # tokens of which vLLM's cache makes a block on GPUs: what fewer have in common saves nothing
 _GROUPS = 8  # groups a replica, at least: so many can be dealt out evenly
@@ -61,8 +60,7 @@ class Engines(Engine):
 
     def use(self, checkpoint: Checkpoint) -> None:
         if checkpoint.hash != self.current.hash and self._swaps(checkpoint):
-            request = _named(checkpoint) | {"do": "use", "probe": asdict(self._known(checkpoint))}
-            self._together(lambda _: Engine.use(self, checkpoint), [request] * len(self._replicas))
+            self._all(_named(checkpoint) | {"do": "use", "probe": asdict(self._known(checkpoint))})
         else:
             super().use(checkpoint)
 
@@ -74,31 +72,19 @@ class Engines(Engine):
         progress: Progress = quiet,
         choices: Sequence[str] = (),
     ) -> list[Completion]:
-        def own(share: list[int], told: Progress) -> list[Completion]:
-            return Engine.generate(self, [prompts[i] for i in share], sampling, [seeds[i] for i in share], told, choices)
-
-        def request(share: list[int]) -> dict[str, Any]:
-            asked = {"prompts": [list(prompts[i]) for i in share], "seeds": [seeds[i] for i in share]}
-            return asked | {"do": "generate", "sampling": asdict(sampling), "choices": list(choices)}
-
-        made = self._dealt(prompts, [len(p) + sampling.max_tokens for p in prompts], own, request, progress)
-        return [one if isinstance(one, Completion) else Completion(**one) for one in made]
+        work = [len(p) + sampling.max_tokens for p in prompts]
+        asked = {"do": "generate", "sampling": asdict(sampling), "choices": list(choices)}
+        return [Completion(**made) for made in self._dealt(asked, {"prompts": prompts, "seeds": seeds}, prompts, work, progress)]
 
     def score_greedy(
         self, prompts: Sequence[Ids], answers: Sequence[Ids], progress: Progress = quiet
     ) -> list[tuple[float, bool]]:
         whole = [[*p, *a] for p, a in zip(prompts, answers, strict=True)]
-
-        def own(share: list[int], told: Progress) -> list[tuple[float, bool]]:
-            return Engine.score_greedy(self, [prompts[i] for i in share], [answers[i] for i in share], told)
-
-        def request(share: list[int]) -> dict[str, Any]:
-            return {"do": "score", "prompts": [list(prompts[i]) for i in share], "answers": [list(answers[i]) for i in share]}
-
-        return [(logp, greedy) for logp, greedy in self._dealt(whole, list(map(len, whole)), own, request, progress)]
+        of_each = {"prompts": prompts, "answers": answers}
+        return [(logp, greedy) for logp, greedy in self._dealt({"do": "score"}, of_each, whole, list(map(len, whole)), progress)]
 
     def rest(self) -> None:
-        self._together(lambda _: Engine.rest(self), [{"do": "rest"}] * len(self._replicas))
+        self._all({"do": "rest"})
 
     def close(self) -> None:
         self._end()
@@ -114,40 +100,41 @@ class Engines(Engine):
         with self._whole():
             for group in groups:
                 self._replicas.append(Replica(group, self._log))  # imports vLLM while the probe is computed here
-            told = {"do": "start", "config": self._config.model_dump(mode="json"), "probe": asdict(self._known(checkpoint))}
-            self._together(lambda _: own(checkpoint), [_named(checkpoint) | told | {"gpus": len(group)} for group in groups])
+            told = {"config": self._config.model_dump(mode="json"), "probe": asdict(self._known(checkpoint))}
+            requests = [_named(checkpoint) | told | {"gpus": len(group)} for group in groups]
+            self._together(lambda _: own(checkpoint), requests, quiet, 0)
+
+    def _all(self, request: dict[str, Any]) -> None:
+        self._together(partial(_answer, self, request), [request] * len(self._replicas), quiet, 0)
 
     def _dealt(
         self,
-        prompts: Sequence[Ids],
+        asked: dict[str, Any],
+        of_each: Mapping[str, Sequence[Any]],
+        whole: Sequence[Ids],
         work: Sequence[int],
-        own: Callable[[list[int], Progress], list[Any]],
-        request: Callable[[list[int]], dict[str, Any]],
         progress: Progress,
     ) -> list[Any]:
-        self._check_room(prompts)
-        first, *others = deal(prompts, work, 1 + len(self._replicas))
-        mine, theirs = self._together(partial(own, first), [request(share) for share in others], progress, len(prompts))
-        answers: list[Any] = [None] * len(prompts)
-        for share, made in zip((first, *others), (mine, *theirs), strict=True):
-            for i, one in zip(share, made, strict=True):
-                answers[i] = one
-        return answers
+        """Answers in order to a request `of_each`, whose tokens are `whole`, with what is `asked` of all."""
+        self._check_room(whole)
+        shares = deal(whole, work, 1 + len(self._replicas))
+        own, *others = [asked | {name: [rows[i] for i in share] for name, rows in of_each.items()} for share in shares]
+        made = self._together(partial(_answer, self, own), others, progress, len(work))
+        answers = {i: one for share, part in zip(shares, made, strict=True) for i, one in zip(share, part, strict=True)}
+        return [answers[i] for i in range(len(work))]
 
     def _together(
-        self, own: Callable[[Progress], T], requests: Sequence[dict[str, Any]], progress: Progress = quiet, total: int = 0
-    ) -> tuple[T, list[Any]]:
-        """What `own` gives in this thread, and what the replicas answer meanwhile."""
+        self, own: Callable[[Progress], Any], requests: Sequence[dict[str, Any]], progress: Progress, total: int
+    ) -> list[Any]:
+        """What `own` gives in this thread, and what each replica answers to its request meanwhile."""
         done = [0] * (1 + len(requests))
 
         def note(place: int, count: int) -> None:
             done[place] = count
 
-        with ThreadPoolExecutor(1 + len(requests)) as pool, self._whole():
-            futures: list[Future[Any]] = [
-                pool.submit(replica.ask, request, partial(note, i))
-                for i, (replica, request) in enumerate(zip(self._replicas, requests, strict=True), 1)
-            ]
+        with ThreadPoolExecutor(len(done)) as pool, self._whole():
+            asked = zip(self._replicas, requests, strict=True)
+            futures = [pool.submit(replica.ask, request, partial(note, i)) for i, (replica, request) in enumerate(asked, 1)]
 
             def told(count: int, _: int) -> None:
                 for future in futures:
@@ -158,9 +145,9 @@ class Engines(Engine):
 
             mine = own(told)
             while wait(futures, _EVERY, FIRST_EXCEPTION).not_done:
-                told(done[0], 0)
-            told(done[0], 0)
-            return mine, [future.result() for future in futures]
+                told(done[0], total)
+            told(done[0], total)
+            return [mine, *(future.result() for future in futures)]
 
     @contextlib.contextmanager
     def _whole(self) -> Iterator[None]:
@@ -260,28 +247,28 @@ def _serve() -> None:
     for line in sys.stdin:
         asked = json.loads(line)
         try:
-            if asked["do"] == "start":
-                checkpoint = Checkpoint(Path(asked["path"]), asked["hash"])
-                known = {checkpoint.hash: Probe(**asked["probe"])}
+            if engine is None:
+                checkpoint, known = Checkpoint(Path(asked["path"]), asked["hash"]), {asked["hash"]: Probe(**asked["probe"])}
                 engine = Engine(checkpoint, EngineConfig.model_validate(asked["config"]), asked["gpus"], known)
                 say(done=None)
             else:
-                assert engine is not None
                 say(done=_answer(engine, asked, lambda done, _: say(progress=done)))
         except PlumblineError as error:
             say(error=str(error))
 
 
 def _answer(engine: Engine, asked: dict[str, Any], progress: Progress) -> Any:
+    """What this one engine gives, as JSON has it."""
     if asked["do"] == "generate":
         sampling = Sampling(**asked["sampling"])
-        return [asdict(c) for c in engine.generate(asked["prompts"], sampling, asked["seeds"], progress, asked["choices"])]
+        made = Engine.generate(engine, asked["prompts"], sampling, asked["seeds"], progress, asked["choices"])
+        return [asdict(one) for one in made]
     if asked["do"] == "score":
-        return engine.score_greedy(asked["prompts"], asked["answers"], progress)
+        return Engine.score_greedy(engine, asked["prompts"], asked["answers"], progress)
     if asked["do"] == "rest":
-        return engine.rest()
+        return Engine.rest(engine)
     engine.probes[asked["hash"]] = Probe(**asked["probe"])
-    return engine.use(Checkpoint(Path(asked["path"]), asked["hash"]))
+    return Engine.use(engine, Checkpoint(Path(asked["path"]), asked["hash"]))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import os
 import shutil
 import time
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ import torch
 
 from models.objectives.batch import State
 from models.training import team
-from models.training.methods import trainable, trained_weights
+from models.training.methods import trainable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -63,11 +62,11 @@ class Snapshots:
             shutil.rmtree(work, ignore_errors=True)
             work.mkdir(parents=True)
         moments = {f"{i}.{k}": v for i, of in optimizer.state_dict()["state"].items() for k, v in of.items()}
-        parts = {"parameters": partial(trained_weights, model), "optimizer": partial(team.collected, moments)}
+        parts = {"parameters": trainable(model), "optimizer": moments}
         if self._moving is not None:
-            parts["reference"] = self._moving.weights
-        for name, collect in parts.items():  # one after the other: process 0 has all of it in its main memory
-            found = collect()
+            parts["reference"] = self._moving.parts()
+        for name, split in parts.items():  # one after the other: process 0 has all of it in its main memory
+            found = team.collected(split)
             if team.rank() == 0:
                 save_file(found, work / f"{name}.safetensors")
             del found
