@@ -78,11 +78,12 @@ class Session:
         return self._engine
 
     def warm(self) -> None:
-        """Start trainer and engine before anybody asks for them. Why the engine does not start, is told who asks first."""
+        """Start trainer and engine before anybody asks for them. Why one of them cannot take the policy, hears who asks first."""
         self.trainer.warm()
         if isinstance(self.config, RoundsConfig):
             try:
                 self.engine()
+                self.trainer.run({"kind": "prove", "policy": str(self.policy.path)})
             except Exception as error:  # the edge: whatever vLLM says belongs into the flow, which tells it everywhere
                 self._failure = error
             else:
