@@ -105,6 +105,17 @@ def weight_count(path: Path) -> int:
     return count
 
 
+def check_trainable(path: Path) -> None:
+    """Raises PlumblineError for a checkpoint whose weights are quantised: what is trained has to be whole."""
+    told = read_config(path)
+    if quantised := told.get("quantization_config") or told.get("compression_config"):
+        how = quantised.get("quant_method", "quantised") if isinstance(quantised, dict) else "quantised"
+        raise PlumblineError(
+            f"the weights in {path} are quantised ({how}) and cannot be trained: name the checkpoint that they were made from, "
+            "or save it dequantised"
+        )
+
+
 def check_chat(path: Path) -> None:
     """Raises PlumblineError for a checkpoint whose tokenizer or chat template is missing or damaged; reads small files only."""
     if not any((path / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")):
