@@ -13,6 +13,7 @@ from data_contracts.store import digest, load_json, write_json
 from flows.display import quiet_libraries, working
 from flows.lock import locked
 from models.answers import answer, encode
+from models.check_model import check_model
 from models.checkpoint import Checkpoint, load_tokenizer, open_checkpoint, positions
 from models.engine import Progress, quiet
 from models.gpus import visible
@@ -44,6 +45,7 @@ def answer_benchmark(model: str, config: EvaluateConfig, root: Path, name: str |
         return folder, read_responses(folder)
     prompts = [asked.prompt(question) for question in asked.questions]
     chat = config.prompts != "mixeval-base"
+    check_model(policy.path, chat)
     longest = max(map(len, encode(load_tokenizer(policy.path, chat), prompts, chat)))
     length = min(positions(policy.path) or longest + config.max_tokens, max(longest + config.max_tokens, _ROOM))
     folder.mkdir(parents=True, exist_ok=True)
@@ -98,6 +100,8 @@ def open_asked(run: RoundsConfig, folder: Path, watched: bool) -> Iterator["Teac
 
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = open_checkpoint(run.teacher.model) if run.teacher.kind in ("local", "vllm") else None
+    if checkpoint:
+        check_model(checkpoint.path)
     with (
         locked(folder),
         closing(open_journal(run.teacher, folder)) as journal,

@@ -1,5 +1,6 @@
-"""What a teacher needs, a server and a journal, is tried before a run costs anything, not at its first call, after sampling."""
+"""What a run needs outside its folder, servers and a journal, is tried before it costs anything, not when first used."""
 
+import os
 from pathlib import Path
 
 from rich.markup import escape
@@ -8,12 +9,14 @@ from data_contracts.config import HumanPairsConfig, RoundsConfig
 from data_contracts.config_judge import WRITING
 from data_contracts.config_teacher import TeacherConfig
 from data_contracts.errors import PlumblineError
+from data_contracts.mask import is_http
 from flows.display import console
 from flows.outputs import file_can_be
 from models.journal import knows
 from models.journal_file import open_file
 from models.parsers import asks_teacher
 from models.teachers.open import journal_path
+from tasks.tracking_address import check_uri
 
 
 def check_server(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
@@ -34,6 +37,14 @@ def check_server(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
         doubt = f"{error}; the run goes on as far as its journal has the replies"
     if doubt:
         console().print(f"[yellow]![/] {escape(doubt)}")
+
+
+def check_addresses() -> None:
+    """Raises PlumblineError for a PREFECT_API_URL or MLFLOW_TRACKING_URI where nobody can ever answer; asks neither."""
+    prefect = os.environ.get("PREFECT_API_URL")
+    if prefect and not is_http(prefect):
+        raise PlumblineError("PREFECT_API_URL is no address of a server: give one such as http://127.0.0.1:4200/api, or unset it")
+    check_uri()
 
 
 def check_journal(config: TeacherConfig, folder: Path) -> None:

@@ -12,7 +12,8 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import AutocastKwargs
 
 from data_contracts.config_align import AlignConfig
-from models.checkpoint import Checkpoint, check_trainable, load_model, load_tokenizer, reach
+from models.check_model import check_trainable
+from models.checkpoint import Checkpoint, load_model, load_tokenizer, reach
 from models.objectives.batch import Need
 from models.objectives.wrappers import configured
 from models.preference.train import train_preference

@@ -8,7 +8,8 @@ from safetensors import safe_open
 
 from data_contracts.config_align import AlignConfig
 from data_contracts.errors import PlumblineError
-from models.checkpoint import check_trainable, load_model, positions
+from models.check_model import check_trainable
+from models.checkpoint import load_model, positions
 from models.training.checkpoints import save_checkpoint
 from models.training.methods import merge, set_up, trainable
 from tests.models.families import TRAINED, config_of, family
@@ -56,7 +57,7 @@ def test_a_trained_model_is_written_as_it_came(name, kind, tmp_path):
         assert (out / file).read_bytes() == (origin / file).read_bytes()
 
 
-def test_quantised_weights_are_refused_for_training(tmp_path):
+def test_quantised_weights_and_what_is_no_text_model_are_refused_for_training(tmp_path):
     folder = tmp_path / "model"
     family(*TRAINED["mistral"]).save_pretrained(folder)
     check_trainable(folder)
@@ -64,6 +65,14 @@ def test_quantised_weights_are_refused_for_training(tmp_path):
     (folder / "config.json").write_text(json.dumps(told | {"quantization_config": {"quant_method": "awq", "bits": 4}}))
     with pytest.raises(PlumblineError, match=r"are quantised \(awq\) and cannot be trained"):
         check_trainable(folder)
+    for kind in ("gemma3", "qwen2_vl"):
+        told = {"model_type": kind, "text_config": {"model_type": f"{kind}_text"}}
+        (folder / "config.json").write_text(json.dumps(told))
+        if kind == "gemma3":
+            check_trainable(folder)
+        else:
+            with pytest.raises(PlumblineError, match="qwen2_vl, which sees more than text"):
+                check_trainable(folder)
 
 
 @pytest.mark.parametrize(
