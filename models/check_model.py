@@ -42,7 +42,7 @@ def check_trainable(path: Path) -> None:
 
         if told.get("model_type") not in TRAINABLE:
             raise PlumblineError(
-                f"{path} holds a {told.get('model_type')}, which sees more than text and cannot be trained here: name a text model "
+                f"{path} holds a {told.get('model_type')}, which sees more than text and cannot be trained: name a text model "
                 "(docs/models.md)"
             )
 
