@@ -21,7 +21,7 @@ from flows.display import console
 from flows.lock import locked
 from models.benchmark import split_files
 from models.benchmark_hub import open_benchmark
-from models.check_model import check_model
+from models.check_model import check_model, check_trainable
 from models.checkpoint import Checkpoint, load_tokenizer, open_checkpoint, positions
 from models.gpus import before_the_teachers, engines, trainers, visible
 from models.parsers import asks_teacher
@@ -212,6 +212,7 @@ def open_session(
         others = _open_others(config) | _open_second(config, policy)
         for model in (policy, *([teacher] if teacher else [])):
             check_model(model.path)
+        check_trainable(policy.path)
         _check_lengths(config, policy, teacher)
         _check_inputs(folder, config, {"policy": policy} | ({"teacher.model": teacher} if teacher else {}) | others)
         trainer = lender.trainer if lender else _open_trainer(folder, config)

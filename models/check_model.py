@@ -29,6 +29,25 @@ def check_model(path: Path, chat: bool = True) -> None:
         _check_tokens(path, told["tokenizer.json"], rows, template + str(settings.get("eos_token", "")))
 
 
+def check_trainable(path: Path) -> None:
+    """Raises PlumblineError for a model whose weights are quantised, since what is trained has to be whole, and for one that sees
+    more than text and of which transformers makes no causal language model."""
+    told = read_object(path / "config.json")
+    if quantised := told.get("quantization_config") or told.get("compression_config"):
+        raise PlumblineError(
+            f"the weights in {path} are quantised ({quantised.get('quant_method', 'somehow')}) and cannot be trained: name the "
+            "checkpoint that they were made from, or save it dequantised"
+        )
+    if "text_config" in told:
+        from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as TRAINABLE
+
+        if told.get("model_type") not in TRAINABLE:
+            raise PlumblineError(
+                f"{path} holds a {told.get('model_type')}, which sees more than text and cannot be trained: name a text model "
+                "(docs/models.md)"
+            )
+
+
 def _check_kind(path: Path) -> None:
     config = read_object(path / "config.json")
     names = config.get("architectures") or []
