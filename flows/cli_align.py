@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 
+from flows.cli_command import Sets
 from flows.outputs import folder_can_be
-
-Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key, for example align.epochs=2.")]
 
 
 def align(
@@ -21,7 +20,7 @@ def align(
     reference: Annotated[str | None, typer.Option(help="Its reference; the policy itself if not given.")] = None,
     set_: Sets = None,
 ) -> None:
-    """Train on a dataset that is there, with one process or many.
+    """Train on a finished dataset, with one process or many.
 
     The files in infra/accelerate/ say how torchrun and accelerate launch start many, on one node or several.
     """
@@ -29,6 +28,7 @@ def align(
     from data_contracts.load_config import load_config
     from data_contracts.store import open_dataset
     from flows.display import working
+    from models.check_model import check_model
     from models.checkpoint import open_checkpoint
     from models.training.launched import Launched, is_launched
     from models.training.process import Trainer
@@ -43,6 +43,7 @@ def align(
         trainer.serve()
         return
     start = open_checkpoint(policy or c.policy)
+    check_model(start.path, chat=False)
     named = c.align.second_reference
     second = start if named in ("initial", "previous") else open_checkpoint(named) if named else None
     with working("align") as progress:

@@ -80,7 +80,6 @@ def deploy(request: Request, pool: str) -> Deployed:
     from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
     from prefect.client.schemas.schedules import construct_schedule
     from prefect.exceptions import ObjectNotFound
-    from prefect.utilities.callables import parameter_schema
     from prefect.workers.process import ProcessWorker
 
     from flows.scheduled import scheduled_rounds
@@ -106,7 +105,7 @@ def deploy(request: Request, pool: str) -> Deployed:
             concurrency_limit=1,
             concurrency_options=ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
             parameters={"config": config_path, "run_dir": run_path, "rounds": 1, "overrides": {}},
-            parameter_openapi_schema=parameter_schema(scheduled_rounds).model_dump(exclude_unset=True),
+            parameter_openapi_schema=form(),
             enforce_parameter_schema=True,
             entrypoint=_ENTRYPOINT,
             work_pool_name=pool,
@@ -116,6 +115,15 @@ def deploy(request: Request, pool: str) -> Deployed:
         )
     url = f"{mask(os.environ['PREFECT_API_URL']).removesuffix('/api')}/deployments/deployment/{deployment}"
     return Deployed(f"{scheduled_rounds.name}/{config.name}", url, pool, found.type)
+
+
+def form() -> dict[str, Any]:
+    """The JSON schema of a firing's parameters. What it does not name is refused: Prefect would leave it out in silence."""
+    from prefect.utilities.callables import parameter_schema
+
+    from flows.scheduled import scheduled_rounds
+
+    return {**parameter_schema(scheduled_rounds).model_dump(exclude_unset=True), "additionalProperties": False}
 
 
 def _in_image(path: Path) -> str:

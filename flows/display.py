@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -23,9 +23,15 @@ _BROAD = 100  # columns from which on a bar has room
 _WIDE = 120  # columns where nobody's terminal says: in a log a table should not wrap
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Nobody reads any more (a worker that was killed, say): no reason to stop a round, as Rich would."""
+        self.quiet = True
+
+
 def _make_console(stream: IO[str] | None = None) -> Console:
     """On `stream`, or on whatever standard output is at the time of printing."""
-    return Console(file=stream, highlight=False, width=None if (stream or sys.stdout).isatty() else _WIDE)
+    return _Console(file=stream, highlight=False, width=None if (stream or sys.stdout).isatty() else _WIDE)
 
 
 _console = _make_console()
@@ -58,7 +64,8 @@ def quiet_libraries(log: Path) -> Iterator[None]:
             os.close(saved[0])
             os.close(saved[1])
             _console = before
-            terminal.close()
+            with suppress(BrokenPipeError):  # what nobody read is still to be written
+                terminal.close()
 
 
 @contextmanager

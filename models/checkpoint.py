@@ -5,7 +5,7 @@ Weights are safetensors only and remote code is never run: a folder that needs e
 
 import json
 import math
-import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -95,43 +95,17 @@ def _check_weights(path: Path, files: list[Path]) -> None:
             )
 
 
-def weight_count(path: Path) -> int:
-    """Numbers in the weight files of a folder, from their headers."""
-    count = 0
+def tensors(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(name, entry with dtype and shape) of every tensor in the weight files of a folder, from their headers."""
     for file in path.glob("*.safetensors"):
         with file.open("rb") as stream:
             header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-        count += sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
-    return count
+        yield from ((name, entry) for name, entry in header.items() if name != "__metadata__")
 
 
-def check_chat(path: Path) -> None:
-    """Raises PlumblineError for a checkpoint whose tokenizer or chat template is missing or damaged; reads small files only."""
-    if not any((path / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")):
-        raise PlumblineError(f"{path} holds no tokenizer (tokenizer.json): save it there with the tokenizer's save_pretrained")
-    told = {name: read_object(path / name) for name in ("tokenizer.json", "tokenizer_config.json") if (path / name).exists()}
-    own, other = path / "chat_template.jinja", path / "chat_template.json"
-    named = told.get("tokenizer_config.json", {}).get("chat_template")
-    if not own.exists() and not other.exists() and not named:
-        raise PlumblineError(f"the tokenizer in {path} has no chat template: add chat_template.jinja to the checkpoint")
-    if own.exists():
-        _check_template(own.read_text(encoding="utf-8"), own)
-    elif isinstance(named, str):
-        _check_template(named, path / "tokenizer_config.json")
-
-
-def _check_template(text: str, where: Path) -> None:
-    """Raises PlumblineError for a chat template that is no Jinja as transformers reads it."""
-    from jinja2 import Environment, TemplateSyntaxError
-
-    for tag in ("generation", "endgeneration"):  # transformers' own, around what a model wrote
-        text = re.sub(rf"{{%-?\s*{tag}\s*-?%}}", "", text)
-    try:
-        Environment(extensions=["jinja2.ext.loopcontrols"]).parse(text)
-    except TemplateSyntaxError as error:
-        raise PlumblineError(
-            f"the chat template in {where} is damaged (line {error.lineno}: {error.message}): fetch or correct it"
-        ) from None
+def weight_count(path: Path) -> int:
+    """Numbers in the weight files of a folder."""
+    return sum(math.prod(entry["shape"]) for _, entry in tensors(path))
 
 
 def _fetch(reference: str) -> Path:
@@ -155,8 +129,22 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def positions(path: Path) -> int | None:
-    """How many tokens the model takes, if its configuration says so."""
-    limit: int | None = read_config(path).get("max_position_embeddings")
+    """How many tokens the model in a folder takes, if its configuration says so."""
+    return reach(read_config(path))
+
+
+def reach(config: dict[str, Any]) -> int | None:
+    """`positions` by what a text model's configuration says.
+
+    LongRoPE turns positions another way as soon as a text is longer than what the model was trained on first: for the whole text
+    in transformers, for all texts in vLLM. Only up to that length do both mean the same model, and may texts share a row.
+    """
+    limit: int | None = config.get("max_position_embeddings", config.get("n_positions"))
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    for part in (rope, *(v for v in rope.values() if isinstance(v, dict))):  # some tell it by kind of layer
+        if {part.get("rope_type"), part.get("type")} & {"longrope", "su"}:
+            first = part.get("original_max_position_embeddings") or config.get("original_max_position_embeddings")
+            limit = min(limit or first, first) if first else limit
     return limit
 
 
@@ -171,9 +159,11 @@ def load_tokenizer(path: Path, chat: bool = True) -> "PreTrainedTokenizerFast":
 
 
 def load_model(path: Path, dtype: "torch.dtype") -> "PreTrainedModel":
+    """With transformers' own choice of attention, but where that leaves out a cap on the scores (Gemma 2)."""
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(path, dtype=dtype, trust_remote_code=False, use_safetensors=True)
+    attention = {"attn_implementation": "eager"} if read_config(path).get("attn_logit_softcapping") else {}
+    return AutoModelForCausalLM.from_pretrained(path, dtype=dtype, trust_remote_code=False, use_safetensors=True, **attention)
 
 
 def empty_model(path: Path, dtype: "torch.dtype") -> "PreTrainedModel":

@@ -35,6 +35,20 @@ def test_each_command_is_told_in_one_line_that_fits() -> None:
             assert parameter.name == "help" or parameter.help, f"{command.name}: {parameter.name} is not explained"
 
 
+def test_help_names_arguments_as_the_documentation_does() -> None:
+    assert " [OPTIONS] CONFIG " in CliRunner().invoke(app, ["run", "--help"]).output
+    for words in (
+        ["status"],
+        ["validate"],
+        ["teacher", "import"],
+        ["judge", "rate"],
+        ["objectives", "show"],
+        ["rubric", "derive"],
+    ):
+        usage = CliRunner().invoke(app, [*words, "--help"]).output.split("[OPTIONS]")[1].split("\n")[0]
+        assert usage.strip() and usage == usage.upper() and not set("{}") & set(usage), f"{words}: {usage}"
+
+
 def test_help_shows_the_panels_in_their_order() -> None:
     shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "120"}).output
     places = [shown.index(f"─ {panel} ─") for panel in PANELS]
@@ -130,7 +144,11 @@ def test_folders_on_the_way_to_a_page_are_made(tmp_path: Path) -> None:
     [
         (KeyboardInterrupt(), 130, "stopped; run the same command again to resume"),
         (PlumblineError("no such thing"), 2, "error: no such thing"),
-        (OSError(errno.ENOSPC, "No space left on device", "runs/x"), 2, "error: runs/x could not be written (No space left"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "runs/x"),
+            2,
+            "error: runs/x could not be read or written (No space left",
+        ),
     ],
 )
 def test_whatever_stops_a_command_is_told(

@@ -11,7 +11,7 @@ import pytest
 
 from data_contracts.errors import PlumblineError
 from flows import processes
-from flows.deploy import check_request, parse_interval
+from flows.deploy import check_request, form, parse_interval
 from tests.end_to_end.command import ROOT, environment
 
 PORTS = {"prefect": 1, "mlflow": 2}
@@ -77,3 +77,18 @@ command(Path("configs/demo.yaml"), "0 2 * * *", None, Path({str(tmp_path / "run"
         told = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True)
         standing_in.kill()
     assert told.stderr.strip() == "http://127.0.0.1:1/api"
+
+
+def test_a_form_refuses_what_it_does_not_know_in_one_sentence() -> None:
+    from prefect.utilities.schema_tools.validation import ValidationError, validate
+
+    given = {"config": "demo.yaml", "run_dir": "runs/demo", "rounds": 1, "overrides": {}}
+    validate(given, form(), raise_on_error=True)
+    for wrong, complaint in (
+        ({"round": 2}, "'round' was unexpected"),
+        ({"overrides": {"epoch": 2}}, "'epoch' was unexpected"),
+        ({"rounds": 0}, "'rounds'.*minimum"),
+    ):
+        with pytest.raises(ValidationError, match=complaint) as refused:
+            validate(given | wrong, form(), raise_on_error=True)
+        assert "\n" not in str(refused.value)
