@@ -97,6 +97,7 @@ class Engines(Engine):
 
     def _spread(self, groups: Sequence[Sequence[str]], checkpoint: Checkpoint, own: Callable[[Checkpoint], None]) -> None:
         """Start an engine on each group of GPUs, and `own` in the meantime."""
+        self.current = Checkpoint(checkpoint.path, "unproven")
         with self._whole():
             for group in groups:
                 self._replicas.append(Replica(group, self._log))  # imports vLLM while the probe is computed here
@@ -156,7 +157,7 @@ class Engines(Engine):
             yield
         except BaseException:
             self.close()
-            self.current = Checkpoint(self.current.path, "closed")
+            self.current = Checkpoint(self.current.path, "unproven")  # so that whoever uses it next starts it
             raise
 
     def _end(self) -> None:

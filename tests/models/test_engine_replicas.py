@@ -29,6 +29,7 @@ def both(engine: Engine, student: Checkpoint, tmp_path_factory: pytest.TempPathF
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         two._spread([["1"]], student, lambda _: None)
+    engine.current = student  # which it has held all the time
     yield two
     two._end()
 
