@@ -3,6 +3,7 @@
 import html
 import json
 import time
+from asyncio import CancelledError
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,8 @@ def sentence(error: BaseException) -> str:
     """What stopped a run, in words."""
     if isinstance(error, TerminationSignal):
         return "it was stopped from outside (SIGTERM): cancelled, or its machine went down"
+    if isinstance(error, CancelledError):  # thrown by Prefect: to work on without its deployment's place could be to work twice
+        return "its Prefect server was away for minutes, and no longer keeps its deployment's place for it"
     if isinstance(error, KeyboardInterrupt):
         return "it was stopped by Ctrl-C"
     return str(error) or type(error).__name__
