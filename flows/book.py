@@ -3,11 +3,10 @@
 The book names the lock by its inode: a copy of the folder has another lock, and whoever is in its book may work on the original.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
-from data_contracts.store import write_text
+from data_contracts.store import load_json, write_json
 
 
 def read(folder: Path) -> dict[str, int]:
@@ -35,9 +34,9 @@ def was_cut_short(folder: Path) -> bool:
 
 def _open(folder: Path) -> dict[str, Any]:
     path, lock = folder / "flow_runs.json", folder / ".lock"
-    book: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() and lock.exists() else {}
+    book: dict[str, Any] = load_json(path, {}) if lock.exists() else {}
     return book if book and book.get("lock") == lock.stat().st_ino else {}
 
 
 def _write(folder: Path, book: dict[str, Any]) -> None:
-    write_text(folder / "flow_runs.json", json.dumps({"lock": (folder / ".lock").stat().st_ino, **book}, indent=2))
+    write_json(folder / "flow_runs.json", {"lock": (folder / ".lock").stat().st_ino, **book})

@@ -26,13 +26,13 @@ from flows import (
     cli_teacher,
     cli_validate,
 )
+from flows.cli_command import Command, Sets
 from flows.outputs import to_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 
 embedded = typer.Typer(help="Rebuild the small student and teacher of the demo.", no_args_is_help=True)
 
-Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key, for example align.epochs=2.")]
 RunDir = Annotated[Path | None, to_folder("Where the run lives; runs/<name> if not given.")]
 Folder = Annotated[Path, typer.Argument(help="A run's folder, for example runs/demo.")]
 
@@ -101,13 +101,13 @@ def _state(folder: Path) -> str:
     return f"stopped ({plain(read_failure(folder) or SILENT)}): {again} goes on"
 
 
-@embedded.command()
+@embedded.command(cls=Command)
 def build(
     out: Annotated[Path, typer.Option(help="Where to write the checkpoints and data.", show_default="models/embedded")] = ROOT
     / "models"
     / "embedded",
     scale: Annotated[float, typer.Option(min=0.001, help="Share of the full number of steps.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Of the world, the data and the weights.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the world, the data and the weights.")] = 0,
 ) -> None:
     """Rebuild the embedded student, teacher and data from their seeded world.
 
@@ -197,7 +197,7 @@ for panel, commands in PANELS.items():
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name, rich_help_panel=panel)
         else:
-            app.command(name, rich_help_panel=panel)(command)
+            app.command(name, cls=Command, rich_help_panel=panel)(command)
 
 
 # a disk that is full or read-only, a quota, a limit, somebody else's folder: nothing that a traceback would explain

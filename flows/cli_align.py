@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 
+from flows.cli_command import Sets
 from flows.outputs import folder_can_be
-
-Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key, for example align.epochs=2.")]
 
 
 def align(
@@ -21,7 +20,7 @@ def align(
     reference: Annotated[str | None, typer.Option(help="Its reference; the policy itself if not given.")] = None,
     set_: Sets = None,
 ) -> None:
-    """Train on a dataset that is there, with one process or many.
+    """Train on a finished dataset, with one process or many.
 
     The files in infra/accelerate/ say how torchrun and accelerate launch start many, on one node or several.
     """

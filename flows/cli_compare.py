@@ -13,7 +13,7 @@ Either = Annotated[Path, typer.Argument(help="A run's folder or a sweep's.")]
 def compare(
     a: Annotated[str, typer.Argument(help="A run's folder (its champion), or FOLDER#round-k.")],
     b: Annotated[str, typer.Argument(help="The same, to compare with A.")],
-    as_json: Annotated[bool, typer.Option("--json", help="The same for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as JSON, for programs.")] = False,
 ) -> None:
     """Show what changed from run or round A to B.
 

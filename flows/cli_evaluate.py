@@ -18,14 +18,16 @@ Parser = Annotated[
     typer.Option(help="How answers are read: rule, official-rule, model, official-model, or one by its version, such as rule-1."),
 ]
 TeacherOf = Annotated[Path | None, typer.Option("--teacher", help="A run's configuration: its teacher reads for a model parser.")]
-AsJson = Annotated[bool, typer.Option("--json", help="The same for programs, with every unparsed answer.")]
+AsJson = Annotated[bool, typer.Option("--json", help="The same as JSON, for programs, with every unparsed answer.")]
 _SHOWN = 5  # unparsed answers, each with its beginning
 
 
 def score(
     folder: Annotated[Path, typer.Argument(help="One model's response files: <model>_close_freeform[_hard].jsonl and so on.")],
     parser: Parser = "rule",
-    benchmark: Annotated[str | None, typer.Option(help="Their benchmark: checks the files and names its version.")] = None,
+    benchmark: Annotated[
+        str | None, typer.Option(help="The benchmark they answer: they are checked against it, and its version is named.")
+    ] = None,
     against: Annotated[list[Path] | None, typer.Option(help="Response files of another model; may be given again.")] = None,
     teacher: TeacherOf = None,
     out: Annotated[Path | None, to_folder("Write MixEval's score.json and judge_results files here.")] = None,
@@ -52,8 +54,12 @@ def evaluate(
     benchmark: Annotated[str, typer.Option(help="A folder in MixEval's data format, or hub:org/name/folder.")],
     parser: Parser = "rule",
     prompts: Annotated[str, typer.Option(help="mixeval (chat models), mixeval-base (five-shot) or plain.")] = "mixeval",
-    shots: Annotated[Path | None, typer.Option(help="Examples for base models: free-form.txt, multiple-choice.txt.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="Of an answer: 512, for base models 399, as upstream.")] = None,
+    shots: Annotated[
+        Path | None, typer.Option(help="Examples for base models: a folder with free-form.txt and multiple-choice.txt.")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Of an answer; if not given 512, for base models 399, as in MixEval.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="What to call the model; its folder's name if not given.")] = None,
     out: Annotated[Path, to_folder("Everything goes to OUT/<name>/<benchmark>/<version>.")] = Path("runs/evaluate"),
     teacher: TeacherOf = None,
@@ -139,13 +145,12 @@ def _table(scored: "Scored") -> "Table":
     title = f"{scored.answered.model} on {scored.answered.benchmark}, {scored.parser}"
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), title=escape(safe(title)))
     table.add_column("")
-    for heading in ("as upstream", "mean", "95 % interval", "rows", "distinct", "unparsed"):
+    for heading in ("mean", "95 % interval", "rows", "distinct", "unparsed"):
         table.add_column(heading, justify="right")
     facts = scored.facts
     for group in ("metrics", "benchmarks"):
         for label, m in facts[group].items():
-            official = facts["official"].get(label, round(m["mean"], 3))
             interval = f"{m['low']:.3f} to {m['high']:.3f}"
-            numbers = (f"{official:.3f}", f"{m['mean']:.4f}", interval, *(str(m[k]) for k in ("rows", "distinct", "unparsed")))
+            numbers = (f"{m['mean']:.3f}", interval, *(str(m[k]) for k in ("rows", "distinct", "unparsed")))
             table.add_row(escape(safe(label)), *numbers, end_section=label == "overall")
     return table

@@ -11,10 +11,10 @@ from flows.outputs import to_file
 
 def inspect(
     sources: Annotated[list[str], typer.Argument(metavar="DATASET…", help="Folders of pairs, or preference files (JSON lines).")],
-    model: Annotated[str | None, typer.Option(help="Whose tokenizer encodes preference files.")] = None,
+    model: Annotated[str | None, typer.Option(help="For preference files: the checkpoint whose tokenizer encodes them.")] = None,
     reference: Annotated[str | None, typer.Option(help="Also measure this model's log-ratio gap, chosen over rejected.")] = None,
     out: Annotated[Path | None, to_file("Write the page with charts and the pairs themselves here.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The figures for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The figures as JSON, for programs.")] = False,
 ) -> None:
     """Show how contrastive pairs are, by method, and the pairs themselves."""
     from tasks.inspect_pairs import parts, read, render, told_apart

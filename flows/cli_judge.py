@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.cli_command import Command, Sets
 from flows.outputs import to_folder
 
 if TYPE_CHECKING:
@@ -14,15 +15,14 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Have answers judged, and measure how far a judge is to be trusted.", no_args_is_help=True)
 
 Config = Annotated[Path, typer.Argument(help="A run's configuration: its judge is asked, with its teacher.")]
-Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the config.")]
 
 
-@app.command()
+@app.command(cls=Command)
 def rate(
     config: Config,
     answers: Annotated[Path, typer.Argument(help="JSON lines with prompt and answer, or a folder with a run's samples.")],
     out: Annotated[Path, to_folder("A folder for scores.jsonl, the datasets and the journal.")] = Path("runs/rate"),
-    field: Annotated[list[str] | None, typer.Option(help="prompt or answer=NAME: what the file calls it.")] = None,
+    field: Annotated[list[str] | None, typer.Option(help="prompt=NAME or answer=NAME: what the file calls it.")] = None,
     set_: Sets = None,
 ) -> None:
     """Score answers and rank those to one prompt.
@@ -50,12 +50,12 @@ def rate(
     typer.echo(out / "scores.jsonl")
 
 
-@app.command()
+@app.command(cls=Command)
 def calibrate(
     config: Config,
     recorded: Annotated[Path, typer.Option(help="JSON lines with comparisons that somebody already judged.")],
     field: Annotated[
-        list[str] | None, typer.Option(help="prompt, first, second or first_wins=NAME: what the file calls it.")
+        list[str] | None, typer.Option(help="prompt=NAME, also first, second and first_wins: what the file calls it.")
     ] = None,
     out: Annotated[Path, to_folder("A folder for calibration.json, calibration.png and the journal.")] = Path("runs/calibrate"),
     set_: Sets = None,

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from flows.cli_command import Command
 from flows.outputs import to_file
 
 app = typer.Typer(help="List the objectives, or show one.", invoke_without_command=True)
@@ -13,7 +14,7 @@ app = typer.Typer(help="List the objectives, or show one.", invoke_without_comma
 
 @app.callback()
 def table(
-    context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="The same for programs.")] = False
+    context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="The same as JSON, for programs.")] = False
 ) -> None:
     """List the objectives, or show one."""
     if context.invoked_subcommand:
@@ -42,7 +43,7 @@ def table(
     console().print(shown)
 
 
-@app.command()
+@app.command(cls=Command)
 def show(
     name: Annotated[str, typer.Argument(help="An objective's name.")],
     plot: Annotated[Path | None, to_file("Also draw its loss and gradient over the margin to this PNG.")] = None,

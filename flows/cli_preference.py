@@ -5,23 +5,24 @@ from typing import Annotated
 
 import typer
 
+from flows.cli_command import Command
 from flows.outputs import to_folder
 
-app = typer.Typer(help="Train and register models that judge.", no_args_is_help=True)
+app = typer.Typer(help="Train and register preference models.", no_args_is_help=True)
 
 
-@app.command()
+@app.command(cls=Command)
 def train(
     pairs: Annotated[Path, typer.Option(help="Preferences as JSON lines (plain or gzip), or the folder of a pairs dataset.")],
     base: Annotated[str, typer.Option(help="A checkpoint's folder or hub id to start from.")],
     out: Annotated[Path, to_folder("A new folder for the model.")],
     kind: Annotated[str, typer.Option(help="bt: Bradley-Terry. gpm: general preference model, which may be cyclic.")] = "bt",
     blocks: Annotated[int, typer.Option(min=1, help="gpm: planes of the embedding.")] = 2,
-    learning_rate: Annotated[float, typer.Option(help="Of AdamW, at its highest.")] = 1e-5,
+    learning_rate: Annotated[float, typer.Option(help="AdamW's, at its peak.")] = 1e-5,
     epochs: Annotated[int, typer.Option(min=1, help="How often each pair is seen.")] = 1,
     batch_size: Annotated[int, typer.Option(min=1, help="Pairs a step.")] = 32,
     held_out: Annotated[float, typer.Option(help="Share of the conversations to measure on.")] = 0.1,
-    seed: Annotated[int, typer.Option(help="Of the held-out part, the new weights and the order of the pairs.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the held-out part, the new weights and the order of the pairs.")] = 0,
 ) -> None:
     """Train on pairs, and measure on a held-out part.
 
@@ -58,7 +59,7 @@ def train(
     )
 
 
-@app.command()
+@app.command(cls=Command)
 def register(
     folder: Annotated[Path, typer.Argument(help="What `train` wrote.")],
     name: Annotated[str, typer.Option(help="The registered model, a new version of which it becomes.")] = "preference",

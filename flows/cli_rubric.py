@@ -5,17 +5,18 @@ from typing import Annotated
 
 import typer
 
+from flows.cli_command import Command, Sets
 from flows.outputs import to_file
 
-app = typer.Typer(help="Derive what judges judge by.", no_args_is_help=True)
+app = typer.Typer(help="Derive rubrics for judges.", no_args_is_help=True)
 
 
 @app.callback()
 def rubric() -> None:
-    """Derive what judges judge by."""
+    """Derive rubrics for judges."""
 
 
-@app.command()
+@app.command(cls=Command)
 def derive(
     config: Annotated[Path, typer.Argument(help="A run's configuration: its teacher proposes and votes, as its judge is set.")],
     pairs: Annotated[Path, typer.Option(help="Preferences as JSON lines, plain or gzip.")],
@@ -24,14 +25,12 @@ def derive(
     per_pair: Annotated[int, typer.Option(min=1, help="Principles that one pair may suggest.")] = 2,
     keep: Annotated[int, typer.Option(min=1, help="Criteria of the rubric, at most.")] = 6,
     limit: Annotated[int | None, typer.Option(min=2, help="Only so many pairs, from the file's beginning.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the config.")] = None,
+    set_: Sets = None,
 ) -> None:
     """Derive a rubric from labelled pairs.
 
     Principles are proposed, clustered and voted on; those that predict the labels are kept.
     """
-    import json
-
     from data_contracts.config import RoundsConfig
     from data_contracts.config_rubric import DeriveConfig
     from data_contracts.errors import PlumblineError
@@ -46,7 +45,7 @@ def derive(
         raise PlumblineError(f"{out} exists already: a rubric that may be in use is not rewritten; name another file")
     from data_contracts.plain import safe
     from data_contracts.rubric import dump_rubric
-    from data_contracts.store import write_text
+    from data_contracts.store import write_json, write_text
     from flows.evaluate import open_asked, watch
     from tasks.comparison import Comparison
     from tasks.derive_rubric import derive_rubric
@@ -58,7 +57,7 @@ def derive(
     with open_asked(run, folder, watched=True) as teacher, watch("deriving", watched=True) as progress:
         made, tried = derive_rubric(labelled, settings, run.judge, teacher, run.seed, progress)
     said = [{"text": c.text, "proposed": c.proposed, "kept": c.is_kept, **c.evidence.model_dump()} for c in tried]
-    write_text(folder / "candidates.json", json.dumps(said, indent=2, ensure_ascii=False))
+    write_json(folder / "candidates.json", said)
     for c in tried:
         e = c.evidence
         sure = f"{e.accuracy:.2f} ({e.low:.2f}–{e.high:.2f}) of {e.decided} decided of {e.pairs}"

@@ -38,7 +38,7 @@ def up(folder: ServicesFolder = DEFAULT, database: Database = None) -> None:
 
 
 def down(folder: ServicesFolder = DEFAULT) -> None:
-    """Stop both servers.
+    """Stop the servers that `plumbline up` started.
 
     Their data stays for the next `plumbline up`.
     """

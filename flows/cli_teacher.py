@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.cli_command import Command
 from flows.outputs import to_folder
 
 if TYPE_CHECKING:
@@ -15,8 +16,8 @@ app = typer.Typer(help="List, export and import a teacher's calls; write batches
 Where = Annotated[Path, typer.Argument(metavar="JOURNAL", help="A run's folder, or a journal file such as runs/journal.db.")]
 
 
-@app.command("list")
-def list_(journals: Annotated[list[Path], typer.Argument(metavar="JOURNAL...", help="Runs' folders, or journal files.")]) -> None:
+@app.command("list", cls=Command)
+def list_(journals: Annotated[list[Path], typer.Argument(metavar="JOURNAL…", help="Runs' folders, or journal files.")]) -> None:
     """List calls, tokens and cost by model and by how the replies ended."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -36,18 +37,18 @@ def list_(journals: Annotated[list[Path], typer.Argument(metavar="JOURNAL...", h
         console().print(table)
 
 
-@app.command()
+@app.command(cls=Command)
 def export(where: Where) -> None:
-    """Write every request and reply to the standard output, a JSON object a line."""
+    """Write every request and reply to standard output, a JSON object a line."""
     import json
 
     for call in _open(where)[0].calls():
         typer.echo(json.dumps(call))
 
 
-@app.command("import")
+@app.command("import", cls=Command)
 def import_(
-    where: Where, files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="A batch's results, or an export.")]
+    where: Where, files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="A batch's results, or an export.")]
 ) -> None:
     """Read a batch's results, or what `export` wrote, into the journal.
 
@@ -61,7 +62,7 @@ def import_(
         typer.echo(f"{file}: {counts}; {len(journal.wanted())} requests still wait")
 
 
-@app.command("export-batch")
+@app.command("export-batch", cls=Command)
 def export_batch(
     where: Where,
     out: Annotated[Path | None, to_folder("A folder; `batch` beside the journal if not given.")] = None,

@@ -21,7 +21,7 @@ def validate(
     ] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Prompt and answer together.")] = 4096,
     out: Annotated[Path | None, to_folder("Keep the clean rows, quarantine, gate.json and Data Docs here.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The same for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as JSON, for programs.")] = False,
     contracts: Annotated[bool, typer.Option("--contracts", help="List every contract with its severity and bounds.")] = False,
 ) -> None:
     """Say which rows of a file break which contract.

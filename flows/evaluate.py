@@ -1,6 +1,5 @@
 """Measure one checkpoint outside a run: response files as MixEval lays them out, on an engine of its own."""
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
@@ -10,7 +9,7 @@ from data_contracts.config import EngineConfig, RoundsConfig
 from data_contracts.config_evaluate import EvaluateConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.load_config import load_config
-from data_contracts.store import digest, write_text
+from data_contracts.store import digest, load_json, write_json
 from flows.display import quiet_libraries, working
 from flows.lock import locked
 from models.answers import answer, encode
@@ -40,7 +39,7 @@ def answer_benchmark(model: str, config: EvaluateConfig, root: Path, name: str |
     key = digest([policy.hash, {k: v for k, v in asked.slice.items() if k != "parser"}])
     note = folder / "evaluation.json"
     if note.exists():
-        if json.loads(note.read_text(encoding="utf-8"))["key"] != key:
+        if load_json(note)["key"] != key:
             raise PlumblineError(f"{folder} holds answers of other weights, or asked otherwise: choose another --name or --out")
         return folder, read_responses(folder)
     prompts = [asked.prompt(question) for question in asked.questions]
@@ -57,7 +56,7 @@ def answer_benchmark(model: str, config: EvaluateConfig, root: Path, name: str |
     write_responses(folder, found)
     how = config.model_dump(include={"prompts", "max_tokens"})
     made = {"key": key, "policy": policy.hash, "benchmark": asked.name, **how}
-    write_text(note, json.dumps(made, indent=2) + "\n")
+    write_json(note, made)
     return folder, found
 
 

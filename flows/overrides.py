@@ -1,10 +1,8 @@
 """What one round does differently from its run's configuration: written beside the round, so that resuming it does the same."""
 
-import json
-
 from data_contracts.errors import PlumblineError
 from data_contracts.load_config import load_config
-from data_contracts.store import write_text
+from data_contracts.store import write_json
 from flows.session import Session
 from tasks.changes import overrides
 
@@ -21,6 +19,6 @@ def settle(session: Session, number: int) -> None:
                 f"{path.parent} has begun without the overrides {session.overrides}: finish it first, in a run without overrides"
             )
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps(session.overrides, indent=2))
+        write_json(path, session.overrides)
         settled = session.overrides
     session.config = load_config(session.folder / "config.yaml", [f"{key}={value!r}" for key, value in settled.items()])

@@ -6,7 +6,6 @@ that a retry from Prefect's page goes on with just those.
 """
 
 import fcntl
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -22,7 +21,7 @@ from data_contracts.config import RoundsConfig
 from data_contracts.config_schedule import Overrides
 from data_contracts.errors import BusyError, PlumblineError
 from data_contracts.load_config import load_config
-from data_contracts.store import write_text
+from data_contracts.store import load_json, write_json
 from flows.iterate import execute
 from tasks import summary
 from tasks.promote import read_decision
@@ -107,13 +106,13 @@ def _is_by_schedule() -> bool:
 def _take_on(folder: Path, rounds: int) -> int:
     """The number of the last round that this firing is to finish."""
     path, firing = folder / "firings.json", str(runtime.flow_run.id)
-    firings: dict[str, int] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    firings: dict[str, int] = load_json(path, {})
     if firing not in firings:
         begun = summary.read_config(folder)["rounds"] if (folder / "config.yaml").exists() else 0
         finished = summary.finished_rounds(folder)
         firings[firing] = begun if finished < begun else finished + rounds
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps(firings, indent=2))
+        write_json(path, firings)
     return firings[firing]
 
 

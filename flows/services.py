@@ -1,6 +1,5 @@
 """`plumbline up`: the Prefect and the MLflow server, on loopback, their data in one folder, until `plumbline down`."""
 
-import json
 import os
 import sys
 import time
@@ -9,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from data_contracts.errors import PlumblineError
-from data_contracts.store import write_text
+from data_contracts.store import load_json, write_json
 from flows import processes
 from flows.lock import locked
 from flows.processes import Process
@@ -41,10 +40,7 @@ class Service:
 
 def known(folder: Path) -> dict[str, Service]:
     """What was started last in `folder`, running or not, Prefect first."""
-    path = folder / "services.json"
-    if not path.exists():
-        return {}
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = load_json(folder / "services.json", {})
     return {name: Service(**(entry | {"process": Process(**entry["process"])})) for name in _PORTS if (entry := found.get(name))}
 
 
@@ -173,4 +169,4 @@ def _check_database(folder: Path, before: dict[str, Service], where: str) -> Non
 
 
 def _write(folder: Path, services: dict[str, Service]) -> None:
-    write_text(folder / "services.json", json.dumps({name: asdict(service) for name, service in services.items()}, indent=2))
+    write_json(folder / "services.json", {name: asdict(service) for name, service in services.items()})

@@ -4,7 +4,6 @@ One session a process. Flows take plain values (a folder, a round's number), so 
 cannot be a flow parameter (an engine, a subprocess, a lock) is found here.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from data_contracts.config import HumanPairsConfig, RoundsConfig
 from data_contracts.config_judge import JudgeConfig
 from data_contracts.config_pairs import Source
 from data_contracts.errors import PlumblineError
-from data_contracts.store import digest, file_digest, write_text
+from data_contracts.store import digest, file_digest, load_json, write_json
 from flows.display import console
 from flows.lock import locked
 from models.benchmark import split_files
@@ -78,11 +77,12 @@ class Session:
         return self._engine
 
     def warm(self) -> None:
-        """Start trainer and engine before anybody asks for them. Why the engine does not start, is told who asks first."""
+        """Start trainer and engine before anybody asks for them. Why one of them cannot take the policy, hears who asks first."""
         self.trainer.warm()
         if isinstance(self.config, RoundsConfig):
             try:
                 self.engine()
+                self.trainer.run({"kind": "prove", "policy": str(self.policy.path)})
             except Exception as error:  # the edge: whatever vLLM says belongs into the flow, which tells it everywhere
                 self._failure = error
             else:
@@ -308,17 +308,18 @@ def _check_inputs(folder: Path, config: RoundsConfig | HumanPairsConfig, models:
         names["pairs.file"] = file_digest(Path(config.pairs.file))
     path = folder / "inputs.json"
     if path.exists():
-        changed = [name for name, found in names.items() if json.loads(path.read_text(encoding="utf-8")).get(name) != found]
+        before = load_json(path)
+        changed = [name for name, found in names.items() if before.get(name) != found]
         if changed == ["prompts.file"] and isinstance(config, RoundsConfig):
             check_appended(folder, config.prompts)  # a run that goes on takes new prompts from the end of its file
             check_lines(folder, config.prompts)
-            write_text(path, json.dumps(names, indent=2))
+            write_json(path, names)
         elif changed:
             raise PlumblineError(
                 f"{changed[0]} was changed since the run in {folder} began: put it back or use another --run-dir"
             )
     else:
-        write_text(path, json.dumps(names, indent=2))
+        write_json(path, names)
 
 
 def _benchmark_files(reference: str) -> list[Path]:

@@ -155,8 +155,22 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def positions(path: Path) -> int | None:
-    """How many tokens the model takes, if its configuration says so."""
-    limit: int | None = read_config(path).get("max_position_embeddings")
+    """How many tokens the model in a folder takes, if its configuration says so."""
+    return reach(read_config(path))
+
+
+def reach(config: dict[str, Any]) -> int | None:
+    """`positions` by what a text model's configuration says.
+
+    LongRoPE turns positions another way as soon as a text is longer than what the model was trained on first: for the whole text
+    in transformers, for all texts in vLLM. Only up to that length do both mean the same model, and may texts share a row.
+    """
+    limit: int | None = config.get("max_position_embeddings", config.get("n_positions"))
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    for part in (rope, *(v for v in rope.values() if isinstance(v, dict))):  # some tell it by kind of layer
+        if {part.get("rope_type"), part.get("type")} & {"longrope", "su"}:
+            first = part.get("original_max_position_embeddings") or config.get("original_max_position_embeddings")
+            limit = min(limit or first, first) if first else limit
     return limit
 
 
@@ -171,6 +185,8 @@ def load_tokenizer(path: Path, chat: bool = True) -> "PreTrainedTokenizerFast":
 
 
 def load_model(path: Path, dtype: "torch.dtype") -> "PreTrainedModel":
+    """With transformers' own choice of attention, but where that leaves out a cap on the scores (Gemma 2)."""
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(path, dtype=dtype, trust_remote_code=False, use_safetensors=True)
+    attention = {"attn_implementation": "eager"} if read_config(path).get("attn_logit_softcapping") else {}
+    return AutoModelForCausalLM.from_pretrained(path, dtype=dtype, trust_remote_code=False, use_safetensors=True, **attention)

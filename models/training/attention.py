@@ -1,6 +1,6 @@
 """Attention over rows of prefix trees, as an attention function of transformers' own registry.
 
-`install` names it in a model's config; from then on `model.base_model(..., tree=layout)` attends within trees, and a call without
+`install` names it in a model's config; from then on `decoder(model)(..., tree=layout)` attends within trees, and a call without
 `tree` is the model's ordinary sdpa attention. Each piece of the row is one call of scaled_dot_product_attention on the pieces it
 sees, so that the row as a whole has neither padding nor a mask of its full length. Masks are additive and made once for all
 layers. On CUDA one flex attention call does the whole row, by a block mask (flex.py).
@@ -8,6 +8,7 @@ layers. On CUDA one flex attention call does the whole row, by a block mask (fle
 Of the last layer only the outputs that predict a token are ever used: there, queries, output projection and MLP skip all others.
 """
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -90,10 +91,11 @@ def tree_attention(
     """The registry's interface: query [1, H, T, D], key and value [1, H / groups, T, D] to [1, T, H, D]."""
     from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 
+    tree = tree or _running.get("tree")  # some layers (StableLM's, Nemotron's) do not hand on what they are told
     groups = getattr(module, "num_key_value_groups", 1)
     if tree is None and softcap is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-    last = tree is not None and tree.used is not None and _narrowed.get("tree") is tree
+    last = tree is not None and tree.used is not None and _running.get("last", False)
     if tree is not None and flex.works(query.device.type, _lowered(query), query.shape[1], key.shape[1], query.shape[3]):
         asking = query[:, :, tree.used] if last else query
         found = flex.flex(asking, key, value, tree.block_mask(last, sliding_window), scaling, softcap).transpose(1, 2)
@@ -147,6 +149,11 @@ def _causal(size: int, window: int | None, like: Tensor) -> Tensor:
     return seen if window is None else seen.triu(1 - window)
 
 
+def decoder(model: "PreTrainedModel") -> nn.Module:
+    """The part between token ids and the vocabulary head; of a model that sees pictures, too, the one that reads text."""
+    return model.get_decoder()
+
+
 def install(model: "PreTrainedModel") -> None:
     """Let `model` attend over trees. Without effect if it does already."""
     from transformers import AttentionInterface, AttentionMaskInterface
@@ -156,23 +163,25 @@ def install(model: "PreTrainedModel") -> None:
         AttentionInterface.register(NAME, tree_attention)
         AttentionMaskInterface.register(NAME, sdpa_mask)
         model.set_attn_implementation(NAME)
-        _narrow_last(model)
+        _mark_layers(model)
 
 
-# While a last layer runs: its layout. Set on entry, so that activations computed again in a backward pass find theirs.
-_narrowed: dict[str, Layout | None] = {}
+# While a layer runs: its layout, and whether it is the last. Set on entry, so that activations computed again in a backward pass
+# find theirs.
+_running: dict[str, Any] = {}
 
 
-def _narrow_last(model: "PreTrainedModel") -> None:
+def _mark_layers(model: "PreTrainedModel") -> None:
     """Let the token-wise parts of the last layer work on the places in `used` alone; elsewhere their outputs are zero.
 
     By hooks, which travel with a module when it is copied or wrapped. A layer with other parts is left as it is.
     """
-    layers = getattr(model.base_model, "layers", None)
+    layers = getattr(decoder(model), "layers", None)
     if not isinstance(layers, nn.ModuleList):
         return
-    layers[-1].register_forward_pre_hook(_enter, with_kwargs=True)
-    layers[-1].register_forward_hook(_leave, always_call=True)
+    for layer in layers:
+        layer.register_forward_pre_hook(partial(_enter, last=layer is layers[-1]), with_kwargs=True)
+        layer.register_forward_hook(_leave, always_call=True)
     parts = dict(layers[-1].named_modules())
     for name in TOKENWISE:
         if name in parts:
@@ -180,17 +189,17 @@ def _narrow_last(model: "PreTrainedModel") -> None:
             parts[name].register_forward_hook(_put_back)
 
 
-def _enter(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-    _narrowed["tree"] = kwargs.get("tree")
+def _enter(module: nn.Module, args: Any, kwargs: dict[str, Any], last: bool) -> None:
+    _running.update(tree=kwargs.get("tree"), last=last)
 
 
 def _leave(module: nn.Module, args: Any, output: Any) -> None:
-    _narrowed["tree"] = None
+    _running.clear()
 
 
 def _take_used(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    tree = _narrowed.get("tree")
-    if tree is None or tree.used is None or args[0].shape[1] != tree.ids.shape[1]:
+    tree = _running.get("tree")
+    if tree is None or not _running["last"] or tree.used is None or args[0].shape[1] != tree.ids.shape[1]:
         return None  # the last: an adapter around this module has done it
     module.__dict__["_narrowed_to"] = tree
     return (args[0][:, tree.used], *args[1:])

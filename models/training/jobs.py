@@ -12,7 +12,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import AutocastKwargs
 
 from data_contracts.config_align import AlignConfig
-from models.checkpoint import Checkpoint, load_model, load_tokenizer
+from models.checkpoint import Checkpoint, load_model, load_tokenizer, reach
 from models.objectives.batch import Need
 from models.objectives.wrappers import configured
 from models.preference.train import train_preference
@@ -20,12 +20,13 @@ from models.training import team
 from models.training.checkpoints import save_checkpoint
 from models.training.data import Example, check_fit, hold_out, read_pairs
 from models.training.inputs import read_inputs
-from models.training.logps import all_logps, verify_head
+from models.training.logps import all_logps, verify
 from models.training.loop import TOLERANCE, train
 from models.training.methods import merge, set_up, trainable, trained_weights
 from models.training.moving import MovingReference
 from models.training.prepare import prepare
 from models.training.progress import Progress
+from models.training.proof import prove
 from models.training.reference import MICRO_BATCH
 from models.training.schedule import schedule
 from models.training.snapshots import Snapshots
@@ -161,12 +162,18 @@ def _load(
     # dropout stays off, in training as in sampling: a policy must start out equal to its reference
     model = load_model(checkpoint.path, torch.float32).eval().to(device)
     config = model.config.get_text_config()
-    check_fit(examples, config.vocab_size, getattr(config, "max_position_embeddings", None))
+    check_fit(examples, config.vocab_size, reach(config.to_dict()))
     with accelerator.autocast():
-        verify_head(model, min(examples, key=lambda e: e.longest), TOLERANCE[dtype])
+        verify(model, sorted(examples, key=lambda e: e.longest)[:2], TOLERANCE[dtype])
     return model
 
 
+def _prove(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Raises PlumblineError if models of the architecture in the folder `policy` cannot be trained."""
+    prove(Path(job["policy"]))
+    return {}
+
+
 Job = Callable[[dict[str, Any], Progress], dict[str, Any]]
-JOBS: dict[str, Job] = {"align": align, "rank": rank, "preference": train_preference}
+JOBS: dict[str, Job] = {"align": align, "rank": rank, "preference": train_preference, "prove": _prove}
 TEAMWORK = {"align", "rank"}  # which all processes of a team do together; anything else is for the first

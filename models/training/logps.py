@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from data_contracts.errors import PlumblineError
 from models.training import team
-from models.training.attention import BLOCK, TWIG, Layout, install
+from models.training.attention import BLOCK, TWIG, Layout, decoder, install
 from models.training.data import Example, Ids
 from models.training.picked import Picked
 from models.training.progress import Progress, silent
@@ -79,7 +79,7 @@ def _hidden(model: "PreTrainedModel", row: Row, used: Ids | None = None) -> tupl
     install(model)
     layout = Layout(row, model.device, used)
     # a mask of four dimensions keeps transformers from making one of the row's full length; the layout brings its own
-    found = model.base_model(
+    found = decoder(model)(
         input_ids=layout.ids,
         attention_mask=layout.ids.new_ones(1, 1, 1, 1, dtype=torch.bool),
         position_ids=layout.depth,
@@ -122,9 +122,12 @@ def mean_states(model: "PreTrainedModel", prompts: Sequence[Example]) -> Tensor:
 def _token_logps(model: "PreTrainedModel", hidden: Tensor, targets: Tensor, overlap: bool) -> Tensor:
     """log p(target) and, with `overlap`, log sum_v p(v)^2, [M, 1 or 2], from the last hidden states [M, width]."""
     head = model.get_output_embeddings()
-    cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+    config = model.config.get_text_config()
+    cap = getattr(config, "final_logit_softcapping", None)  # Gemma's
+    scale = (getattr(config, "logit_scale", None) or 1.0) / getattr(config, "logits_scaling", 1.0)  # Cohere's, Granite's
 
-    plain = type(head) is nn.Linear and head.bias is None and cap is None and head.weight.dtype == hidden.dtype == torch.float32
+    plain = type(head) is nn.Linear and head.bias is None and head.weight.dtype == hidden.dtype == torch.float32
+    plain = plain and cap is None and scale == 1.0
 
     def part(hidden: Tensor, targets: Tensor) -> Tensor:
         if plain and not torch.is_autocast_enabled(hidden.device.type):
@@ -132,7 +135,7 @@ def _token_logps(model: "PreTrainedModel", hidden: Tensor, targets: Tensor, over
                 logits = head(hidden)
             logp, total = Picked.apply(hidden, head.weight, logits, targets)
         else:
-            logits = head(hidden).float()
+            logits = head(hidden).float() * scale
             if cap is not None:
                 logits = torch.tanh(logits / cap) * cap
             total = logits.logsumexp(-1)
@@ -195,21 +198,30 @@ def spread(tokens: float) -> float:
 
 
 @torch.no_grad()
-def verify_head(model: "PreTrainedModel", example: Example, tolerance: float) -> None:
-    """Compare with the model's own one-sequence forward: some architectures scale their logits in ways of their own.
+def verify(model: "PreTrainedModel", examples: Sequence[Example], tolerance: float) -> None:
+    """Compare with the model's own forward of each sequence by itself: some architectures treat their logits in ways of their
+    own, and some mix neighbours by recurrence, convolution or an attention of their own. The attention of that forward is the one
+    `model` was loaded with, if this is the first that is asked of it.
 
-    Raises PlumblineError if the log-probabilities of its tokens differ by more than `tolerance` nats each (`spread`).
+    Raises PlumblineError if the log-probabilities of an answer's tokens differ by more than `tolerance` nats each (`spread`).
     """
-    mine = completion_logps(model, [example])[0].cpu()
-    for k, answer in enumerate(example.answers):
-        if not answer:
-            continue
-        ids = torch.tensor([[*example.prompt, *answer]], device=model.device)
-        own = answer[example.skip[k] if example.skip else 0 :]
-        logits = model(input_ids=ids, use_cache=False).logits[0, -1 - len(own) : -1].float()
-        plain = logits.log_softmax(-1).gather(-1, torch.tensor(own, device=model.device)[:, None]).sum().item()
-        if not abs(plain - mine[k].item()) <= tolerance * spread(len(answer)):
-            raise PlumblineError(
-                f"the trainer gives pair {example.id!r} a log-probability of {mine[k].item():.4f}, {type(model).__name__} itself "
-                f"{plain:.4f} nats: this architecture treats its logits in a way that models/training/logps.py does not know"
-            )
+    alone = [[_alone(model, example, k) for k in range(len(example.answers))] for example in examples]
+    together = completion_logps(model, examples).tolist()
+    for example, own, mine in zip(examples, alone, together, strict=True):
+        for answer, plain, found in zip(example.answers, own, mine, strict=True):
+            if not abs(plain - found) <= tolerance * spread(len(answer)):
+                raise PlumblineError(
+                    f"{type(model).__name__} cannot be trained here: beside others an answer does not get the log-probability it "
+                    f"has by itself ({example.id!r}: {found:.4f} and {plain:.4f} nats); docs/models.md says what can be trained"
+                )
+
+
+def _alone(model: "PreTrainedModel", example: Example, k: int) -> float:
+    """The log-probability of answer `k`, 0 where there is none, by a plain forward."""
+    answer = example.answers[k]
+    own = answer[example.skip[k] if example.skip else 0 :]
+    if not answer:
+        return 0.0
+    ids = torch.tensor([[*example.prompt, *answer]], device=model.device)
+    logits = model(input_ids=ids, use_cache=False).logits[0, -1 - len(own) : -1].float()
+    return logits.log_softmax(-1).gather(-1, torch.tensor(own, device=model.device)[:, None]).sum().item()

@@ -130,9 +130,11 @@ def shard(model: "PreTrainedModel", device: torch.device, dtype: str, reference:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
+    from models.training.attention import decoder
+
     mesh = init_device_mesh(device.type, (size(),))
     lower = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
-    for layer in model.base_model.layers:
+    for layer in decoder(model).layers:
         fully_shard(layer, mesh=mesh, mp_policy=lower if dtype == "bfloat16" else MixedPrecisionPolicy())
     model.__dict__["door"] = fully_shard(Door(model), mesh=mesh, reshard_after_forward=True if reference else None)
 

@@ -56,7 +56,7 @@ def main(parent: int, cores: set[int], store: str | None) -> None:
                 sys.exit(OUT_OF_MEMORY)
             reply["error"] = NO_MEMORY
         # after an error the others may be somewhere else: the next job needs a team that starts together
-        leaves = torch.cuda.is_available() or ("error" in reply and size > 1)
+        leaves = (torch.cuda.is_available() and job["kind"] != "prove") or ("error" in reply and size > 1)
         if rank == 0:
             say(**reply, leaves=leaves)
         if leaves:

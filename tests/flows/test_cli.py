@@ -35,6 +35,20 @@ def test_each_command_is_told_in_one_line_that_fits() -> None:
             assert parameter.name == "help" or parameter.help, f"{command.name}: {parameter.name} is not explained"
 
 
+def test_help_names_arguments_as_the_documentation_does() -> None:
+    assert " [OPTIONS] CONFIG " in CliRunner().invoke(app, ["run", "--help"]).output
+    for words in (
+        ["status"],
+        ["validate"],
+        ["teacher", "import"],
+        ["judge", "rate"],
+        ["objectives", "show"],
+        ["rubric", "derive"],
+    ):
+        usage = CliRunner().invoke(app, [*words, "--help"]).output.split("[OPTIONS]")[1].split("\n")[0]
+        assert usage.strip() and usage == usage.upper() and not set("{}") & set(usage), f"{words}: {usage}"
+
+
 def test_help_shows_the_panels_in_their_order() -> None:
     shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "120"}).output
     places = [shown.index(f"─ {panel} ─") for panel in PANELS]

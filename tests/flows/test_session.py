@@ -7,9 +7,12 @@ import pytest
 
 from data_contracts.config import RoundsConfig
 from data_contracts.config_judge import JudgeConfig
+from data_contracts.errors import PlumblineError
 from data_contracts.load_config import load_config
 from flows.session import Session
 from models.checkpoint import Checkpoint
+from models.training.process import Trainer
+from tests.models.families import REFUSED, TRAINED, config_of
 
 
 def test_an_engine_that_does_not_start_is_told_to_who_asks_for_it_and_may_be_tried_again(
@@ -48,3 +51,19 @@ def test_a_judge_that_loads_a_model_of_its_own_gets_the_gpu_from_the_engine(tmp_
     session._engine, session._teacher = engine, teacher  # type: ignore[assignment]
     assert session.judge(JudgeConfig()) is teacher and told == []
     assert session.judge(JudgeConfig(kind="preference_model", model="m")) is teacher and told == ["rests"]
+
+
+def test_a_policy_that_cannot_be_trained_is_told_before_anything_is_sampled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trainer: Trainer
+) -> None:
+    monkeypatch.setattr("models.engine.Engine", lambda *_: "an engine")
+    config = load_config(Path("configs/demo.yaml"))
+    for name, (family, changes) in {"lfm 2": REFUSED["lfm 2"], "llama 3": TRAINED["llama 3"]}.items():
+        config_of(family, changes).save_pretrained(tmp_path / name)
+        session = Session(tmp_path, config, trainer, Checkpoint(tmp_path / name, "abc"))
+        session.warm()
+        if name in REFUSED:
+            with pytest.raises(PlumblineError, match="Lfm2ForCausalLM cannot be trained here"):
+                session.engine()
+        else:
+            assert session.engine() == "an engine"  # type: ignore[comparison-overlap]
