@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable
 from io import TextIOWrapper
@@ -241,6 +242,11 @@ def main() -> None:
         if end.code == 130:  # what typer makes of Ctrl-C, without a word
             typer.echo("stopped; run the same command again to resume", err=True)
         raise
+    except BaseException as error:
+        if type(error).__name__ != "TerminationSignal":  # what Prefect makes of SIGTERM; to import it takes seconds
+            raise
+        typer.echo("stopped from outside (SIGTERM, or Cancel on Prefect's page); run the same command again to resume", err=True)
+        sys.exit(128 + signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """`plumbline up`: the Prefect and the MLflow server, on loopback, their data in one folder, until `plumbline down`."""
 
+import json
 import os
 import sys
 import time
