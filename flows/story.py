@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from httpx import HTTPError
 from prefect import runtime
 from prefect.artifacts import (
     create_link_artifact,
@@ -18,6 +19,7 @@ from prefect.artifacts import (
 )
 from prefect.exceptions import TerminationSignal
 
+from data_contracts.errors import in_short
 from data_contracts.flatten import flatten
 from flows.outbox import send
 from flows.pace import Pace
@@ -82,6 +84,8 @@ def sentence(error: BaseException) -> str:
         return "its Prefect server was away for minutes, and no longer keeps its deployment's place for it"
     if isinstance(error, KeyboardInterrupt):
         return "it was stopped by Ctrl-C"
+    if isinstance(error, HTTPError):  # what a teacher's server does is told in sentences of its own
+        return f"its Prefect server did not answer as it should ({in_short(error)})"
     return str(error) or type(error).__name__
 
 
