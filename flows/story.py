@@ -81,7 +81,7 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, TerminationSignal):
         return "it was stopped from outside (SIGTERM): cancelled, or its machine went down"
     if isinstance(error, CancelledError):  # thrown by Prefect: to work on without its deployment's place could be to work twice
-        return "its Prefect server was away for minutes, and no longer keeps its deployment's place for it"
+        return "Prefect no longer keeps its deployment's place for it: its server was away for minutes, or the deployment deleted"
     if isinstance(error, KeyboardInterrupt):
         return "it was stopped by Ctrl-C"
     if isinstance(error, HTTPError):  # what a teacher's server does is told in sentences of its own

@@ -40,7 +40,7 @@ def test_a_failure_quotes_what_files_and_servers_wrote(shown: list[Any]) -> None
     assert "<img" in story.sentence(error)  # the sentence itself is told as it is
     assert "Ctrl-C" in story.sentence(KeyboardInterrupt())
     assert "SIGTERM" in story.sentence(TerminationSignal(15))
-    assert "Prefect server was away" in story.sentence(CancelledError())
+    assert "server was away" in story.sentence(CancelledError())
     assert "Prefect server did not answer as it should (no route)" in story.sentence(ConnectError("no route"))
 
 
