@@ -64,7 +64,8 @@ def json_lines(path: Path, what: str) -> Iterator[tuple[int, Any]]:
     Raises PlumblineError if the file cannot be read, or naming the first line that is not JSON or holds half a surrogate pair.
     """
     if not path.is_file():
-        raise PlumblineError(f"there is no file {path}: {what} are JSON lines")
+        found = f"{path} is a folder" if path.is_dir() else f"there is no file {path}"
+        raise PlumblineError(f"{found}: {what} are JSON lines")
     for number, line in lines_of(path):
         try:
             value = read_json(line.decode("utf-8-sig" if number == 1 else "utf-8"))

@@ -94,7 +94,16 @@ def _parse(text: str, where: str) -> Any:
     try:
         return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
-        raise PlumblineError(f"{where} is not valid YAML: {in_short(error, 400)}") from None
+        raise PlumblineError(f"{where} is not valid YAML: {_fault(error)}") from None
+
+
+def _fault(error: yaml.YAMLError) -> str:
+    """Where it is and what, without the excerpt and the position in a "<unicode string>" that YAML's own words hold."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return in_short(error)
+    words = [str(error.context)] if str(error.problem).startswith("but ") else []
+    problem = "a tab, and only spaces may indent" if r"'\t'" in str(error.problem) else " ".join([*words, str(error.problem)])
+    return f"line {error.problem_mark.line + 1}: {in_short(problem)}"
 
 
 def _assign(tree: dict[str, Any], assignment: str) -> None:

@@ -247,8 +247,8 @@ def main() -> None:
         if error.errno not in _NO_ROOM:
             raise
         typer.echo(
-            f"error: {error.filename or 'a file'} could not be written ({error.strerror}): make room or get the permission, then "
-            "give the same command again, which goes on where this one stopped",
+            f"error: {error.filename or 'a file'} could not be read or written ({error.strerror}): make room or get the "
+            "permission, then give the same command again, which goes on where this one stopped",
             err=True,
         )
         sys.exit(2)

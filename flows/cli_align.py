@@ -28,6 +28,7 @@ def align(
     from data_contracts.load_config import load_config
     from data_contracts.store import open_dataset
     from flows.display import working
+    from models.check_model import check_model
     from models.checkpoint import open_checkpoint
     from models.training.launched import Launched, is_launched
     from models.training.process import Trainer
@@ -42,6 +43,7 @@ def align(
         trainer.serve()
         return
     start = open_checkpoint(policy or c.policy)
+    check_model(start.path, chat=False)
     named = c.align.second_reference
     second = start if named in ("initial", "previous") else open_checkpoint(named) if named else None
     with working("align") as progress:

@@ -21,7 +21,8 @@ from flows.display import console
 from flows.lock import locked
 from models.benchmark import split_files
 from models.benchmark_hub import open_benchmark
-from models.checkpoint import Checkpoint, check_chat, load_tokenizer, open_checkpoint, positions
+from models.check_model import check_model, check_trainable
+from models.checkpoint import Checkpoint, load_tokenizer, open_checkpoint, positions
 from models.gpus import before_the_teachers, engines, trainers, visible
 from models.parsers import asks_teacher
 from models.tokenizer import misread
@@ -210,7 +211,8 @@ def open_session(
         teacher = _open_teacher(config)
         others = _open_others(config) | _open_second(config, policy)
         for model in (policy, *([teacher] if teacher else [])):
-            check_chat(model.path)
+            check_model(model.path)
+        check_trainable(policy.path)
         _check_lengths(config, policy, teacher)
         _check_inputs(folder, config, {"policy": policy} | ({"teacher.model": teacher} if teacher else {}) | others)
         trainer = lender.trainer if lender else _open_trainer(folder, config)
@@ -252,7 +254,8 @@ def _open_others(config: RoundsConfig | HumanPairsConfig) -> dict[str, Checkpoin
         return {}
     others = {w.model: open_checkpoint(w.model) for w in config.method.writers if w.kind == "checkpoint"}
     for name, checkpoint in others.items():
-        load_tokenizer(checkpoint.path)  # it must have a chat template
+        check_model(checkpoint.path)
+        load_tokenizer(checkpoint.path)  # it must name an end of sequence
         limit = positions(checkpoint.path)
         if limit and limit < config.engine.max_model_len:
             raise PlumblineError(

@@ -18,7 +18,7 @@ from data_contracts.store import sharing, write_text
 from flows import services
 from flows.display import console, quiet_libraries
 from flows.iterate import PRIVATE, check, flush_logs, import_flow, start
-from flows.reachable import check_server
+from flows.reachable import check_addresses, check_server
 from flows.server import PrefectServer
 from flows.session import Session, open_lender, open_session
 from tasks.failure import clear_failure, write_failure
@@ -45,6 +45,7 @@ def execute_sweep(sweep: Sweep, folder: Path) -> list[Result]:
     services.adopt(folder.parent / "services")
     left = [cell for cell in sweep.cells if not _is_done(folder, cell)]
     if left:
+        check_addresses()
         for cell in {repr(getattr(cell.config, "teacher", None)): cell for cell in left}.values():  # each teacher once
             check_server(cell.config, folder)
         os.environ.update({k: os.environ.get(k, v) for k, v in PRIVATE.items()})

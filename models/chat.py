@@ -2,12 +2,18 @@
 
 import re
 from collections.abc import Sequence
+from datetime import date
 from typing import TYPE_CHECKING, TypedDict
 
 from data_contracts.errors import PlumblineError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+
+
+# What day it is for templates that tell the model (Llama 3.1, Granite 3, SmolLM 3): the one that Llama's own names without a
+# clock, so that a round that goes on after midnight, and one beside it, reads the same prompts
+TODAY = date(2024, 7, 26)
 
 
 class Message(TypedDict):
@@ -69,7 +75,7 @@ def end_token(tokenizer: "PreTrainedTokenizerFast") -> int:
         return int(tokenizer.eos_token_id)
     mark = "\ue000answer\ue001"
     turns = [*user("question"), Message(role="assistant", content=mark)]
-    rendered: str = tokenizer.apply_chat_template(turns, add_generation_prompt=False, tokenize=False)
+    rendered: str = tokenizer.apply_chat_template(turns, add_generation_prompt=False, tokenize=False, strftime_now=TODAY.strftime)
     specials = set(tokenizer.convert_tokens_to_ids(control_tokens(tokenizer)))
     after = [token for token in _encode(tokenizer, rendered.partition(mark)[2]) if token in specials]
     return after[0] if after else int(tokenizer.eos_token_id)
@@ -96,7 +102,7 @@ def _render(tokenizer: "PreTrainedTokenizerFast", messages: list[Message]) -> st
         raise PlumblineError(
             f"the tokenizer of {tokenizer.name_or_path} has no chat template: add chat_template.jinja to the checkpoint"
         )
-    text: str = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    text: str = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, strftime_now=TODAY.strftime)
     return text
 
 

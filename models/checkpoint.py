@@ -5,7 +5,7 @@ Weights are safetensors only and remote code is never run: a folder that needs e
 
 import json
 import math
-import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -95,43 +95,17 @@ def _check_weights(path: Path, files: list[Path]) -> None:
             )
 
 
-def weight_count(path: Path) -> int:
-    """Numbers in the weight files of a folder, from their headers."""
-    count = 0
+def tensors(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(name, entry with dtype and shape) of every tensor in the weight files of a folder, from their headers."""
     for file in path.glob("*.safetensors"):
         with file.open("rb") as stream:
             header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-        count += sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
-    return count
+        yield from ((name, entry) for name, entry in header.items() if name != "__metadata__")
 
 
-def check_chat(path: Path) -> None:
-    """Raises PlumblineError for a checkpoint whose tokenizer or chat template is missing or damaged; reads small files only."""
-    if not any((path / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")):
-        raise PlumblineError(f"{path} holds no tokenizer (tokenizer.json): save it there with the tokenizer's save_pretrained")
-    told = {name: read_object(path / name) for name in ("tokenizer.json", "tokenizer_config.json") if (path / name).exists()}
-    own, other = path / "chat_template.jinja", path / "chat_template.json"
-    named = told.get("tokenizer_config.json", {}).get("chat_template")
-    if not own.exists() and not other.exists() and not named:
-        raise PlumblineError(f"the tokenizer in {path} has no chat template: add chat_template.jinja to the checkpoint")
-    if own.exists():
-        _check_template(own.read_text(encoding="utf-8"), own)
-    elif isinstance(named, str):
-        _check_template(named, path / "tokenizer_config.json")
-
-
-def _check_template(text: str, where: Path) -> None:
-    """Raises PlumblineError for a chat template that is no Jinja as transformers reads it."""
-    from jinja2 import Environment, TemplateSyntaxError
-
-    for tag in ("generation", "endgeneration"):  # transformers' own, around what a model wrote
-        text = re.sub(rf"{{%-?\s*{tag}\s*-?%}}", "", text)
-    try:
-        Environment(extensions=["jinja2.ext.loopcontrols"]).parse(text)
-    except TemplateSyntaxError as error:
-        raise PlumblineError(
-            f"the chat template in {where} is damaged (line {error.lineno}: {error.message}): fetch or correct it"
-        ) from None
+def weight_count(path: Path) -> int:
+    """Numbers in the weight files of a folder."""
+    return sum(math.prod(entry["shape"]) for _, entry in tensors(path))
 
 
 def _fetch(reference: str) -> Path:

@@ -123,7 +123,7 @@ class Engine:
             return
         self.current = Checkpoint(checkpoint.path, "unproven")  # whatever fails from here on, nobody may rely on these weights
         self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(checkpoint.path)})
-        if read_config(checkpoint.path).get("tie_word_embeddings") and not self.on_gpu:
+        if self._tied and not self.on_gpu:
             self._llm.apply_model(_retie)
         self._llm.reset_prefix_cache()
         self._prove(checkpoint)
@@ -230,6 +230,12 @@ class Engine:
             log.exception("vLLM did not start")
             said = in_short(str(error) or type(error).__name__, 300)
             raise PlumblineError(f"vLLM does not start on {checkpoint.path}: {said}; change engine, or the model") from None
+
+    @property
+    def _tied(self) -> bool:
+        """As vLLM reads it: a configuration may leave out what is its family's habit."""
+        config = self._llm.llm_engine.model_config.hf_config
+        return any(getattr(part, "tie_word_embeddings", False) for part in (config, config.get_text_config()))
 
     def _shards(self, checkpoint: Checkpoint) -> int:
         if not self.on_gpu:
@@ -341,13 +347,18 @@ def _reference(path: Path, ids: list[int], dtype: str) -> _Probe:
 
 
 def _retie(model: Any) -> None:
-    """On CPUs vLLM packs a tied output matrix once and keeps the old one across a reload; pack it again."""
-    from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
+    """On CPUs vLLM packs a tied output matrix once and keeps the old one across a reload; pack it again.
 
-    head = getattr(model.lm_head, "base_layer", model.lm_head)
-    embedding = getattr(model.model.embed_tokens, "base_layer", model.model.embed_tokens)
-    head.weight = embedding.weight
-    dispatch_cpu_unquantized_gemm(head, remove_weight=False)
+    Some models (Gemma 2) have no matrix of their own for it: their embedding is packed anew as it is loaded.
+    """
+    from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
+    from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, VocabParallelEmbedding
+
+    heads = [m for m in model.modules() if isinstance(m, ParallelLMHead)]
+    embeddings = [m for m in model.modules() if isinstance(m, VocabParallelEmbedding) and m not in heads]
+    for head in heads:
+        head.weight = next(m.weight for m in embeddings if m.weight.shape == head.weight.shape)
+        dispatch_cpu_unquantized_gemm(head, remove_weight=False)
 
 
 def _bar(progress: Progress, expected: int, *args: Any, **options: Any) -> Any:

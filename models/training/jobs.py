@@ -12,6 +12,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import AutocastKwargs
 
 from data_contracts.config_align import AlignConfig
+from models.check_model import check_trainable
 from models.checkpoint import Checkpoint, load_model, load_tokenizer, reach
 from models.objectives.batch import Need
 from models.objectives.wrappers import configured
@@ -159,6 +160,7 @@ def fresh_accelerator(dtype: str) -> Accelerator:
 def _load(
     checkpoint: Checkpoint, examples: Sequence[Example], device: torch.device, accelerator: Accelerator, dtype: str
 ) -> "PreTrainedModel":
+    check_trainable(checkpoint.path)
     # dropout stays off, in training as in sampling: a policy must start out equal to its reference
     model = load_model(checkpoint.path, torch.float32).eval().to(device)
     config = model.config.get_text_config()

@@ -49,9 +49,15 @@ def build_optimizer(model: "PreTrainedModel", config: AlignConfig) -> torch.opti
 
 
 def merge(model: "PreTrainedModel") -> None:
-    """Add the adapters to the weights they adapt and take them off; without effect where there are none."""
+    """Add the adapters to the weights they adapt and take them off; without effect where there are none.
+
+    Experts that are one tensor carry one adapter around another, for each of their weights (peft's ParamWrapper).
+    """
     for name, module in list(model.named_modules()):
-        if hasattr(module, "base_layer") and hasattr(module, "merge"):
-            module.merge()
-            parent, _, child = name.rpartition(".")
-            setattr(model.get_submodule(parent), child, module.base_layer)
+        parent, _, child = name.rpartition(".")
+        inner = module
+        while child != "base_layer" and hasattr(inner, "base_layer") and hasattr(inner, "merge"):
+            inner.merge()
+            inner = inner.base_layer
+        if inner is not module:
+            setattr(model.get_submodule(parent), child, inner)

@@ -41,6 +41,6 @@ def test_the_line_that_cannot_be_read_is_named(tmp_path: Path, line: bytes, said
 
 
 def test_a_folder_or_nothing_is_no_file(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "none"):
-        with pytest.raises(PlumblineError, match=r"there is no file .*: rows are JSON lines"):
+    for path, said in ((tmp_path, "is a folder"), (tmp_path / "none", "there is no file")):
+        with pytest.raises(PlumblineError, match=rf"{said}.*: rows are JSON lines"):
             list(json_lines(path, "rows"))

@@ -173,7 +173,11 @@ def test_folders_on_the_way_to_a_page_are_made(tmp_path: Path) -> None:
     [
         (KeyboardInterrupt(), 130, "stopped; run the same command again to resume"),
         (PlumblineError("no such thing"), 2, "error: no such thing"),
-        (OSError(errno.ENOSPC, "No space left on device", "runs/x"), 2, "error: runs/x could not be written (No space left"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "runs/x"),
+            2,
+            "error: runs/x could not be read or written (No space left",
+        ),
     ],
 )
 def test_whatever_stops_a_command_is_told(

@@ -8,7 +8,7 @@ from data_contracts.config import RoundsConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.load_config import load_config
 from flows.iterate import check, execute
-from flows.reachable import check_server
+from flows.reachable import check_addresses, check_server
 from models.journal import Journal, Reply, Request
 from tests.models.chat_server import refuses, serving
 
@@ -88,3 +88,43 @@ def test_a_journal_that_is_none_is_told_before_anything_starts(tmp_path: Path) -
             check(given, tmp_path / "run")
     check(load_config(ROOT / "configs" / "demo.yaml", [f"teacher.journal={tmp_path}/new/j.db"]), tmp_path / "run")
     assert not (tmp_path / "new").exists() and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("PREFECT_API_URL", "127.0.0.1:4200/api", "no address of a server"),
+        ("PREFECT_API_URL", "http://127.0.0.1:port/api", "no address of a server"),
+        ("PREFECT_API_URL", "https:///api", "no address of a server"),
+        ("PREFECT_API_URL", "http://127.0.0.1:9/api", None),
+        ("MLFLOW_TRACKING_URI", "http//127.0.0.1:5000", "neither a server's address nor a database's"),
+        ("MLFLOW_TRACKING_URI", "http://:5000", "neither a server's address nor a database's"),
+        ("MLFLOW_TRACKING_URI", "runs/mlflow.db", "neither a server's address nor a database's"),
+        ("MLFLOW_TRACKING_URI", "postgres//u:hunter2@h/d", "neither a server's address nor a database's"),
+        ("MLFLOW_TRACKING_URI", "sqlite:////nowhere/at/all/mlflow.db", "where no folder is"),
+        ("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db", None),
+        ("MLFLOW_TRACKING_URI", "postgresql+psycopg2://u:p@127.0.0.1:9/d", None),
+        ("MLFLOW_TRACKING_URI", "databricks", None),
+        ("MLFLOW_TRACKING_URI", "https://mlflow.example.org/base", None),
+    ],
+)
+def test_what_can_be_no_address_is_told_and_what_may_only_be_away_is_not(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str | None
+) -> None:
+    for variable in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(variable, raising=False)
+    check_addresses()
+    monkeypatch.setenv(name, value)
+    if said is None:
+        check_addresses()
+    else:
+        with pytest.raises(PlumblineError, match=f"{name}.*{said}") as told:
+            check_addresses()
+        assert "hunter2" not in str(told.value)
+
+
+def test_an_address_that_is_none_stops_a_run_before_it_has_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "garbage")
+    with pytest.raises(PlumblineError, match="PREFECT_API_URL is no address"):
+        execute(load_config(ROOT / "configs" / "demo.yaml"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

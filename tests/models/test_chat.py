@@ -1,6 +1,6 @@
 """Prompts hold exactly the template's control tokens, whatever a message says."""
 
-from models.chat import control_tokens, decode_answer, encode_answer, encode_prompt
+from models.chat import control_tokens, decode_answer, encode_answer, encode_prompt, end_token
 from models.checkpoint import Checkpoint, load_tokenizer
 
 
@@ -48,3 +48,10 @@ def test_an_answer_ends_with_one_eos_and_reads_back(student: Checkpoint) -> None
         assert ids.count(tokenizer.eos_token_id) == 1
         assert ids[-1] == tokenizer.eos_token_id
         assert decode_answer(tokenizer, ids) == text
+
+
+def test_a_template_that_tells_the_day_gives_the_same_prompt_every_day(student: Checkpoint) -> None:
+    tokenizer = load_tokenizer(student.path)
+    tokenizer.chat_template = "{{ strftime_now('%d %b %Y') }}{% for m in messages %}{{ m.content }}<|end|>{% endfor %}"
+    assert tokenizer.decode(encode_prompt(tokenizer, [{"role": "user", "content": "hi"}])) == "26 Jul 2024hi<|end|>"
+    assert end_token(tokenizer) == tokenizer.convert_tokens_to_ids("<|end|>")

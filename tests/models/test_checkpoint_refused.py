@@ -2,13 +2,16 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from data_contracts.errors import PlumblineError
-from models.checkpoint import Checkpoint, check_chat, open_checkpoint
+from models.check_model import check_model
+from models.checkpoint import Checkpoint, open_checkpoint
 
 WEIGHTS = "model.safetensors"
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
@@ -35,6 +38,18 @@ def index(folder: Path) -> None:
     (folder / f"{WEIGHTS}.index.json").write_text(json.dumps({"weight_map": {"a": WEIGHTS, "b": "model-2.safetensors"}}))
 
 
+def settings(folder: Path, **changed: object) -> None:
+    told = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(told | changed))
+
+
+def grown(folder: Path, token: str) -> None:
+    """One more token in the tokenizer, and no embedding for it."""
+    told = json.loads((folder / "tokenizer.json").read_text())
+    entry = told["added_tokens"][-1] | {"id": 748, "content": token}
+    (folder / "tokenizer.json").write_text(json.dumps(told | {"added_tokens": [*told["added_tokens"], entry]}))
+
+
 def adapter(folder: Path) -> None:
     (folder / "config.json").rename(folder / "adapter_config.json")
 
@@ -57,12 +72,18 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "half a template": (lambda f: cut_text(f / "chat_template.jinja"), r"chat_template.jinja is damaged \(line"),
     "no template": (no_template, "chat_template.jinja"),
+    "an unknown kind": (lambda f: settings(f, model_type="llamma"), r"model_type 'llamma'.* \(llama, perhaps\)"),
+    "no kind": (lambda f: settings(f, model_type=None), "model_type 'None'"),
+    "a classifier": (lambda f: settings(f, architectures=["LlamaForSequenceClassification"]), "is a LlamaForSequence"),
+    "a smaller vocabulary": (lambda f: settings(f, vocab_size=500), "vocab_size 500, and .* of 748 tokens"),
+    "a larger vocabulary": (lambda f: settings(f, vocab_size=1000), "vocab_size 1000, and .* of 748 tokens"),
+    "a token of the template without embedding": (lambda f: grown(f, "role"), "has tokens, such as 'role'"),
 }
 
 
 def use(folder: Path) -> Checkpoint:
     found = open_checkpoint(folder)
-    check_chat(found.path)
+    check_model(found.path)
     return found
 
 
@@ -84,13 +105,40 @@ def test_a_template_with_the_marks_of_transformers_is_whole(tiny: Checkpoint, tm
     said = "{%- generation -%}{{ m.content }}{% endgeneration %}"
     marked = "{% for m in messages %}" + said + "{% if loop.last %}{% break %}{% endif %}{% endfor %}"
     (folder / "chat_template.jinja").write_text(marked)
-    check_chat(folder)
+    check_model(folder)
     (folder / "chat_template.jinja").unlink()
     told = json.loads((folder / "tokenizer_config.json").read_text())
     for template, is_whole in ((marked, True), ([{"name": "default", "template": marked}], True), ("{{", False)):
         (folder / "tokenizer_config.json").write_text(json.dumps(told | {"chat_template": template}))
         if is_whole:
-            check_chat(folder)
+            check_model(folder)
         else:
             with pytest.raises(PlumblineError, match=r"tokenizer_config.json is damaged"):
-                check_chat(folder)
+                check_model(folder)
+
+
+def test_a_token_that_nothing_spells_needs_no_embedding(tiny: Checkpoint, tmp_path: Path) -> None:
+    """As the placeholder for pictures of a model that was made of one that sees them."""
+    folder = tmp_path / "model"
+    shutil.copytree(tiny.path, folder)
+    grown(folder, "<image_soft_token>")
+    check_model(folder)
+    told = json.loads((folder / "tokenizer.json").read_text())
+    told["model"]["vocab"] += [[f"zz{i}", 0.0] for i in range(4)]
+    (folder / "tokenizer.json").write_text(json.dumps(told))
+    with pytest.raises(PlumblineError, match="such as 'zz"):
+        check_model(folder)
+
+
+def test_looking_at_a_model_imports_nothing_that_takes_seconds(tiny: Checkpoint) -> None:
+    """It is done before a run starts what it waits for."""
+    code = "import sys; from pathlib import Path; from models.check_model import check_model; check_model(Path(sys.argv[1])); "
+    code += "assert not {'torch', 'transformers'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code, str(tiny.path)], check=True)
+
+
+def test_a_kind_whose_folder_has_another_name_is_known(tiny: Checkpoint, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny.path, folder)
+    settings(folder, model_type="gemma3_text")
+    check_model(folder)
