@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from data_contracts.store import Rows
 from tasks.summary import Row
@@ -52,7 +52,7 @@ def _dot(x: Sequence[Any]) -> str | None:
     return MARKS[0] if len(x) == 1 else None
 
 
-def blank(layout: str | None = "constrained", **how: Any) -> Any:
+def blank(layout: Literal["constrained"] | None = "constrained", **how: Any) -> Any:
     """A figure that needs no display and keeps no state between pictures."""
     import matplotlib
     from matplotlib.figure import Figure
