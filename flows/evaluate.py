@@ -18,7 +18,6 @@ from models.answers import answer, encode
 from models.check_model import check_model
 from models.checkpoint import Checkpoint, load_tokenizer, open_checkpoint, positions
 from models.engine import Progress, quiet
-from models.gpus import visible
 from models.parsers import asks_teacher
 from models.responses import Responses, read_responses, response_folder, write_responses
 from models.teachers.reach import key_of
@@ -135,11 +134,11 @@ def _engine(checkpoint: Checkpoint | None, config: EngineConfig, log: Path, watc
 
     def engine() -> "Engine":
         if not started:
-            from models.engine import Engine
+            from models.engine_replicas import open_engine
 
             assert checkpoint is not None
             with watch("starting engine", watched):
-                started.append(Engine(checkpoint, config, len(visible())))
+                started.append(open_engine(checkpoint, config, log))
         return started[0]
 
     with quiet_libraries(log):
