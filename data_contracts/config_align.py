@@ -62,7 +62,7 @@ class AlignConfig(Strict):
     micro_batch_tokens: PositiveInt = 8192
     max_grad_norm: PositiveFloat = 1.0
     weight_decay: NonNegativeFloat = 0.0
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: float32 on a CPU, bfloat16 on a GPU
     optimizer: Literal["adamw", "rmsprop"] = "adamw"
     lora: LoraConfig | None = None  # None: all weights are trained
     gradient_checkpointing: bool = False  # less memory, a third more time

@@ -2,11 +2,12 @@
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -212,6 +213,20 @@ def past_any_proxy() -> None:
     ).strip(",")
 
 
+def _away(error: Any) -> str:
+    """A server, mostly Prefect's, that went away while it was needed or is in trouble itself."""
+    from data_contracts.errors import in_short
+    from data_contracts.mask import mask
+    from data_contracts.plain import plain
+
+    where = getattr(error, "_request", None)
+    asked = f"the server at {mask(str(where.url.copy_with(path='/', query=None)))}" if where else "a server"
+    return (
+        f"{asked} did not answer as it should ({plain(in_short(error))}): when it is back, give the same command again, which "
+        "goes on where this one stopped"
+    )
+
+
 def main() -> None:
     from data_contracts.errors import PlumblineError
     from data_contracts.plain import plain
@@ -240,6 +255,15 @@ def main() -> None:
     except SystemExit as end:
         if end.code == 130:  # what typer makes of Ctrl-C, without a word
             typer.echo("stopped; run the same command again to resume", err=True)
+        raise
+    except BaseException as error:
+        kinds = {f"{kind.__module__}.{kind.__name__}" for kind in type(error).__mro__}  # by name: to import them takes seconds
+        if "prefect.exceptions.TerminationSignal" in kinds:
+            typer.echo("stopped from outside (SIGTERM, or Cancel on a page); run the same command again to resume", err=True)
+            sys.exit(128 + signal.SIGTERM)
+        if "httpx.HTTPError" in kinds:
+            typer.echo(f"error: {_away(error)}", err=True)
+            sys.exit(2)
         raise
 
 

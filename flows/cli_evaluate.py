@@ -80,9 +80,8 @@ def evaluate(
     limit = max_tokens or (399 if prompts == "mixeval-base" else 512)
     how = {"prompts": prompts, "shots": str(shots) if shots else None, "max_tokens": limit, "parser": _version(parser)}
     config = EvaluateConfig.model_validate({"benchmark": benchmark, **how})
-    if asks_teacher(config.parser):
-        reader_of(config.parser, teacher)  # before the model answers, which takes long
-    folder, answered = answer_benchmark(model, config, out, name, not as_json)
+    reads = reader_of(config.parser, teacher) if asks_teacher(config.parser) else None
+    folder, answered = answer_benchmark(model, config, out, name, not as_json, reads)
     with open_reader(config.parser, teacher, folder, not as_json) as reader, watch("reading answers", not as_json) as progress:
         scored = score_responses(answered, config.parser, reader, progress)
     write_scores(folder, scored)

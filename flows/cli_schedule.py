@@ -11,6 +11,12 @@ from flows.cli_services import DEFAULT, Folder
 
 Pool = Annotated[str, typer.Option(help="The Prefect work pool; made, of type process, where it does not exist.")]
 
+# for the worker and the rounds that it starts
+_PATIENT = {
+    "PREFECT_CLIENT_MAX_RETRIES": "7",  # a request waits four minutes for its server, and not one: as long as its place is kept
+    "PREFECT_WORKER_ENABLE_CANCELLATION": "true",  # else whoever is cancelled while its process starts is Cancelling for ever
+}
+
 
 def deploy(
     config: Annotated[Path, typer.Argument(help="A YAML file with flow: rounds.")],
@@ -22,9 +28,11 @@ def deploy(
 ) -> None:
     """Let Prefect add rounds to a run by schedule, or by hand from its page."""
     from flows import deploy as deploying
+    from flows.server import PrefectServer
 
     _find_server(services)  # first: Prefect reads its settings once, when it is first imported
     request = deploying.check_request(config, run_dir, cron, interval)
+    PrefectServer(services).check_given()
     done = deploying.deploy(request, pool)
     typer.echo(f"deployed    {done.name}")
     typer.echo(f"due         {f'{cron} (UTC)' if cron else f'every {interval}' if interval else 'by hand'}")
@@ -41,9 +49,12 @@ def worker(
 ) -> None:
     """Run here what deployments schedule, until Ctrl-C."""
     from flows.deploy import ROOT, worker_command
+    from flows.server import PrefectServer
 
     _find_server(services)
+    PrefectServer(services).check_given()
     command = worker_command(sys.executable, pool)
+    os.environ.update({name: os.environ.get(name, value) for name, value in _PATIENT.items()})
     os.chdir(ROOT)
     os.execv(command[0], command)  # it then gets the signals itself
 

@@ -63,6 +63,8 @@ def show(folder: Path) -> None:
     for service in found.values():
         if not service.is_answering():
             typer.echo(f"{service.title} runs but does not answer: see {folder / service.name}.log")
+    for pool in services.unserved(found["prefect"]):
+        typer.echo(f"no worker serves {pool}, so nothing that is due begins: plumbline worker --pool {pool}")
 
 
 def _print(found: "dict[str, Service]") -> None:

@@ -9,7 +9,7 @@ from prefect import get_run_logger, runtime
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowFilter, FlowRunFilter, TaskRunFilter
 from prefect.client.schemas.objects import StateType
-from prefect.states import Crashed
+from prefect.states import Cancelled, Crashed
 
 from flows import book
 from tasks.failure import SILENT
@@ -31,8 +31,8 @@ def tell_crashed(folder: Path, begun_by: timedelta = _BEGUN_BY) -> None:
     The book (flows/book.py) holds every flow run that worked here and may not have ended. Each held the folder's lock, which is
     ours now, so it is dead, with all its task runs and subflows.
 
-    One that was killed before it could sign stays Pending. Of those that are still so after `begun_by`, the ones that were begun
-    by hand as this one was, or by its deployment, whose only place is ours, are dead as well.
+    One that was killed before it could sign stays Pending, or Cancelling if it was cancelled just then. Those that were begun by
+    hand as this one was, or by its deployment, whose only place is ours, and are still so after `begun_by`, are dead as well.
 
     A server that refuses costs nothing: the next flow run here tries again.
     """
@@ -41,7 +41,8 @@ def tell_crashed(folder: Path, begun_by: timedelta = _BEGUN_BY) -> None:
     try:
         with get_client(sync_client=True) as client:
             for run in _never_began(client, begun_by):
-                client.set_flow_run_state(run.id, Crashed(message=f"{SILENT.capitalize()}, before it had begun."), force=True)
+                state = Cancelled if run.state_type == StateType.CANCELLING else Crashed
+                client.set_flow_run_state(run.id, state(message=f"{SILENT.capitalize()}, before it had begun."), force=True)
             runs = _crash(client, runs, sentence) if runs else {}
     except Exception as error:  # the edge: no server's answer may stop a run
         log.warning("Prefect was not told of flow runs that crashed in %s: %s", folder, error)
@@ -51,9 +52,12 @@ def tell_crashed(folder: Path, begun_by: timedelta = _BEGUN_BY) -> None:
 def _never_began(client: "SyncPrefectClient", begun_by: timedelta) -> "list[FlowRun]":
     deployment = runtime.deployment.id
     origin = {"any_": [deployment]} if deployment else {"is_null_": True}
-    pending = FlowRunFilter(deployment_id=origin, state={"type": {"any_": [StateType.PENDING]}, "name": None})
-    found = client.read_flow_runs(flow_filter=FlowFilter(name={"any_": [runtime.flow_run.flow_name]}), flow_run_filter=pending)
-    return [run for run in found if run.state and datetime.now(UTC) - run.state.timestamp > begun_by]
+    waiting = FlowRunFilter(
+        deployment_id=origin, state={"type": {"any_": [StateType.PENDING, StateType.CANCELLING]}, "name": None}
+    )
+    found = client.read_flow_runs(flow_filter=FlowFilter(name={"any_": [runtime.flow_run.flow_name]}), flow_run_filter=waiting)
+    unbegun = [run for run in found if run.state_type == StateType.PENDING or run.start_time is None]
+    return [run for run in unbegun if run.state and datetime.now(UTC) - run.state.timestamp > begun_by]
 
 
 def _crash(client: "SyncPrefectClient", runs: dict[str, int], sentence: str) -> dict[str, int]:

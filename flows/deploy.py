@@ -135,5 +135,5 @@ def _in_image(path: Path) -> str:
 
 def worker_command(python: str, pool: str) -> list[str]:
     """What `plumbline worker` becomes."""
-    start = [python, "-m", "prefect", "worker", "start", "--pool", pool]
+    start = [python, "-m", "flows.worker", "worker", "start", "--pool", pool]
     return [*start, "--name", f"plumbline {os.uname().nodename}", "--install-policy", "never"]

@@ -1,5 +1,6 @@
 """Measure one checkpoint outside a run: response files as MixEval lays them out, on an engine of its own."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
@@ -12,11 +13,11 @@ from data_contracts.load_config import load_config
 from data_contracts.store import digest, load_json, write_json
 from flows.display import quiet_libraries, working
 from flows.lock import locked
+from flows.reachable import doubtful
 from models.answers import answer, encode
 from models.check_model import check_model
 from models.checkpoint import Checkpoint, load_tokenizer, open_checkpoint, positions
 from models.engine import Progress, quiet
-from models.gpus import visible
 from models.parsers import asks_teacher
 from models.responses import Responses, read_responses, response_folder, write_responses
 from models.teachers.reach import key_of
@@ -29,11 +30,15 @@ if TYPE_CHECKING:
 _ROOM = 4096  # tokens the engine takes at least, where the model does: a judge's prompt is longer than the question
 
 
-def answer_benchmark(model: str, config: EvaluateConfig, root: Path, name: str | None, watched: bool) -> tuple[Path, Responses]:
+def answer_benchmark(
+    model: str, config: EvaluateConfig, root: Path, name: str | None, watched: bool, reader: RoundsConfig | None = None
+) -> tuple[Path, Responses]:
     """The folder of `model`'s response files below `root`, and what they hold. Finished ones are read, and no engine starts.
 
-    Raises PlumblineError if the folder holds the answers of other weights, or to other questions or prompts, and BusyError while
-    another process writes there.
+    `reader` is the run whose teacher will read them, and is tried before the model answers, which takes long.
+
+    Raises PlumblineError if the folder holds the answers of other weights, or to other questions or prompts, and if the reader
+    cannot be asked; BusyError while another process writes there.
     """
     asked, policy = prepare(config), open_checkpoint(model)
     folder = response_folder(root, name or Path(model).resolve().name, asked.name)
@@ -46,6 +51,10 @@ def answer_benchmark(model: str, config: EvaluateConfig, root: Path, name: str |
     prompts = [asked.prompt(question) for question in asked.questions]
     chat = config.prompts != "mixeval-base"
     check_model(policy.path, chat)
+    if reader is not None:
+        _reader_model(reader)
+        if doubt := doubtful(reader.teacher, folder):
+            print(f"! {doubt}", file=sys.stderr)  # and not where programs read
     longest = max(map(len, encode(load_tokenizer(policy.path, chat), prompts, chat)))
     length = min(positions(policy.path) or longest + config.max_tokens, max(longest + config.max_tokens, _ROOM))
     folder.mkdir(parents=True, exist_ok=True)
@@ -83,10 +92,19 @@ def reader_of(parser: str, config: Path | None) -> RoundsConfig:
         raise PlumblineError(f"the parser {parser} has a model read the answers: give --teacher a run's configuration")
     run = load_config(config)
     if not isinstance(run, RoundsConfig):
-        raise PlumblineError(f"{config} names no teacher: give the configuration of rounds")
+        raise PlumblineError(f"{config} names no teacher: give a configuration with flow: rounds")
     if run.teacher.kind == "openai":
         key_of(run.teacher)
     return run
+
+
+def _reader_model(run: RoundsConfig) -> Checkpoint | None:
+    """The teacher's own, if it has one. Raises PlumblineError if it cannot be used."""
+    if run.teacher.kind not in ("local", "vllm"):
+        return None
+    checkpoint = open_checkpoint(run.teacher.model)
+    check_model(checkpoint.path)
+    return checkpoint
 
 
 @contextmanager
@@ -99,9 +117,7 @@ def open_asked(run: RoundsConfig, folder: Path, watched: bool) -> Iterator["Teac
     from models.teachers.open import open_journal, open_teacher
 
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoint = open_checkpoint(run.teacher.model) if run.teacher.kind in ("local", "vllm") else None
-    if checkpoint:
-        check_model(checkpoint.path)
+    checkpoint = _reader_model(run)
     with (
         locked(folder),
         closing(open_journal(run.teacher, folder)) as journal,
@@ -118,11 +134,11 @@ def _engine(checkpoint: Checkpoint | None, config: EngineConfig, log: Path, watc
 
     def engine() -> "Engine":
         if not started:
-            from models.engine import Engine
+            from models.engine_replicas import open_engine
 
             assert checkpoint is not None
             with watch("starting engine", watched):
-                started.append(Engine(checkpoint, config, len(visible())))
+                started.append(open_engine(checkpoint, config, log))
         return started[0]
 
     with quiet_libraries(log):

@@ -16,7 +16,7 @@ from data_contracts.store import write_text
 from data_contracts.suites import check_settings
 from flows import book, services
 from flows.display import console, quiet_libraries, working
-from flows.reachable import check_addresses, check_journal, check_server
+from flows.reachable import check_addresses, check_journal, check_server, fetch_data
 from flows.server import PrefectServer
 from models.objectives.serving import far_reference, refuse_config
 from models.teachers.reach import key_of
@@ -153,6 +153,7 @@ def execute(
 
         try:
             server.check_given()
+            fetch_data(config, folder)
             with open_session(folder, config, overrides) as session:
                 write_text(saved, dump_config(config))
                 write_changes(folder, replaced or {}, config.model_dump(mode="json", by_alias=True))

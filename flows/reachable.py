@@ -10,7 +10,7 @@ from data_contracts.config_judge import WRITING
 from data_contracts.config_teacher import TeacherConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.mask import is_http
-from flows.display import console
+from flows.display import console, working
 from flows.outputs import file_can_be
 from models.journal import knows
 from models.journal_file import open_file
@@ -25,18 +25,25 @@ def check_server(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
     Raises PlumblineError if the server is away or refuses the key. Where the journal holds replies of this teacher, that is only
     printed: it may hold all that the run will ask, as it does when a run is repeated without a network.
     """
-    if not isinstance(config, RoundsConfig) or config.teacher.kind != "openai" or not _asks(config):
-        return
+    if isinstance(config, RoundsConfig) and _asks(config) and (doubt := doubtful(config.teacher, folder)):
+        console().print(f"[yellow]![/] {escape(doubt)}")
+
+
+def doubtful(teacher: TeacherConfig, folder: Path) -> str | None:
+    """What is doubtful about the server of a teacher whose journal is that of `folder`, in words; None where nothing is.
+
+    Raises PlumblineError as check_server does.
+    """
+    if teacher.kind != "openai":
+        return None
     from models.teachers.reach import reach
 
     try:
-        doubt = reach(config.teacher)
+        return reach(teacher)
     except PlumblineError as error:
-        if not knows(journal_path(config.teacher, folder), config.teacher.model):
+        if not knows(journal_path(teacher, folder), teacher.model):
             raise
-        doubt = f"{error}; the run goes on as far as its journal has the replies"
-    if doubt:
-        console().print(f"[yellow]![/] {escape(doubt)}")
+        return f"{error}; what its journal has is taken from there"
 
 
 def check_addresses() -> None:
@@ -45,6 +52,19 @@ def check_addresses() -> None:
     if prefect and not is_http(prefect):
         raise PlumblineError("PREFECT_API_URL is no address of a server: give one such as http://127.0.0.1:4200/api, or unset it")
     check_uri()
+
+
+def fetch_data(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
+    """Fetch what the tasks of lm-evaluation-harness ask, until it has been asked once in `folder`.
+
+    Raises PlumblineError if it cannot be had.
+    """
+    if not isinstance(config, RoundsConfig) or config.evaluate.harness is None or (folder / "round-0" / "harness").exists():
+        return
+    from models.harness import fetch_harness
+
+    with working("fetching the data of lm-evaluation-harness"):
+        fetch_harness(config.evaluate.harness)
 
 
 def check_journal(config: TeacherConfig, folder: Path) -> None:

@@ -12,6 +12,7 @@ from prefect.utilities.annotations import allow_failure
 from rich.markup import escape
 
 from flows import outbox, story
+from flows.cancelled import heeding_cancel
 from flows.crashed import tell_crashed
 from flows.display import console, working
 from flows.measures import measure_harness
@@ -70,7 +71,8 @@ def telling_failure(folder: Path) -> Iterator[None]:
     tell_crashed(folder)
     clear_failure(folder)
     try:
-        yield
+        with heeding_cancel():
+            yield
     except BaseException as error:  # also Ctrl-C and a cancellation
         write_failure(folder, story.sentence(error), killed=not isinstance(error, Exception))  # first: it asks no server
         with suppress(Exception):  # a folder that cannot be read may be what stopped it

@@ -1,8 +1,10 @@
 """`plumbline up`: the Prefect and the MLflow server, on loopback, their data in one folder, until `plumbline down`."""
 
+import json
 import os
 import sys
 import time
+import urllib.request
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -96,6 +98,17 @@ def down(folder: Path) -> list[str]:
         for service in found.values():
             processes.stop(service.process)
         return [service.title for service in found.values()]
+
+
+def unserved(prefect: Service) -> list[str]:
+    """Work pools for which no worker asks what is due; none where the server does not answer."""
+    request = urllib.request.Request(f"{prefect.url}/api/work_pools/filter", b"{}", {"content-type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=5) as reply:
+            pools = json.load(reply)
+    except OSError:
+        return []
+    return [pool["name"] for pool in pools if pool["status"] == "NOT_READY"]
 
 
 def _start(name: str, folder: Path, environment: dict[str, str], database: str, before: Service | None) -> Service:

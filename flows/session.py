@@ -23,7 +23,7 @@ from models.benchmark import split_files
 from models.benchmark_hub import open_benchmark
 from models.check_model import check_model, check_trainable
 from models.checkpoint import Checkpoint, load_tokenizer, open_checkpoint, positions
-from models.gpus import before_the_teachers, engines, trainers, visible
+from models.gpus import engines, trainers, visible
 from models.parsers import asks_teacher
 from models.tokenizer import misread
 from models.training.process import Trainer
@@ -65,16 +65,16 @@ class Session:
         return self.config
 
     def engine(self) -> "Engine":
-        """The run's one engine, started when first needed."""
+        """The run's engine, started when first needed."""
         if self.lender is not None:
             return self.lender.engine()
         if self._failure is not None:
             raise self._failure
         if self._engine is None:
-            from models.engine import Engine
+            from models.engine_replicas import open_engine
 
-            teacher = self.rounds.teacher
-            self._engine = Engine(self.policy, engines(self.rounds.engine, teacher), before_the_teachers(visible(), teacher))
+            teacher, log = self.rounds.teacher, self.folder / "logs" / "engines.log"
+            self._engine = open_engine(self.policy, engines(self.rounds.engine, teacher), log, teacher)
         return self._engine
 
     def warm(self) -> None:

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -48,21 +49,29 @@ def check_trainable(path: Path) -> None:
 
 
 def _check_kind(path: Path) -> None:
-    from transformers import __version__
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES as KNOWN
+    config = read_object(path / "config.json")
+    names = config.get("architectures") or []
+    if config.get("is_encoder_decoder") or not any(_WRITES.search(str(name)) for name in names):
+        what = f"is a {names[0]}" if names else "has no architectures"
+        raise PlumblineError(f"the model in {path} {what}, and only causal language models (…ForCausalLM) can be used: name one")
+    _check_type(path / "config.json", str(config.get("model_type")))
 
-    config, where = read_object(path / "config.json"), path / "config.json"
-    kind, names = config.get("model_type"), config.get("architectures") or []
-    if kind not in KNOWN:
-        near = difflib.get_close_matches(str(kind), KNOWN, 1)
+
+def _check_type(where: Path, kind: str) -> None:
+    """Most are known by the folder that transformers has for them; its own list takes seconds to import."""
+    home = find_spec("transformers")
+    if home and home.origin and (Path(home.origin).parent / "models" / kind.replace("-", "_")).is_dir():
+        return
+    from transformers import __version__
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    if kind not in CONFIG_MAPPING_NAMES:
+        near = difflib.get_close_matches(kind, CONFIG_MAPPING_NAMES, 1)
         meant = f" ({near[0]}, perhaps)" if near else ""
         raise PlumblineError(
             f"{where} says model_type {kind!r}, which transformers {__version__} does not know: correct it{meant}, or name "
             "another model"
         )
-    if config.get("is_encoder_decoder") or not any(_WRITES.search(str(name)) for name in names):
-        what = f"is a {names[0]}" if names else "has no architectures"
-        raise PlumblineError(f"the model in {path} {what}, and only causal language models (…ForCausalLM) can be used: name one")
 
 
 def _rows(path: Path) -> int | None:

@@ -164,3 +164,12 @@ def load_model(path: Path, dtype: "torch.dtype") -> "PreTrainedModel":
 
     attention = {"attn_implementation": "eager"} if read_config(path).get("attn_logit_softcapping") else {}
     return AutoModelForCausalLM.from_pretrained(path, dtype=dtype, trust_remote_code=False, use_safetensors=True, **attention)
+
+
+def empty_model(path: Path, dtype: "torch.dtype") -> "PreTrainedModel":
+    """What `load_model` gives, on the meta device: without a single weight."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path, trust_remote_code=False), dtype=dtype)

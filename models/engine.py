@@ -10,10 +10,11 @@ them, and the cache must not know the probe.
 import io
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from data_contracts.config import EngineConfig
@@ -74,7 +75,7 @@ class Completion:
 
 
 @dataclass(frozen=True)
-class _Probe:
+class Probe:
     """What transformers gives the probe under a checkpoint: log p of each of its tokens given those before it (0 for the first)
     and of every token that may follow, and by how much the engine's precision moves the former on average. All in nats."""
 
@@ -92,12 +93,15 @@ def preload() -> None:
 class Engine:
     """A running vLLM engine, starting on `checkpoint`. Token ids in, token ids out; `use` swaps the weights.
 
-    A model that one GPU does not hold is split over as many of the first `gpus` as it takes.
+    A model that one GPU does not hold is split over as many of the first `gpus` as it takes. What a probe should give is computed
+    for each checkpoint, unless it is among the `known`, by hash.
 
     Raises PlumblineError where vLLM and transformers disagree about the weights in use.
     """
 
-    def __init__(self, checkpoint: Checkpoint, config: EngineConfig, gpus: int = 1) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, config: EngineConfig, gpus: int = 1, known: Mapping[str, Probe] = MappingProxyType({})
+    ) -> None:
         preload()
         import torch
         import vllm
@@ -107,7 +111,7 @@ class Engine:
         self.dtype = config.dtype if config.dtype != "auto" else ("bfloat16" if self.on_gpu else "float32")
         self._config, self._gpus = config, gpus
         self.max_model_len = config.max_model_len
-        self._probes: dict[str, _Probe] = {}
+        self.probes = dict(known)
         self._proven, self._seen = "", list[float]()  # the weights proven last, and the probe's log-probabilities under them
         self._asleep = False
         self.current: Checkpoint
@@ -119,7 +123,7 @@ class Engine:
         self._wake()
         if checkpoint.hash == self.current.hash:
             return
-        if self._llm is None or _shape(checkpoint.path) != _shape(self.current.path):
+        if not self._swaps(checkpoint):
             self.close()
             self._start(checkpoint)
             return
@@ -131,6 +135,9 @@ class Engine:
             self._llm.apply_model(retie)
         self._llm.reset_prefix_cache()
         self._prove(checkpoint)
+
+    def _swaps(self, checkpoint: Checkpoint) -> bool:
+        return self._llm is not None and _shape(checkpoint.path) == _shape(self.current.path)
 
     def generate(
         self,
@@ -189,7 +196,7 @@ class Engine:
         if self.on_gpu:
             import torch
 
-            if not self._asleep:
+            if not self._asleep and self._llm is not None:
                 self._llm.sleep(level=1)
                 self._asleep = True
             torch.cuda.empty_cache()  # what a preference model has left in this process
@@ -257,14 +264,17 @@ class Engine:
             self._asleep = False
 
     def _run(self, prompts: Sequence[Sequence[int]], parameters: Any, progress: Progress) -> list[Any]:
+        self._check_room(prompts)
         inputs = [{"prompt_token_ids": list(p)} for p in prompts]
+        return self._llm.generate(inputs, parameters, use_tqdm=partial(_bar, progress, len(inputs)))
+
+    def _check_room(self, prompts: Sequence[Sequence[int]]) -> None:
         longest = max((len(p) for p in prompts), default=0)
         if longest >= self._config.max_model_len:
             raise PlumblineError(
                 f"a prompt of {longest} tokens leaves no room in engine.max_model_len {self._config.max_model_len}: "
                 "raise it or drop long prompts"
             )
-        return self._llm.generate(inputs, parameters, use_tqdm=partial(_bar, progress, len(inputs)))
 
     def _next_token(self, prompt: list[int]) -> tuple[int, float, int]:
         """The likeliest token, its log-probability, and how many of the prompt's tokens the cache knew."""
@@ -286,6 +296,22 @@ class Engine:
             rows.append([(0.0, 1), *((found.logprob, found.rank) for found in said)])
         return rows
 
+    def _probe(self, vocabulary: int) -> list[int]:
+        return [(7 * i * i + 3 * i) % vocabulary for i in range(min(_PROBE_TOKENS, self._config.max_model_len - 2))]
+
+    def _known(self, checkpoint: Checkpoint) -> Probe:
+        """What transformers gives the probe."""
+        if checkpoint.hash not in self.probes:
+            import torch
+            from vllm.utils.torch_utils import set_default_torch_num_threads
+
+            # for a GPU vLLM has left this process one thread, by which a real model would take minutes
+            threads = len(os.sched_getaffinity(0)) if self.on_gpu else torch.get_num_threads()
+            with set_default_torch_num_threads(threads), uncompiled(self._llm):
+                probe = self._probe(len(load_tokenizer(checkpoint.path, chat=False)))
+                self.probes[checkpoint.hash] = _reference(checkpoint.path, probe, self.dtype)
+        return self.probes[checkpoint.hash]
+
     def _prove(self, checkpoint: Checkpoint) -> None:
         """Compare the probe with transformers, and only then call `checkpoint` the weights in use.
 
@@ -293,18 +319,7 @@ class Engine:
         token after the prompt is generated with the cache in use and shows that too.
         """
         self.tokenizer = load_tokenizer(checkpoint.path, chat=False)
-        length = min(_PROBE_TOKENS, self._config.max_model_len - 2)
-        probe = [(7 * i * i + 3 * i) % len(self.tokenizer) for i in range(length)]
-        before = self._probes.get(self._proven)
-        if checkpoint.hash not in self._probes:
-            import torch
-            from vllm.utils.torch_utils import set_default_torch_num_threads
-
-            # for a GPU vLLM has left this process one thread, by which a real model would take minutes
-            threads = len(os.sched_getaffinity(0)) if self.on_gpu else torch.get_num_threads()
-            with set_default_torch_num_threads(threads), uncompiled(self._llm.llm_engine.vllm_config):
-                self._probes[checkpoint.hash] = _reference(checkpoint.path, probe, self.dtype)
-        known = self._probes[checkpoint.hash]
+        before, known, probe = self.probes.get(self._proven), self._known(checkpoint), self._probe(len(self.tokenizer))
         token, logprob, cached = self._next_token(probe)
         seen = [found for found, _ in self._token_logprobs([probe])[0]]
         mean, last = (max(least, times * known.noise) for least, times in zip(TOLERANCE[self.dtype], NOISE, strict=True))
@@ -333,7 +348,7 @@ def _mean_difference(one: Sequence[float], other: Sequence[float]) -> float:
     return sum(abs(a - b) for a, b in zip(one, other, strict=True)) / len(one)
 
 
-def _reference(path: Path, ids: list[int], dtype: str) -> _Probe:
+def _reference(path: Path, ids: list[int], dtype: str) -> Probe:
     """In float32, of the weights as `dtype` holds them."""
     import torch
 
@@ -347,7 +362,7 @@ def _reference(path: Path, ids: list[int], dtype: str) -> _Probe:
         model = load_model(path, getattr(torch, dtype)).eval()
         lowered = logprobs(model)
         exact = lowered if dtype == "float32" else logprobs(model.float())
-    return _Probe(of_ids(exact), exact[-1].tolist(), _mean_difference(of_ids(exact), of_ids(lowered)))
+    return Probe(of_ids(exact), exact[-1].tolist(), _mean_difference(of_ids(exact), of_ids(lowered)))
 
 
 def _bar(progress: Progress, expected: int, *args: Any, **options: Any) -> Any:

@@ -1,17 +1,19 @@
 """What vLLM leaves undone, or does to others, when weights are swapped beside it in one process."""
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from typing import Any
 
 
-def uncompiled(config: Any) -> AbstractContextManager[None]:
+def uncompiled(llm: Any) -> AbstractContextManager[None]:
     """Of models that vLLM runs by transformers' own classes (OLMo 2, SmolLM 3, Phi-2) it changes these for the whole process:
-    whoever makes another one needs a configuration of vLLM's at hand, and here one that compiles nothing."""
+    whoever makes another one beside `llm`, if there is one, needs a configuration of vLLM's, and here one that compiles nothing."""
+    if llm is None:
+        return nullcontext()
     from vllm.config import CompilationMode, set_current_vllm_config
 
-    plain = copy(config)
-    plain.compilation_config = copy(config.compilation_config)
+    plain = copy(llm.llm_engine.vllm_config)
+    plain.compilation_config = copy(plain.compilation_config)
     plain.compilation_config.mode = CompilationMode.NONE
     return set_current_vllm_config(plain)
 

@@ -6,6 +6,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from data_contracts.config import EngineConfig
+from data_contracts.config_align import AlignConfig
 from data_contracts.config_teacher import TeacherConfig, VllmTeacher
 from data_contracts.errors import PlumblineError
 
@@ -61,6 +62,13 @@ def engines(config: EngineConfig, teacher: TeacherConfig) -> EngineConfig:
             "teacher GPUs of its own in teacher.gpus"
         )
     return config.model_copy(update={"gpu_memory": min(config.gpu_memory, left)})
+
+
+def settled(config: AlignConfig) -> AlignConfig:
+    """`config` with what `dtype: auto` is on this machine, as in the engine: bfloat16 with a GPU to use, else float32."""
+    if config.dtype != "auto":
+        return config
+    return config.model_copy(update={"dtype": "bfloat16" if visible() else "float32"})
 
 
 def shards(weights: int, memory: float, heads: int, gpus: int) -> int:

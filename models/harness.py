@@ -1,6 +1,7 @@
 """The only door to lm-evaluation-harness: its tasks, answered by the run's own engine. An optional extra."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,22 @@ def check_harness(config: HarnessConfig) -> None:
         raise PlumblineError(f"evaluate.harness.tasks names {unknown[0]}, which lm-evaluation-harness does not know{where}")
 
 
+def fetch_harness(config: HarnessConfig) -> None:
+    """Have the tasks' data on this machine. Raises PlumblineError as `run_harness` does."""
+    with _told("prepare", config):
+        _manager(config).load(list(config.tasks))
+
+
+@contextmanager
+def _told(what: str, config: HarnessConfig) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, ImportError) as error:  # what tasks and the data sets' library raise
+        raise PlumblineError(
+            f"lm-evaluation-harness could not {what} {', '.join(config.tasks)}: {in_short(error, 300)}"
+        ) from error
+
+
 def run_harness(
     config: HarnessConfig, engine: "Engine", progress: Progress = quiet
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -41,7 +58,7 @@ def run_harness(
     """
     from lm_eval import simple_evaluate
 
-    try:
+    with _told("run", config):
         found = simple_evaluate(
             model=_model(engine, config.chat, progress),
             tasks=list(config.tasks),
@@ -51,8 +68,6 @@ def run_harness(
             apply_chat_template=config.chat,
             task_manager=_manager(config),
         )
-    except (OSError, ValueError, RuntimeError, ImportError) as error:  # what tasks and the data sets' library raise
-        raise PlumblineError(f"lm-evaluation-harness could not run {', '.join(config.tasks)}: {in_short(error, 300)}") from error
     assert found is not None
     values = {
         task: {_name(*name.split(",")): float(v) for name, v in metrics.items() if _is_value(name, v)}

@@ -14,13 +14,14 @@ from typing import Any
 from models.chat import Message, encode_answer, encode_prompt
 from models.checkpoint import Checkpoint
 from models.engine import Engine, Progress, Sampling
+from models.gpus import visible
 from models.journal import Journal, Reply, Request, requests_of
 from models.journal_claims import claimed
 
 Conversation = Sequence[Message]
 Complete = Callable[[Sequence[Conversation], Sampling, int, Progress], list[Reply]]
 Keep = Callable[[Iterable[tuple[Request, Reply]]], None]
-_AT_ONCE = 512  # local requests between two writes to the journal: more than a batch, little enough to do again
+_AT_ONCE = 512  # local requests a GPU between two writes to the journal: more than a batch, little enough to do again
 _EVERY = 0.5  # seconds between two looks at what somebody else is asking
 
 
@@ -142,6 +143,7 @@ def local_teacher(running: Callable[[], Engine], checkpoint: Checkpoint, journal
 
     `running` gives the engine and is not called before that either: it may have to be started.
     """
+    at_once = _AT_ONCE * max(1, len(visible()))
 
     def ask(missing: list[Request], keep: Keep, progress: Progress) -> None:
         engine = running()
@@ -172,10 +174,10 @@ def local_teacher(running: Callable[[], Engine], checkpoint: Checkpoint, journal
     def choose(
         conversations: Sequence[Conversation], choices: Sequence[str], sampling: Sampling, seed: int, progress: Progress
     ) -> list[Reply]:
-        chosen = journaled(checkpoint.hash, journal, ask, _AT_ONCE, choices=list(choices))
+        chosen = journaled(checkpoint.hash, journal, ask, at_once, choices=list(choices))
         return chosen(conversations, sampling, seed, progress)
 
-    return Teacher(checkpoint.hash, journaled(checkpoint.hash, journal, ask, _AT_ONCE), score, choose=choose, bill=journal.bill)
+    return Teacher(checkpoint.hash, journaled(checkpoint.hash, journal, ask, at_once), score, choose=choose, bill=journal.bill)
 
 
 def _total(values: Sequence[Any]) -> Any:

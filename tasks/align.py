@@ -10,6 +10,7 @@ from data_contracts.config_align import SHARING, AlignConfig
 from data_contracts.store import Dataset, Rows, build, dataset_key, shared
 from models.checkpoint import Checkpoint, open_checkpoint, read_config
 from models.extrapolation import write_extrapolation
+from models.gpus import settled
 from models.objectives.curriculum import stages
 from models.objectives.one_sided import refuse_one_sided
 from models.objectives.serving import refuse_data
@@ -47,7 +48,7 @@ def align(
 
     Raises PlumblineError before training if the objective or the model cannot take the data, and if training fails.
     """
-
+    config = settled(config)  # in the key is what was chosen
     settings = config.model_dump(mode="json", exclude=SHARING) | {"seed": seed}
     models = {"policy": policy.hash, "reference": reference.hash} | ({"second_reference": second.hash} if second else {})
     models |= {"before": before.hash} if before else {}

@@ -5,7 +5,7 @@ from pathlib import Path
 from data_contracts.clock import now
 from data_contracts.store import load_json, write_json
 
-SILENT = "its process ended without a word: it was killed, or the machine stopped"
+SILENT = "its process ended without a word: it was killed, the machine stopped, or its disk was full"
 
 
 def write_failure(run: Path, sentence: str, killed: bool = False) -> None:

@@ -13,14 +13,27 @@ os.environ.update(
 )
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 os.environ.pop("PREFECT_API_URL", None)
+if not (ALONE := "PYTEST_XDIST_WORKER" not in os.environ):
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for work take the core that another process works on
+DEAR = ("operated", "killed", "engine", "trainer", "empty_store")  # fixtures of several files that take long to make
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs the scheduled run on real servers is apart: `make services`."""
+    """Say which tests belong into one process (`--dist loadgroup`): those of a file, and of all files with the same dear fixture.
+
+    The scheduled run on real servers takes minutes. In a single process it comes last, so that a failure elsewhere shows first;
+    where processes share the tests it comes first, and the others are done meanwhile.
+    """
+    groups: dict[Path, str] = {}
     for item in items:
-        if "operated" in getattr(item, "fixturenames", ()):
+        dear = [name for name in DEAR if name in getattr(item, "fixturenames", ())]
+        if "operated" in dear:
             item.add_marker("services")
+        groups[item.path] = min([*dear, groups.get(item.path, "")], key=[*DEAR, ""].index)
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(groups[item.path] or "/".join(item.path.with_suffix("").parts[-2:])))
+    items.sort(key=lambda item: (groups[item.path] == "operated") == ALONE)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from models.objectives.batch import Need
 from models.transcripts import first_object, is_labelled
 
 Side = Literal["chosen", "rejected"]
-_REMEDY = "leave such rows out, or train with kto, bco or apo_zero_unpaired"
+_REMEDY = "leave such rows out, or train with kto, bco, apo_zero_unpaired or aot_unpaired"
 _COMPARING = Need.PAIR | Need.LIST | Need.OLD_TOKENS
 
 

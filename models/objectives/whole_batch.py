@@ -4,10 +4,11 @@ r = log pi - log ref. A larger batch is not only less noise here but another obj
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar
 
 from models.objectives.batch import Batch, Need, Result, Spec, State
-from models.objectives.pieces import difference, logistic, required
+from models.objectives.pieces import difference, logistic, required, there
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,6 +18,16 @@ def by_rank(upper: "Tensor", lower: "Tensor") -> "Tensor":
     """upper - lower [B] where each upper is matched with the lower of the same rank within the batch."""
     rank = upper.detach().argsort(stable=True).argsort()
     return upper - lower.sort().values[rank]
+
+
+def quantiles(upper: "Tensor", lower: "Tensor") -> tuple["Tensor", "Tensor", "Tensor"]:
+    """The distributions of `upper` [N] and `lower` [M] side by side, in pieces in which neither changes: which of `upper` and
+    which of `lower` it is there [P], and how much of the whole [P], adding up to 1."""
+    n, m = len(upper), len(lower)
+    ends = sorted({i * m for i in range(1, n + 1)} | {i * n for i in range(1, m + 1)})  # of the pieces, in parts of 1 / nm
+    above = upper.detach().argsort(stable=True)[[(end - 1) // m for end in ends]]
+    below = lower.detach().argsort(stable=True)[[(end - 1) // n for end in ends]]
+    return above, below, upper.new_tensor([end - begin for begin, end in pairwise([0, *ends])]) / (n * m)
 
 
 @dataclass(frozen=True)
@@ -42,21 +53,29 @@ class Aot:
 class AotUnpaired:
     """Alignment by optimal transport without pairs: chosen log-ratios, as a distribution, are to lie above the rejected ones.
 
-    -log s(beta (W_(k) - L_(k))), W = r_w and L = r_l, each sorted within the batch.
+    integral over t of -log s(beta (W(t) - L(t))), W and L the quantiles of r_w and of r_l within the batch, for half its answers.
 
-    Use it when good and bad answers are not answers to the same prompts; needs as many of either. With large batches only. Not
-    for revisions at a small beta: what a pair begins with alike is weighed by two different ranks and no longer cancels. In a
-    batch of one it is DPO.
+    With as many of either that is -log s(beta (W_(k) - L_(k))), each sorted, as in TRL; with unequal numbers each answer meets
+    those with which it shares a part of the distribution. A batch of one kind alone says nothing.
+
+    Use it when good and bad answers are not answers to the same prompts. With large batches only. Not for revisions at a small
+    beta: what a pair begins with alike is weighed by two different ranks and no longer cancels. In a batch of one pair it is DPO.
     """
 
     beta: float
     name: ClassVar[str] = "aot_unpaired"
-    needs: ClassVar[Need] = Need.PAIR | Need.REFERENCE | Need.WHOLE_BATCH
+    needs: ClassVar[Need] = Need.LABELS | Need.REFERENCE | Need.WHOLE_BATCH
     spec: ClassVar[Spec] = Spec("2406.05882")
 
     def __call__(self, batch: Batch, state: State) -> Result:
-        ratio = batch.log_ratio
-        return logistic(self.beta * by_rank(ratio[:, 0], ratio[:, 1])), {}, state
+        ratio, here = batch.log_ratio, there(batch)
+        losses = (ratio * 0).sum(-1)  # of the rows of chosen answers, whose costs the sum is of
+        if here.any(0).all():
+            upper, lower = ratio[here[:, 0], 0], ratio[here[:, 1], 1]
+            above, below, width = quantiles(upper, lower)
+            costs = logistic(self.beta * (upper[above] - lower[below])) * width * (len(upper) + len(lower)) / 2
+            losses = losses.index_add(0, here[:, 0].nonzero()[above, 0], costs)
+        return losses, {}, state
 
 
 @dataclass(frozen=True)

@@ -12,18 +12,21 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import AutocastKwargs
 
 from data_contracts.config_align import AlignConfig
+from data_contracts.errors import PlumblineError
 from models.check_model import check_trainable
-from models.checkpoint import Checkpoint, load_model, load_tokenizer, reach
+from models.checkpoint import Checkpoint, empty_model, load_model, load_tokenizer, reach
+from models.gpus import settled
 from models.objectives.batch import Need
 from models.objectives.wrappers import configured
 from models.preference.train import train_preference
 from models.training import team
+from models.training.attention import install
 from models.training.checkpoints import save_checkpoint
 from models.training.data import Example, check_fit, hold_out, read_pairs
 from models.training.inputs import read_inputs
 from models.training.logps import all_logps, verify
 from models.training.loop import TOLERANCE, train
-from models.training.methods import merge, set_up, trainable, trained_weights
+from models.training.methods import merge, set_up, trainable
 from models.training.moving import MovingReference
 from models.training.prepare import prepare
 from models.training.progress import Progress
@@ -49,7 +52,7 @@ def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     spent on that}.
     Raises PlumblineError before the first step for data that the objective or the model cannot take.
     """
-    config = AlignConfig.model_validate(job["config"])
+    config = settled(AlignConfig.model_validate(job["config"]))
     policy, reference = (_checkpoint(job[name]) for name in ("policy", "reference"))
     second = [_checkpoint(job["second_reference"])] if job.get("second_reference") else []
     out, kept, same = Path(job["out"]), Path(job["resume"]), policy == reference
@@ -61,21 +64,16 @@ def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     torch.manual_seed(job["seed"])
     accelerator = fresh_accelerator(config.dtype)
 
-    def load(checkpoint: Checkpoint) -> "PreTrainedModel":
+    def load(checkpoint: Checkpoint, trained: bool = False) -> "PreTrainedModel":
         every = [*examples, *(e for rows in inputs.aux.values() for e in rows)]
-        return _load(checkpoint, every, torch.device("cpu") if sharded else accelerator.device, accelerator, config.dtype)
-
-    def load_reference(checkpoint: Checkpoint) -> "PreTrainedModel":
-        model = load(checkpoint)
-        if sharded:
-            team.shard(model, accelerator.device, config.dtype, reference=True)
-        return model
+        if team.size() > 1:
+            return _shared(checkpoint, every, accelerator, config, sharded, trained)
+        return _load(checkpoint, every, accelerator.device, accelerator, config.dtype)
 
     cache = Path(job["cache"])
-    given, model = prepare(inputs, objective.needs, [reference, *second], policy, load_reference, cache, config, accelerator)
+    given, model = prepare(inputs, objective.needs, [reference, *second], policy, load, cache, config, accelerator)
     if sharded:
-        del model  # what is trained, adapters too, has to be there before it is split
-        model = load(policy)
+        del model  # split without a way to be trained
     by_reference = config.curriculum is not None and config.curriculum.by == "reference_gap"
     gaps = (given.ref[:, 0] - given.ref[:, 1]).tolist() if by_reference else inputs.gaps
     trained_on, held_out = list(range(len(examples))), None
@@ -86,12 +84,13 @@ def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     batches = [[trained_on[i] for i in batch] for batch in dealt]
     moving = None
     if moves and Need.REFERENCE in objective.needs:
-        moving = MovingReference(load_reference(reference), moves, config.micro_batch_tokens, accelerator)
-    set_up(model, config)
+        moving = MovingReference(load(reference), moves, config.micro_batch_tokens, accelerator)
     if sharded:
-        team.shard(model, accelerator.device, config.dtype)
-    elif team.size() > 1:
-        team.replicate(model)
+        model = load(policy, trained=True)
+    else:
+        set_up(model, config)
+        if team.size() > 1:
+            team.replicate(model)
     started = time.monotonic()
     snapshots = Snapshots(kept, moving)
 
@@ -118,14 +117,15 @@ def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
 
 
 def _gathered(model: "PreTrainedModel", policy: Checkpoint, config: AlignConfig) -> "PreTrainedModel | None":
-    """A whole model with the trained weights of all processes in process 0, None elsewhere."""
-    weights = trained_weights(model)
-    if team.rank():
-        return None
-    complete = load_model(policy.path, torch.float32)
-    set_up(complete, config)
-    for name, p in trainable(complete).items():
-        p.data.copy_(weights[name])
+    """A whole model with the trained weights of all processes in the main memory of process 0, None elsewhere."""
+    complete = load_model(policy.path, torch.float32) if team.rank() == 0 else None
+    if complete is not None:
+        set_up(complete, config)
+    into = {} if complete is None else trainable(complete)
+    for name, values in trainable(model).items():  # one whole tensor at a time
+        found = team.whole(values.detach())
+        if complete is not None:
+            into[name].data.copy_(found)
     return complete
 
 
@@ -167,6 +167,35 @@ def _load(
     check_fit(examples, config.vocab_size, reach(config.to_dict()))
     with accelerator.autocast():
         verify(model, sorted(examples, key=lambda e: e.longest)[:2], TOLERANCE[dtype])
+    return model
+
+
+def _shared(
+    checkpoint: Checkpoint,
+    examples: Sequence[Example],
+    accelerator: Accelerator,
+    config: AlignConfig,
+    sharded: bool,
+    trained: bool,
+) -> "PreTrainedModel":
+    """A model for a team, of which each process holds a part if `sharded`. Process 0 alone reads it."""
+    whole, fault = None, None
+    if team.rank() == 0:
+        try:
+            whole = _load(checkpoint, examples, torch.device("cpu") if sharded else accelerator.device, accelerator, config.dtype)
+        except PlumblineError as error:  # the others wait to hear of it
+            fault = str(error)
+    if fault := team.first(fault):
+        raise PlumblineError(fault)
+    model = empty_model(checkpoint.path, torch.float32).eval() if sharded or whole is None else whole
+    for one in (whole, model):
+        if one is not None:
+            install(one)
+            if sharded and trained:
+                set_up(one, config)
+    if sharded:
+        team.shard(model, accelerator.device, config.dtype, reference=not trained)
+    team.fill(model, accelerator.device, whole)
     return model
 
 

@@ -61,7 +61,7 @@ def train(
     Raises PlumblineError when the loss or the gradient stops being a finite number, or if a policy that `starts_at_reference`
     does not give the reference's log-probabilities before the first step.
     """
-    optimizer = build_optimizer(model, config)
+    optimizer, precision = build_optimizer(model, config), "bfloat16" if accelerator.mixed_precision == "bf16" else "float32"
     standing = snapshots.restore(model, optimizer) if snapshots else Standing()
     rows: Rows = list(standing.rows)
     figures, state, budget = standing.figures, standing.state, config.micro_batch_tokens
@@ -91,7 +91,7 @@ def train(
             )
         ratio = logp - given.ref[indices]
         if step == 0 and starts_at_reference:
-            check_start(ratio, [given.examples[i] for i in indices], TOLERANCE[config.dtype])
+            check_start(ratio, [given.examples[i] for i in indices], TOLERANCE[precision])
         optimizer.step()
         optimizer.zero_grad()
         batch = [given.examples[i] for i in indices]

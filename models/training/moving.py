@@ -47,9 +47,9 @@ class MovingReference:
             aux[name][1][indices] = self._logps([examples[i] for i in indices])[0]
         return replace(given, refs=refs, by_token=by_token, aux=aux)
 
-    def weights(self) -> dict[str, Tensor]:
-        """Whole, by name, tied weights once, in process 0. All processes must ask at once."""
-        return team.collected(dict(self._model.named_parameters()))
+    def parts(self) -> dict[str, Tensor]:
+        """This process's part of each weight, by name, tied weights once."""
+        return dict(self._model.named_parameters())
 
     def restore(self, weights: Mapping[str, Tensor]) -> None:
         for name, p in self._model.named_parameters():

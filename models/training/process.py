@@ -23,7 +23,7 @@ ALLOCATOR = {
 }
 _LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}  # one machine: nobody else need hear
 # vLLM leaves these in the environment; accelerate would take them for a distributed launch
-_LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 OUT_OF_MEMORY = 77  # how a team's member ends whose GPU is full
 NO_MEMORY = "the GPU's memory does not suffice for training: lower align.micro_batch_tokens, or set align.gradient_checkpointing"
@@ -50,9 +50,9 @@ class Trainer:
         if self._process is not None and self._process.poll() is None:
             return
         self.close()
-        cores = _cores()
-        command = [sys.executable, "-m", "models.training.worker", str(os.getpid()), ",".join(map(str, sorted(cores)))]
-        env = _environment(max(1, len(cores) // self._size))
+        usable = cores()
+        command = [sys.executable, "-m", "models.training.worker", str(os.getpid()), ",".join(map(str, sorted(usable)))]
+        env = _environment(max(1, len(usable) // self._size))
         if self._gpus:
             env["CUDA_VISIBLE_DEVICES"] = ",".join(self._gpus)
             if not {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"} & env.keys():  # rows vary in length, which breaks memory up
@@ -112,7 +112,7 @@ class Trainer:
         self.close()  # who is left waits for the dead, with a GPU's memory
         if any(p.returncode == OUT_OF_MEMORY for p in failed):
             return {"error": NO_MEMORY}
-        end = _how((failed[0] if failed else process).returncode)
+        end = how((failed[0] if failed else process).returncode)
         return {"error": f"the training process {end} during {job['kind']}: its last words are in {self._log}"}
 
     def close(self) -> None:
@@ -138,17 +138,17 @@ def _end_with(other: "subprocess.Popen[str]", answering: "subprocess.Popen[str]"
         answering.kill()
 
 
-def _cores() -> set[int]:
+def cores() -> set[int]:
     """The cores this process may use, also when the calling thread has been pinned to one of them."""
-    cores: set[int] = set()
+    found: set[int] = set()
     for thread in os.listdir("/proc/self/task"):
         with contextlib.suppress(ProcessLookupError):  # a thread that has just ended
-            cores |= os.sched_getaffinity(int(thread))
-    return cores
+            found |= os.sched_getaffinity(int(thread))
+    return found
 
 
 def _environment(cores: int) -> dict[str, str]:
-    env = {k: v for k, v in os.environ.items() if k not in _LAUNCHER}
+    env = {k: v for k, v in os.environ.items() if k not in LAUNCHER}
     # vLLM preloads its own allocator into every child; ours is set up below
     preloaded = [p for p in env.pop("LD_PRELOAD", "").split(":") if p and not p.startswith(sys.prefix)]
     if preloaded:
@@ -162,7 +162,7 @@ def _environment(cores: int) -> dict[str, str]:
     return env | ALLOCATOR | fixed | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
 
 
-def _how(status: int) -> str:
+def how(status: int) -> str:
     if status >= 0:
         return f"ended with status {status}"
     hint = " (often: out of memory)" if -status == signal.SIGKILL else ""

@@ -17,7 +17,7 @@ import torch
 
 from models.objectives.batch import State
 from models.training import team
-from models.training.methods import trainable, trained_weights
+from models.training.methods import trainable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -58,18 +58,20 @@ class Snapshots:
         from safetensors.torch import save_file
 
         work = self._folder / f".step-{standing.step:08d}.partial"
-        parameters = trained_weights(model)
-        moments = optimizer.state_dict()["state"]
-        flat = team.collected({f"{i}.{name}": value for i, of in moments.items() for name, value in of.items()})
-        reference = self._moving.weights() if self._moving is not None else {}
+        if team.rank() == 0:
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir(parents=True)
+        moments = {f"{i}.{k}": v for i, of in optimizer.state_dict()["state"].items() for k, v in of.items()}
+        parts = {"parameters": trainable(model), "optimizer": moments}
+        if self._moving is not None:
+            parts["reference"] = self._moving.parts()
+        for name, split in parts.items():  # one after the other: process 0 has all of it in its main memory
+            found = team.collected(split)
+            if team.rank() == 0:
+                save_file(found, work / f"{name}.safetensors")
+            del found
         if team.rank():
             return
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
-        save_file(parameters, work / "parameters.safetensors")
-        save_file(flat, work / "optimizer.safetensors")
-        if reference:
-            save_file(reference, work / "reference.safetensors")
         (work / "standing.json").write_text(json.dumps(asdict(standing)), encoding="utf-8")
         for path in work.iterdir():
             with path.open("rb") as file:

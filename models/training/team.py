@@ -139,6 +139,26 @@ def shard(model: "PreTrainedModel", device: torch.device, dtype: str, reference:
     model.__dict__["door"] = fully_shard(Door(model), mesh=mesh, reshard_after_forward=True if reference else None)
 
 
+def fill(model: "PreTrainedModel", device: torch.device, whole: "PreTrainedModel | None") -> None:
+    """Give `model`, which is empty and may be split, the weights and buffers of the `whole` one that process 0 has.
+
+    One tensor after the other is sent to all, and each process keeps its part. Buffers too, since not all are in a checkpoint.
+    Raises PlumblineError where the two do not have the same tensors.
+    """
+    if model is not whole:
+        model.to_empty(device=device)
+        model.tie_weights()  # which the above has untied
+    kept = dict(model.named_parameters()) | dict(model.named_buffers())
+    given = {} if whole is None else dict(whole.named_parameters()) | dict(whole.named_buffers())
+    if first({name: values.shape for name, values in given.items()}) != {name: values.shape for name, values in kept.items()}:
+        raise PlumblineError(f"{type(model).__name__} cannot be trained by several processes: set align.processes to 1")
+    with torch.no_grad():
+        for name, values in kept.items():
+            sent = given[name].to(device).contiguous() if given else torch.empty(values.shape, dtype=values.dtype, device=device)
+            dist.broadcast(sent, 0)
+            part(values).copy_(part(split_like(sent, values)))
+
+
 def replicate(model: "PreTrainedModel") -> None:
     """DDP: every process keeps the whole model, and gradients are averaged in the last backward pass of a step."""
     from torch.nn.parallel import DistributedDataParallel

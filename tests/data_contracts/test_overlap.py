@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_contracts.overlap import EvaluationTexts
@@ -41,6 +41,7 @@ def test_a_rewording_is_found_by_likeness() -> None:
     assert short_runs.hit("Bread needs flour and water and salt and time more than anything else and an oven") is None
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_may_be_asked(text: str) -> None:
     hit = EvaluationTexts([text, LONG], ngram=3, similarity=0.9).hit(text)

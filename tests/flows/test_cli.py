@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import typer.main
+from prefect.exceptions import TerminationSignal
 from typer.testing import CliRunner
 
 from data_contracts.errors import PlumblineError
@@ -105,6 +107,33 @@ def test_a_path_that_is_longer_than_any_may_be_is_one_sentence(
         main()
     told = capsys.readouterr().err
     assert done.value.code == 2 and told.startswith("error: aaa") and told.count("\n") == 1 and len(told) < 200
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (TerminationSignal(15), 143, "stopped from outside"),
+        (
+            httpx.ConnectError("refused", request=httpx.Request("POST", "http://me:hidden@127.0.0.1:9/api/flow_runs/")),
+            2,
+            "127.0.0.1:9",
+        ),
+    ],
+)
+def test_what_prefect_throws_when_a_run_is_stopped_or_its_server_gone_is_one_sentence(
+    error: BaseException, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped() -> None:
+        raise error
+
+    monkeypatch.setattr("flows.cli.app", stopped)
+    with pytest.raises(SystemExit) as done:
+        main()
+    told = capsys.readouterr().err
+    assert done.value.code == code and said in told and told.count("\n") == 1 and "hidden" not in told
+    monkeypatch.setattr("flows.cli.app", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):  # a bug keeps its traceback
+        main()
 
 
 def test_the_password_of_a_named_server_is_not_shown(

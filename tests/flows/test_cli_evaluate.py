@@ -1,6 +1,7 @@
 """`plumbline score` and `plumbline evaluate`, as a user gives them."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -170,3 +171,18 @@ def test_who_is_to_read_is_asked_for_before_the_model_answers(tmp_path: Path, ti
         with pytest.raises(PlumblineError, match=said):
             plumbline(*given, *more)
     assert engines == []
+
+
+def test_who_reads_the_answers_is_tried_before_the_model_answers(tmp_path: Path, tiny, engines, monkeypatch) -> None:
+    monkeypatch.setenv("TEACHER_KEY", "any")
+    given = ("--benchmark", small(tmp_path / "small-1"), "--max-tokens", 8, "--out", tmp_path / "out", "--parser", "model")
+    for teacher, said in (
+        ("{kind: openai, base_url: 'http://127.0.0.1:9/v1', model: big, api_key_env: TEACHER_KEY}", "cannot be reached"),
+        (f"{{kind: local, model: {tmp_path}}}", "holds no model"),
+    ):
+        config = (ROOT / "configs" / "demo.yaml").read_text().replace("../models", str(ROOT / "models"))
+        config = re.sub(r"^teacher: .*", f"teacher: {teacher}", config, flags=re.M).replace("likelihood", "generation")
+        (tmp_path / "run.yaml").write_text(config)
+        with pytest.raises(PlumblineError, match=said):
+            plumbline("evaluate", tiny.path, *given, "--teacher", tmp_path / "run.yaml")
+    assert engines == [] and not (tmp_path / "out").exists()

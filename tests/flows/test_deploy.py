@@ -66,12 +66,13 @@ def test_the_server_is_known_before_prefect_reads_its_settings(tmp_path: Path) -
         (tmp_path / "services.json").write_text(json.dumps(known))
         script = f"""
 from pathlib import Path
-from flows import deploy
+from flows import deploy, server
 from flows.cli_schedule import deploy as command
 def registered(request, pool):
     from prefect.settings import PREFECT_API_URL
     raise SystemExit(PREFECT_API_URL.value())
 deploy.deploy = registered
+server.PrefectServer.check_given = lambda self: None
 command(Path("configs/demo.yaml"), "0 2 * * *", None, Path({str(tmp_path / "run")!r}), "plumbline", Path({str(tmp_path)!r}))
 """
         told = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True)

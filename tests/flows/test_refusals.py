@@ -81,6 +81,16 @@ def test_a_finished_run_needs_no_key_to_be_told_finished(tmp_path: Path, monkeyp
         execute(config, tmp_path)
 
 
+@pytest.mark.parametrize("name", ["clair", "demo", "human_pairs", "iterative_dpo"])
+def test_nothing_in_a_shipped_config_is_refused_before_its_models_are_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "any")
+    mixeval = ROOT / "models" / "embedded" / "data" / "mixeval" / "embedded-1"  # for what would be fetched
+    sets = [] if name == "human_pairs" else [f"evaluate.benchmark={mixeval}"]
+    check(load_config(ROOT / "configs" / f"{name}.yaml", sets), tmp_path / "run")
+
+
 def test_a_file_of_answers_to_other_prompts_is_told_before_anything_starts(tmp_path: Path) -> None:
     """It would leave a round without pairs, after its sampling."""
     first = json.loads((ROOT / "models" / "embedded" / "data" / "prompts.jsonl").read_text().splitlines()[0])["prompt"]

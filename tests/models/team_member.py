@@ -6,6 +6,7 @@ import os
 import pickle
 import sys
 import weakref
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -14,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from models.checkpoint import load_model
 from models.objectives.batch import State
-from models.training import snapshots, team
+from models.training import jobs, snapshots, team
 from models.training.gradient import accumulate
 from models.training.jobs import align, fresh_accelerator
 from models.training.logps import tree_logps
@@ -83,6 +84,13 @@ def main(folder: Path, rank: int) -> None:
         if done == 3:
             raise Stop
 
+    loads = Counter[str]()
+
+    def counted(path: Path, dtype: torch.dtype):
+        loads[name] += 1
+        return load_model(path, dtype)
+
+    jobs.load_model = counted
     for name, job in json.loads((folder / "jobs.json").read_text()).items():
         if name == "fsdp2-lora":  # as accelerate launch says it
             os.environ["ACCELERATE_USE_FSDP"] = "true"
@@ -92,6 +100,7 @@ def main(folder: Path, rank: int) -> None:
         steps = align(job, silent)["steps"]
         if rank == 0:
             (folder / f"{name}.json").write_text(json.dumps(steps))
+    (folder / f"loads-{rank}.json").write_text(json.dumps(loads))
 
 
 if __name__ == "__main__":

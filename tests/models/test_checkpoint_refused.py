@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,7 +73,7 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "half a template": (lambda f: cut_text(f / "chat_template.jinja"), r"chat_template.jinja is damaged \(line"),
     "no template": (no_template, "chat_template.jinja"),
     "an unknown kind": (lambda f: settings(f, model_type="llamma"), r"model_type 'llamma'.* \(llama, perhaps\)"),
-    "no kind": (lambda f: settings(f, model_type=None), "model_type None"),
+    "no kind": (lambda f: settings(f, model_type=None), "model_type 'None'"),
     "a classifier": (lambda f: settings(f, architectures=["LlamaForSequenceClassification"]), "is a LlamaForSequence"),
     "a smaller vocabulary": (lambda f: settings(f, vocab_size=500), "vocab_size 500, and .* of 748 tokens"),
     "a larger vocabulary": (lambda f: settings(f, vocab_size=1000), "vocab_size 1000, and .* of 748 tokens"),
@@ -126,3 +128,17 @@ def test_a_token_that_nothing_spells_needs_no_embedding(tiny: Checkpoint, tmp_pa
     (folder / "tokenizer.json").write_text(json.dumps(told))
     with pytest.raises(PlumblineError, match="such as 'zz"):
         check_model(folder)
+
+
+def test_looking_at_a_model_imports_nothing_that_takes_seconds(tiny: Checkpoint) -> None:
+    """It is done before a run starts what it waits for."""
+    code = "import sys; from pathlib import Path; from models.check_model import check_model; check_model(Path(sys.argv[1])); "
+    code += "assert not {'torch', 'transformers'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code, str(tiny.path)], check=True)
+
+
+def test_a_kind_whose_folder_has_another_name_is_known(tiny: Checkpoint, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny.path, folder)
+    settings(folder, model_type="gemma3_text")
+    check_model(folder)

@@ -188,7 +188,7 @@ def test_families_whose_weights_vllm_keeps_in_ways_of_their_own_survive_a_swap(
     for checkpoint in (*made, made[0]):
         engine.use(checkpoint)
         asked = prompts(engine, 2)
-        with uncompiled(engine._llm.llm_engine.vllm_config):
+        with uncompiled(engine._llm):
             expected = [transformers_score(checkpoint, p, [7, 8, 9]) for p in asked]
         assert engine.score(asked, [[7, 8, 9]] * 2) == pytest.approx(expected, abs=1e-3)
     engine._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(made[1].path)})

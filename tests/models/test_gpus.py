@@ -3,6 +3,7 @@
 import pytest
 
 from data_contracts.config import EngineConfig
+from data_contracts.config_align import AlignConfig
 from data_contracts.config_teacher import OpenAITeacher, VllmTeacher
 from data_contracts.errors import PlumblineError
 from models import gpus
@@ -77,6 +78,13 @@ def test_a_model_is_split_only_where_it_must_be():
     assert gpus.shards(141_000_000_000, h100, 64, 8) == 4
     assert gpus.shards(141_000_000_000, h100, 64, 2) == 2  # too few: as many as can be had
     assert gpus.shards(141_000_000_000, h100, 14, 8) == 2  # and no more than divide its heads
+
+
+def test_precision_left_open_is_chosen_by_the_machine(cuda_build, monkeypatch):
+    left, named = (AlignConfig.model_validate({"objective": {"name": "dpo"}} | dtype) for dtype in ({}, {"dtype": "float32"}))
+    for there, chosen in (("0,1", "bfloat16"), ("", "float32")):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", there)
+        assert gpus.settled(left).dtype == chosen and gpus.settled(named) == named
 
 
 def test_more_processes_than_gpus_are_refused_before_anything_starts(tmp_path):

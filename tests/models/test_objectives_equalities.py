@@ -95,6 +95,21 @@ def test_aot_matches_ranks_within_the_batch():
     assert make("aot_unpaired", beta=0.1)(b, State())[0].tolist() == pytest.approx([sp(-0.5), sp(0.0)])
 
 
+def test_aot_unpaired_with_unequal_numbers_compares_whole_distributions():
+    """Each answer as often as it takes for both kinds to be as many: the same integral. Chosen 0, 2; rejected -1, 1, 4."""
+    chosen, rejected = [2.0, 0.0], [1.0, 4.0, -1.0]
+    ratio = torch.tensor([[r, 0.0] for r in chosen] + [[0.0, r] for r in rejected], requires_grad=True)
+    mask = torch.tensor([[True, False]] * 2 + [[False, True]] * 3)
+    some = batch([(0.0, 0.0)] * 5, [(0.0, 0.0)] * 5)
+    found = make("aot_unpaired", beta=1.0)(replace(some, logp=ratio, mask=mask), State())[0]
+    often = zip(sorted(chosen * 3), sorted(rejected * 2), strict=True)
+    assert found.sum().item() == pytest.approx(2.5 * sum(sp(low - up) for up, low in often) / 6, rel=1e-6)
+    (gradient,) = torch.autograd.grad(found.sum(), ratio)
+    assert (gradient[:2, 0] < 0).all() and (gradient[2:, 1] > 0).all() and (gradient[~mask] == 0).all()
+    one_kind = replace(some, logp=ratio, mask=mask & torch.tensor([True, False]))
+    assert make("aot_unpaired", beta=1.0)(one_kind, State())[0].tolist() == [0.0] * 5
+
+
 def test_relative_po_weighs_losses_by_how_alike_prompts_are():
     """Orthogonal prompts: weights 1 and e^(-1/0.5) before normalising. Ratios (1, -0.5) and (0, 2)."""
     b = batch([PI, (-10.0, -8.0)], [REF, (-10.0, -10.0)], prompt_emb=[[1.0, 0.0], [0.0, 3.0]])

@@ -155,13 +155,13 @@ def test_rule_reads_every_real_answer_of_gemma_to_mixeval_hard(split: str, file:
 
 
 def test_hostile_text_is_read_in_linear_time() -> None:
-    begin = time.perf_counter()
+    begin = time.process_time()
     bits = ("**", "A", "(", "\\boxed{", "answer is ", "1,", "a. ", " ", "\n", "7", "two ", "-")
     for text in [bit * 20000 for bit in bits]:
         for parser in (*PARSERS, "official-rule"):
             for question in (CITY, free("7", "Paris")):
                 read_answers(parser, [question], [text])
-    assert time.perf_counter() - begin < 5
+    assert time.process_time() - begin < 5
 
 
 def test_every_parser_can_be_named_in_a_configuration() -> None:

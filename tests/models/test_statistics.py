@@ -63,9 +63,9 @@ def test_same_arguments_give_the_same_interval_and_confidence_widens_it() -> Non
 
 def test_two_thousand_resamples_of_a_whole_benchmark_are_quick() -> None:
     values = np.random.default_rng(0).random(4000)
-    begin = time.perf_counter()
+    begin = time.process_time()
     mean_interval(values, [str(i) for i in range(4000)])
-    assert time.perf_counter() - begin < 2
+    assert time.process_time() - begin < 2
 
 
 def test_nothing_to_average_and_scores_that_are_not_numbers_are_refused() -> None:

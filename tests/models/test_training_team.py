@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from data_contracts.config_align import AlignConfig
 from data_contracts.errors import PlumblineError
-from models.checkpoint import load_model
+from models.checkpoint import empty_model, load_model
 from models.extrapolation import write_extrapolation
 from models.objectives import build_objective
 from models.objectives.batch import State
@@ -51,6 +51,7 @@ JOBS = {
     "fsdp2-extrapolated": {"reference": "extrapolated", "sharded": True},
     "fsdp2-relative_po": {"objective": {"name": "relative_po"}, "sharded": True},
     "fsdp2-sft-alone": {"objective": {"name": "sft"}, "sharded": True, "pairs": "one_sided"},  # of 12 rows one has both sides
+    "fsdp2-tied": {"sharded": True},
     "fsdp2-bfloat16": {"dtype": "bfloat16", "sharded": True},
     "fsdp2-bfloat16-lora": {"dtype": "bfloat16", "lora": {"rank": 4}, "gradient_checkpointing": True, "sharded": True},
     "fsdp2-lora": {"lora": {"rank": 4}},  # the last: how it is asked for stays with the process
@@ -61,9 +62,19 @@ def objective(name):
     return build_objective(AlignConfig.model_validate({"objective": {"name": name}}).objective)
 
 
+def tied(tiny, folder):
+    """The same model, but what writes tokens is what reads them."""
+    shutil.copytree(tiny.path, folder)
+    told = json.loads((folder / "config.json").read_text()) | {"tie_word_embeddings": True}
+    (folder / "config.json").write_text(json.dumps(told))
+    weights = load_file(folder / "model.safetensors")
+    del weights["lm_head.weight"]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+
+
 def job(folder, out, tiny, pairs="pairs", **settings):
     settings = {"objective": {"name": "apo_zero"}, "learning_rate": 1e-3, "batch_size": 6, "epochs": 2} | settings
-    named = {"path": str(tiny.path), "hash": tiny.hash}
+    named = {"path": str(folder / "tied" if "tied" in out else tiny.path), "hash": "tied" if "tied" in out else tiny.hash}
     far = {"path": str(folder / "beyond"), "hash": "beyond"} if settings.get("reference") == "extrapolated" else named
     config = AlignConfig.model_validate(settings | {"micro_batch_tokens": 200}).model_dump(mode="json")
     made = {"pairs": str(folder / pairs), "policy": named, "reference": far, "config": config, "seed": 0}
@@ -93,6 +104,7 @@ def together(given, tiny, tmp_path_factory):
     absent = pa.array([ids if i == 5 else None for i, ids in enumerate(rejected.to_pylist())], rejected.type)
     rows = rows.set_column(rows.column_names.index("rejected_ids"), "rejected_ids", absent)
     pq.write_table(rows, folder / "one_sided" / "data.parquet")
+    tied(tiny, folder / "tied")
     start = load_file(tiny.path / "model.safetensors")
     draw = torch.Generator().manual_seed(2)
     shutil.copytree(tiny.path, folder / "before")
@@ -134,10 +146,10 @@ def test_two_processes_give_the_loss_and_gradient_of_one(together, given, tiny, 
 
 @pytest.mark.parametrize("name", JOBS)
 def test_two_processes_train_like_one_and_go_on_where_they_were_stopped(together, tiny, tmp_path, name):
-    for given_ in ("pairs", "one_sided", "beyond"):
+    for given_ in ("pairs", "one_sided", "beyond", "tied"):
         shutil.copytree(together / given_, tmp_path / given_)
     settings = {k: v for k, v in JOBS[name].items() if k != "sharded"}
-    alone = align(job(tmp_path, "alone", tiny, **settings), silent)["steps"]
+    alone = align(job(tmp_path, f"{name}-alone", tiny, **settings), silent)["steps"]
     close = 5e-2 if "bfloat16" in name else 1e-5  # a norm's weights are rounded, too, and sums over a team have another order
     both = json.loads((together / f"{name}.json").read_text())
     for a, b in zip(alone, both, strict=True):
@@ -147,8 +159,9 @@ def test_two_processes_train_like_one_and_go_on_where_they_were_stopped(together
             else:
                 assert b[figure] == pytest.approx(a[figure], rel=close, abs=close), (a["step"], figure)
     assert alone[-1]["loss"] != pytest.approx(alone[0]["loss"], rel=1e-3)  # something was learnt
-    one, two = (load_file(folder / "model" / "model.safetensors") for folder in (tmp_path / "alone", together / name))
-    start = load_file(tiny.path / "model.safetensors")
+    one, two = (load_file(folder / "model" / "model.safetensors") for folder in (tmp_path / f"{name}-alone", together / name))
+    start = load_file((together / "tied" if "tied" in name else tiny.path) / "model.safetensors")
+    assert one.keys() == two.keys() == start.keys()
     moved = torch.cat([(one[k] - start[k]).flatten() for k in one]).norm()
     assert torch.cat([(one[k] - two[k]).flatten() for k in one]).norm() < (0.2 if "bfloat16" in name else 1e-2) * moved
 
@@ -160,6 +173,19 @@ def test_a_reference_that_moves_or_lies_elsewhere_makes_a_difference_to_a_team(t
         for name in ("fsdp2", "ddp-ema", "fsdp2-ema-cut", "fsdp2-extrapolated")
     )
     assert all(abs(other[-1] - plain[-1]) > 1e-3 for other in others)
+
+
+def test_process_0_alone_reads_a_model(together):
+    first, second = (json.loads((together / f"loads-{rank}.json").read_text()) for rank in (0, 1))
+    assert first.keys() == JOBS.keys() and not second
+
+
+def test_models_that_differ_are_not_taken_for_one_another(monkeypatch, tiny):
+    model = empty_model(tiny.path, torch.float32)
+    wide = load_model(tiny.path, torch.float32)
+    wide.resize_token_embeddings(wide.config.vocab_size + 8)
+    with pytest.raises(PlumblineError, match="cannot be trained by several"):
+        team.fill(model, torch.device("cpu"), wide)
 
 
 def test_going_on_in_a_team_gives_bitwise_the_weights_of_a_team_never_stopped(together):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from prefect import flow, task
 
+from flows.cancelled import heeding_cancel
 from flows.crashed import tell_crashed
 from flows.lock import locked
 
@@ -31,7 +32,8 @@ def lingering(folder: Path, at_once: bool) -> None:
         tell_crashed(folder, timedelta())
     else:
         tell_crashed(folder)
-        within(folder)
+        with heeding_cancel(0.5):
+            within(folder)
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ def test_a_copy_of_a_folder_leaves_the_flow_runs_of_the_original_alone(api: str,
     assert [run["state_name"] for run in flow_runs(api, "original")] == ["Running"]
 
 
-def test_a_flow_run_that_was_killed_before_it_began_is_told_as_crashed_in_time(api: str, linger: Start, tmp_path: Path) -> None:
+def test_a_flow_run_that_was_killed_before_it_began_is_told_so_in_time(api: str, linger: Start, tmp_path: Path) -> None:
     def state(run: dict[str, Any]) -> str:
         (found,) = ask(api, "/flow_runs/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})
         return str(found["state_name"])
@@ -119,7 +119,19 @@ def test_a_flow_run_that_was_killed_before_it_began_is_told_as_crashed_in_time(a
     ours, anothers = pending("lingering"), pending("another flow")
     deployed = post(api, "/deployments/", {"flow_id": ours["flow_id"], "name": "by schedule"})
     firing = pending("lingering", deployment_id=deployed["id"])
+    cancelled = pending("lingering")
+    post(api, f"/flow_runs/{cancelled['id']}/set_state", {"state": {"type": "CANCELLING"}})
     linger(tmp_path / "begun")
-    assert state(ours) == "Pending"  # it may be about to begin
+    assert (state(ours), state(cancelled)) == ("Pending", "Cancelling")  # they may be about to begin, or to end
     linger(tmp_path / "later", "at once")
-    assert [state(run) for run in (ours, anothers, firing)] == ["Crashed", "Pending", "Pending"]
+    assert [state(run) for run in (ours, cancelled, anothers, firing)] == ["Crashed", "Cancelled", "Pending", "Pending"]
+
+
+def test_a_run_that_was_started_by_hand_heeds_cancel_on_the_page(api: str, linger: Start, tmp_path: Path) -> None:
+    process = linger(tmp_path / "cancelled")
+    (run,) = flow_runs(api, "cancelled")
+    post(api, f"/flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLING"}})
+    assert process.wait(60) != 0
+    (ended,) = flow_runs(api, "cancelled")
+    assert ended["state_name"] == "Cancelled"
+    assert next(state for name, state in below(api, ended) if name == "round") == "Cancelled"

@@ -2,16 +2,20 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
 from data_contracts.config_evaluate import HarnessConfig
 from data_contracts.errors import PlumblineError
+from data_contracts.load_config import load_config
+from flows.reachable import fetch_data
 from models import harness as door
 from models.chat import encode_text
 from tasks.harness import harness
 
 pytest.importorskip("lm_eval")
+DEMO = Path(__file__).resolve().parents[2] / "configs" / "demo.yaml"
 QUESTIONS = [
     ("Two and two make", [" four", " seven hundred"], 0),
     ("The sky is", [" zzzz qqqq", " blue"], 1),
@@ -81,6 +85,22 @@ def test_a_task_nobody_knows_and_a_missing_extra_are_told_in_a_sentence(folder, 
     monkeypatch.setattr(door, "find_spec", lambda _: None)
     with pytest.raises(PlumblineError, match="not installed: pip install lm-eval"):
         door.check_harness(HarnessConfig(tasks=["own_choice"]))
+
+
+def test_data_that_is_not_to_be_had_is_told_before_a_run_starts_anything(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    copy = shutil.copytree(folder, tmp_path / "tasks")
+    text = (copy / "own_choice.yaml").read_text()
+    (copy / "own_choice.yaml").write_text(text.replace(f"{folder}/data.jsonl", f"{copy}/data.jsonl"))
+    wanted = {"tasks": ["own_choice"], "folder": str(copy)}
+    config = load_config(DEMO)
+    config = config.model_copy(update={"evaluate": config.evaluate.model_copy(update={"harness": HarnessConfig(**wanted)})})
+    fetch_data(config, tmp_path / "run")
+    (copy / "data.jsonl").unlink()
+    with pytest.raises(PlumblineError, match=r"could not prepare own_choice: .*data\.jsonl"):
+        fetch_data(config, tmp_path / "run")
+    (tmp_path / "run" / "round-0" / "harness").mkdir(parents=True)
+    fetch_data(config, tmp_path / "run")  # the questions were asked already
 
 
 def test_a_metric_with_a_filter_has_a_name_that_mlflow_takes():

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_contracts.config_judge import JudgeConfig, check_judge
@@ -183,6 +183,7 @@ def test_the_verdict_of_most_votes_counts_and_the_probability_is_their_share():
 EIGHTHS = st.one_of(st.none(), st.integers(0, 8).map(lambda n: n / 8))  # sums of these are exact
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(EIGHTHS, EIGHTHS), min_size=1, max_size=5))
 def test_no_judge_that_is_shown_both_answers_contradicts_its_own_probability(votes):
     forward, backward = map(list, zip(*votes, strict=True))
@@ -196,6 +197,7 @@ def test_no_judge_that_is_shown_both_answers_contradicts_its_own_probability(vot
     assert turned.win_probability == pytest.approx(1 - said.win_probability)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(*[st.one_of(st.none(), st.integers(1, 10).map(float))] * 2), min_size=1, max_size=5))
 def test_no_judge_that_scores_contradicts_its_own_scores_or_its_probability(votes):
     said = scored(*zip(*votes, strict=True))

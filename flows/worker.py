@@ -1,0 +1,30 @@
+"""What `plumbline worker` becomes, `python -m flows.worker …`: Prefect's worker, which waits for its server as long as it takes.
+
+Prefect's own (3.7) ends after twelve requests in vain, a quarter of an hour, and sees no cancellation after three: a night
+without a server would end a schedule without a word. What the requests meet is still told.
+"""
+
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from prefect._internal import observers
+from prefect.cli import app
+from prefect.utilities.services import critical_service_loop
+from prefect.workers import process
+
+
+async def patient_loop(workload: Callable[..., Coroutine[Any, Any, Any]], interval: float, **options: Any) -> None:
+    """Prefect's loop around whatever it asks its server now and then, without its limit."""
+    await critical_service_loop(workload, interval, **{**options, "backoff": sys.maxsize})
+
+
+def be_patient() -> None:
+    for module in (process, observers):
+        assert module.critical_service_loop is critical_service_loop  # else another Prefect, which needs another way
+        module.critical_service_loop = patient_loop  # type: ignore[attr-defined]
+
+
+if __name__ == "__main__":
+    be_patient()
+    app()
