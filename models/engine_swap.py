@@ -7,7 +7,7 @@ from typing import Any
 
 def uncompiled(llm: Any) -> AbstractContextManager[None]:
     """Of models that vLLM runs by transformers' own classes (OLMo 2, SmolLM 3, Phi-2) it changes these for the whole process:
-    whoever makes another one beside `llm`, if there is one, needs a configuration of vLLM's, and here one that compiles nothing."""
+    whoever makes another one beside a running `llm` needs a configuration of vLLM's, and here one that compiles nothing."""
     if llm is None:
         return nullcontext()
     from vllm.config import CompilationMode, set_current_vllm_config
