@@ -66,8 +66,8 @@ def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
 
     def load(checkpoint: Checkpoint, trained: bool = False) -> "PreTrainedModel":
         every = [*examples, *(e for rows in inputs.aux.values() for e in rows)]
-        if sharded:
-            return _split(checkpoint, every, accelerator, config, trained)
+        if team.size() > 1:
+            return _shared(checkpoint, every, accelerator, config, sharded, trained)
         return _load(checkpoint, every, accelerator.device, accelerator, config.dtype)
 
     cache = Path(job["cache"])
@@ -170,25 +170,31 @@ def _load(
     return model
 
 
-def _split(
-    checkpoint: Checkpoint, examples: Sequence[Example], accelerator: Accelerator, config: AlignConfig, trained: bool
+def _shared(
+    checkpoint: Checkpoint,
+    examples: Sequence[Example],
+    accelerator: Accelerator,
+    config: AlignConfig,
+    sharded: bool,
+    trained: bool,
 ) -> "PreTrainedModel":
-    """A model of which each process holds its part. Process 0 alone reads it, in float32 into its main memory."""
+    """A model for a team, of which each process holds a part if `sharded`. Process 0 alone reads it."""
     whole, fault = None, None
     if team.rank() == 0:
         try:
-            whole = _load(checkpoint, examples, torch.device("cpu"), accelerator, config.dtype)
+            whole = _load(checkpoint, examples, torch.device("cpu") if sharded else accelerator.device, accelerator, config.dtype)
         except PlumblineError as error:  # the others wait to hear of it
             fault = str(error)
     if fault := team.first(fault):
         raise PlumblineError(fault)
-    model = empty_model(checkpoint.path, torch.float32).eval()
+    model = empty_model(checkpoint.path, torch.float32).eval() if sharded or whole is None else whole
     for one in (whole, model):
         if one is not None:
             install(one)
-            if trained:
+            if sharded and trained:
                 set_up(one, config)
-    team.shard(model, accelerator.device, config.dtype, reference=not trained)
+    if sharded:
+        team.shard(model, accelerator.device, config.dtype, reference=not trained)
     team.fill(model, accelerator.device, whole)
     return model
 

@@ -140,20 +140,21 @@ def shard(model: "PreTrainedModel", device: torch.device, dtype: str, reference:
 
 
 def fill(model: "PreTrainedModel", device: torch.device, whole: "PreTrainedModel | None") -> None:
-    """Give `model`, split while it was empty, the weights and buffers of the `whole` one that process 0 has in its main memory.
+    """Give `model`, which is empty and may be split, the weights and buffers of the `whole` one that process 0 has.
 
     One tensor after the other is sent to all, and each process keeps its part. Buffers too, since not all are in a checkpoint.
     Raises PlumblineError where the two do not have the same tensors.
     """
-    model.to_empty(device=device)
-    model.tie_weights()  # which the above has untied
+    if model is not whole:
+        model.to_empty(device=device)
+        model.tie_weights()  # which the above has untied
     kept = dict(model.named_parameters()) | dict(model.named_buffers())
     given = {} if whole is None else dict(whole.named_parameters()) | dict(whole.named_buffers())
     if first({name: values.shape for name, values in given.items()}) != {name: values.shape for name, values in kept.items()}:
-        raise PlumblineError(f"{type(model).__name__} cannot be split over processes: leave align.sharded out")
+        raise PlumblineError(f"{type(model).__name__} cannot be trained by several processes: set align.processes to 1")
     with torch.no_grad():
         for name, values in kept.items():
-            sent = given[name].to(device) if given else torch.empty(values.shape, dtype=values.dtype, device=device)
+            sent = given[name].to(device).contiguous() if given else torch.empty(values.shape, dtype=values.dtype, device=device)
             dist.broadcast(sent, 0)
             part(values).copy_(part(split_like(sent, values)))
 

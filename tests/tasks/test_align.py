@@ -34,6 +34,7 @@ def test_a_checkpoint_and_its_record_are_left_behind_and_not_made_twice(tiny, tr
     assert model.hash == made.facts["model_hash"] != tiny.hash
     assert load_tokenizer(model.path).chat_template
     assert made.manifest["models"] == {"policy": tiny.hash, "reference": tiny.hash}
+    assert config().dtype == "auto" and made.manifest["config"]["dtype"] == "float32"  # what was chosen, and not that it was open
     assert made.facts["objective"] == "apo_zero" and made.facts["effective_batch"] == 8 and made.facts["tokens_per_second"] > 0
     assert made.facts["final_chosen_logratio"] > 0 > made.facts["final_rejected_logratio"]
     assert made.facts["verdict"] == "chosen answers became more likely, rejected less likely"
