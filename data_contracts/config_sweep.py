@@ -89,7 +89,9 @@ def load_sweep(path: Path) -> Sweep:
         cells.append(_cell(path, config, point, keys))
     labels = [cell.label for cell in cells]
     if not all(labels):
-        raise PlumblineError(f"{path}: a cell's name has neither a letter nor a digit in it: name the values of an axis in such")
+        raise PlumblineError(
+            f"{path}: no folder can be named after a cell with neither a letter nor a digit: name the values of its axes"
+        )
     if len({cell.config.engine for cell in cells if isinstance(cell.config, RoundsConfig)}) > 1:
         raise PlumblineError(
             f"{path}: cells share one engine and what it has answered, so engine cannot vary: make several sweeps"

@@ -92,7 +92,7 @@ def _judging(config: Path, sets: list[str] | None) -> "RoundsConfig":
 
     run = load_config(config, sets or [])
     if not isinstance(run, RoundsConfig):
-        raise PlumblineError(f"{config} has no judge: give the configuration of rounds")
+        raise PlumblineError(f"{config} has no judge: give a configuration with flow: rounds")
     return run
 
 

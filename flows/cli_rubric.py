@@ -38,7 +38,7 @@ def derive(
 
     run = load_config(config, set_ or [])
     if not isinstance(run, RoundsConfig):
-        raise PlumblineError(f"{config} has no teacher: give the configuration of rounds")
+        raise PlumblineError(f"{config} has no teacher: give a configuration with flow: rounds")
     if run.judge.kind != "generation":
         raise PlumblineError(f"judge.kind is {run.judge.kind}: principles vote by comparing, so give --set judge.kind=generation")
     if out.exists():

@@ -92,7 +92,7 @@ def reader_of(parser: str, config: Path | None) -> RoundsConfig:
         raise PlumblineError(f"the parser {parser} has a model read the answers: give --teacher a run's configuration")
     run = load_config(config)
     if not isinstance(run, RoundsConfig):
-        raise PlumblineError(f"{config} names no teacher: give the configuration of rounds")
+        raise PlumblineError(f"{config} names no teacher: give a configuration with flow: rounds")
     if run.teacher.kind == "openai":
         key_of(run.teacher)
     return run

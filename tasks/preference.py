@@ -64,7 +64,7 @@ def train_preference(
 def _pairs(folder: Path, pairs: Path, base: Checkpoint) -> Dataset:
     found = open_dataset(pairs) if pairs.is_dir() else import_pairs(folder, PairsFileConfig(file=str(pairs)), base)
     if found.kind != "pairs":
-        raise PlumblineError(f"{pairs} is a dataset of {found.kind}, not of pairs")
+        raise PlumblineError(f"{pairs} is a dataset of {found.kind}, not of pairs: name one of pairs")
     one_sided = sum(found.table()[f"{side}_ids"].null_count for side in ("chosen", "rejected"))
     if one_sided:
         raise PlumblineError(

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM
 
+from benchmarks.overhead.__main__ import compare
 from benchmarks.overhead.wider import widen
 
 STUDENT = Path(__file__).parents[1] / "models" / "embedded" / "student"
@@ -22,3 +23,12 @@ def test_a_wider_student_says_the_same_and_its_zeros_take_no_part_in_training(tm
         padding = weight == 0
         if not name.endswith("norm.weight"):
             assert padding.any() and weight.grad[padding].abs().max() < 1e-7, name
+
+
+def test_what_a_round_costs_more_is_told_pair_by_pair_whatever_the_machine_does_meanwhile() -> None:
+    drift = [10.0 + n for n in range(20)]  # seconds: a machine that slows down to a third of its speed
+    found = compare([seconds + 0.3 for seconds in drift], drift)
+    assert found["a round, added, seconds"] == 0.3 and found["a round, added, seconds, 95 % interval"] == [0.3, 0.3]
+    spread = compare([seconds + n % 5 for n, seconds in enumerate(drift)], drift)
+    low, high = spread["a round, added, seconds, 95 % interval"]
+    assert low < spread["a round, added, seconds"] == 2 < high

@@ -1,16 +1,18 @@
-"""What Prefect, MLflow and manifests cost: `python -m benchmarks.overhead [--prompts 1000] [--turns 3] [--wider 4] [--out DIR]`.
+"""What Prefect, MLflow and manifests cost: `python -m benchmarks.overhead [--prompts 1000] [--rounds 24] [--wider 3]`.
 
-Four rounds of configs/demo.yaml on the embedded models, once as `plumbline run` does them and once as bare calls of the same
-stages (bare.py), in turn, each in a process of its own with its own Prefect server and MLflow database. About 5 minutes a turn on
-two cores; run it alone. Two figures come out:
+configs/demo.yaml on the embedded models, as `plumbline run` does it and as bare calls of the same stages (bare.py). Run it alone;
+about half a minute a round on two cores, and three minutes. Two figures come out:
 
-- *a round*: the mean of the rounds after the first, which bear what every further round bears (tasks, artifacts, manifests, and
-  MLflow being told about the round before it), beside the bare ones, in seconds and as a share;
-- *fixed*: everything else that the whole command takes longer, the report aside, which is no orchestration: starting and stopping
-  the server, importing Prefect and MLflow, making their databases, the last words to MLflow.
+- *a round*: in one process each round is done twice, first with everything and then bare, by the same engine and trainer, so that
+  the machine's changes of speed meet both. The median over the rounds after the first, with its 95 % interval from the order of
+  the differences (no assumption but that rounds are alike). A round bears what every further round bears: tasks, artifacts,
+  manifests, and MLflow being told about the round before it. What the server does at rest, 2 % of a processor, both bear.
+- *fixed*: what one round's whole command takes longer in a process of its own, less that round's share; the report aside, which
+  is no orchestration: starting and stopping the server, importing Prefect and MLflow, making their databases, the last words to
+  MLflow. The median of three.
 
-The embedded models make this the hardest case: a round of a real model takes a hundred times as long. `--wider 4` is on the way
-there: the same models with sixteen times the arithmetic (wider.py).
+The embedded models make this the hardest case: a round of a real model takes a hundred times as long. `--wider 3` is on the way
+there: the same models with nine times the arithmetic (wider.py).
 """
 
 import argparse
@@ -23,31 +25,33 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.overhead.run import ROUNDS
+from scipy.stats import binom
 
 ROOT = Path(__file__).parents[2]
-SIDES = ("bare", "plumbline")
+TURNS = 3  # of whole commands
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead", description=__doc__.splitlines()[0])
     parser.add_argument("--prompts", type=int, default=1000)
-    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=24)
     parser.add_argument("--wider", type=int, default=1, help="embedded models so many times as wide, which say the same")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     given = parser.parse_args()
-    measured: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         models = wider_models(Path(folder), given.wider) if given.wider > 1 else []
-        for turn in range(given.turns):
-            for side in SIDES if turn % 2 == 0 else reversed(SIDES):
-                measured.append({"side": side, "load": os.getloadavg()[0], **measure(side, given.prompts, models)})
-                print(json.dumps(measured[-1]), flush=True)
+        rounds = measure("in_turn", given.rounds + 1, given.prompts, models)
+        found = compare(rounds["rounds"][1:], rounds["bare rounds"][1:])
+        if not models:
+            sides = ("bare", "plumbline") * TURNS
+            wholes = [{"side": side, **measure(side, 1, given.prompts, models)} for side in sides]
+            found |= {"fixed, seconds": fixed(wholes, found["a round, added, seconds"])}
     what = {"prompts": given.prompts, "wider": given.wider, "cores": os.cpu_count()}
-    found = {**what, **conclude(measured), "runs": measured}
     name = f"results_{given.wider}_times_as_wide.json" if models else "results.json"
-    (given.out / name).write_text(json.dumps(found, indent=2) + "\n")
-    print(json.dumps({k: v for k, v in found.items() if k != "runs"}, indent=2))
+    pairs = {"with everything": rounds["rounds"][1:], "bare": rounds["bare rounds"][1:]}
+    kept = {side: [round(s, 2) for s in seconds] for side, seconds in pairs.items()}
+    (given.out / name).write_text(json.dumps({**what, **found, "rounds": kept}, indent=2) + "\n")
+    print(json.dumps({**what, **found}, indent=2))
 
 
 def wider_models(folder: Path, times: int) -> list[str]:
@@ -58,36 +62,45 @@ def wider_models(folder: Path, times: int) -> list[str]:
     return [f"{key}={widen(ROOT / 'models' / 'embedded' / name, folder / name, times)}" for key, name in places.items()]
 
 
-def measure(side: str, prompts: int, models: list[str]) -> dict[str, Any]:
-    """One run in a process of its own, and how long that lived."""
+def measure(side: str, rounds: int, prompts: int, models: list[str]) -> dict[str, Any]:
+    """One process with databases of its own; its lines about rounds are shown as they come."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))}
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "benchmarks.overhead.run", side, str(prompts), folder, *models]
-        done = subprocess.run(command, cwd=ROOT, env=kept | {"HOME": folder}, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise SystemExit(f"{side} failed:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
+        command = [sys.executable, "-m", "benchmarks.overhead.run", side, str(rounds), str(prompts), folder, *models]
+        lines: list[str] = []
+        with subprocess.Popen(
+            command, cwd=ROOT, env=kept | {"HOME": folder}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process:
+            for line in process.stdout or ():
+                lines.append(line)
+                if line.startswith('{"round"'):
+                    print(line, end="", flush=True)
+        if process.returncode:
+            raise SystemExit(f"{side} failed:\n{''.join(lines)[-4000:]}")
         found: dict[str, Any] = json.loads((Path(folder) / "marks.json").read_text())
         return found
 
 
-def conclude(measured: list[dict[str, Any]]) -> dict[str, Any]:
-    """Medians over the turns. Raises SystemExit if the two sides did not do the same work."""
-    if len({json.dumps(run["decisions"]) for run in measured}) > 1:
-        raise SystemExit("the runs decided differently, so they did not do the same work")
-    seconds = {
-        side: {key: median(run[key] for run in measured if run["side"] == side) for key in ("round", "whole", "report")}
-        for side in SIDES
-    }
-    bare, full = seconds["bare"], seconds["plumbline"]
-    added = full["round"] - bare["round"]
-    pairs = zip(*([m["round"] for m in measured if m["side"] == side] for side in SIDES), strict=True)
+def compare(full: list[float], bare: list[float]) -> dict[str, Any]:
+    """What a round costs more, by pairs of the same round; seconds."""
+    added = sorted(with_ - without for with_, without in zip(full, bare, strict=True))
+    outside = int(binom.ppf(0.025, len(added), 0.5))  # as many differences lie below the median's 95 % interval
+    low, high = (added[outside - 1], added[-outside]) if outside else (float("-inf"), float("inf"))
+    usual = median(bare)
     return {
-        "a round, bare, seconds": round(bare["round"], 2),
-        "a round, added, seconds": round(added, 2),
-        "a round, added, share": round(added / bare["round"], 4),
-        "a round, added, seconds, turn by turn": [round(with_ - without, 2) for without, with_ in pairs],
-        "fixed, seconds": round(full["whole"] - full["report"] - bare["whole"] - ROUNDS * added, 2),
+        "a round, bare, seconds": round(usual, 2),
+        "a round, added, seconds": round(median(added), 2),
+        "a round, added, seconds, 95 % interval": [round(low, 2), round(high, 2)],
+        "a round, added, share": round(median(added) / usual, 4),
     }
+
+
+def fixed(wholes: list[dict[str, Any]], added: float) -> float:
+    """Raises SystemExit if the two sides did not do the same work."""
+    if len({json.dumps(whole["decisions"]) for whole in wholes}) > 1:
+        raise SystemExit("the runs decided differently, so they did not do the same work")
+    seconds = {s: median(w["whole"] - sum(w["report"]) for w in wholes if w["side"] == s) for s in ("bare", "plumbline")}
+    return round(seconds["plumbline"] - seconds["bare"] - added, 2)
 
 
 if __name__ == "__main__":

@@ -138,7 +138,9 @@ def refuse_config(config: RoundsConfig | HumanPairsConfig) -> None:
     if isinstance(config, HumanPairsConfig):
         for key, asked in (("momentum", config.align.momentum > 0), ("reference extrapolated", _extrapolates(config.align))):
             if asked:
-                raise PlumblineError(f"{key} continues the way from one round's model to the next, and flow human_pairs has none")
+                raise PlumblineError(
+                    f"{key} goes on from one round's model to the next, and flow human_pairs has none: leave it out"
+                )
         return
     _refuse_down(objective, config)
     _refuse_auto(config)
