@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from flows.session import Session
 
 BEGIN = time.monotonic()  # before anything slow is imported
+TOLD = os.fdopen(os.dup(1), "w", buffering=1)  # where the libraries' words are not sent into a file
 _REST = 1.5  # seconds that Prefect's server is left alone before a bare round: it writes down what it was told once a second
 Seconds = dict[str, list[float]]
 
@@ -75,7 +76,7 @@ def in_turn(config: Any, folder: Path, seconds: Seconds) -> None:
             with stage_only(beside[0]):
                 timed(round_flow.fn, seconds["bare rounds"])(number)  # type: ignore[attr-defined]
             pair = seconds["rounds"][-1], seconds["bare rounds"][-1]
-            print(json.dumps({"round": number, "plumbline": pair[0], "bare": pair[1]}), flush=True)
+            print(json.dumps({"round": number, "plumbline": pair[0], "bare": pair[1]}), file=TOLD)
 
         return run
 
