@@ -14,6 +14,7 @@ Pool = Annotated[str, typer.Option(help="The Prefect work pool; made, of type pr
 # for the worker and the rounds that it starts
 _PATIENT = {
     "PREFECT_CLIENT_MAX_RETRIES": "7",  # a request waits four minutes for its server, and not one: as long as its place is kept
+    "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",  # its answer while its database is started anew
     "PREFECT_WORKER_ENABLE_CANCELLATION": "true",  # else whoever is cancelled while its process starts is Cancelling for ever
 }
 

@@ -32,9 +32,13 @@ def up(folder: ServicesFolder = DEFAULT, database: Database = None) -> None:
     from flows import services
     from flows.display import working
 
+    before = services.known(folder)
     with working("starting Prefect and MLflow"):
         found = services.up(folder, database)
     _print(found)
+    for name, was in before.items():
+        if was.url != found[name].url:
+            typer.echo(f"{was.title} has left {was.url}, where another process listens by now: start workers and runs anew")
 
 
 def down(folder: ServicesFolder = DEFAULT) -> None:

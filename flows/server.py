@@ -36,6 +36,7 @@ class PrefectServer:
         os.environ.setdefault("PREFECT_RESULTS_LOCAL_STORAGE_PATH", str(self.folder / "results"))
         os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
         if self.url:
+            os.environ.setdefault("PREFECT_CLIENT_RETRY_EXTRA_CODES", "500")  # its answer while its database is started anew
             return
         port = processes.free_port()
         self.url = f"http://127.0.0.1:{port}/api"

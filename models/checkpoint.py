@@ -114,7 +114,7 @@ def _fetch(reference: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(reference, allow_patterns=PARTS))
+        return Path(snapshot_download(reference, allow_patterns=[*PARTS, "p*processor_config.json"]))
     except (OSError, ValueError) as error:  # the hub's own errors are either of these
         raise PlumblineError(
             f"there is no folder {reference}, and as a hub id it could not be fetched ({in_short(error)}): correct the path or "

@@ -21,6 +21,7 @@ from data_contracts.config import EngineConfig
 from data_contracts.errors import PlumblineError, in_short
 from models.chat import decode_answer, end_token
 from models.checkpoint import Checkpoint, load_model, load_tokenizer, read_config, weight_count
+from models.engine_swap import forget_experts, retie, uncompiled
 from models.gpus import shards
 
 log = logging.getLogger(__name__)
@@ -38,10 +39,11 @@ _PROBE_TOKENS = 200  # longer than one cache block (128 tokens on CPUs), so that
 TOLERANCE = {"float32": (1e-3, 1e-3), "bfloat16": (0.1, 0.5)}
 NOISE = (3, 10)
 CHANGED = 1e-3  # nats: what a probe's log-probabilities must move on average for the engine's to have to move, too
-_SAME_ENGINE = (
-    *("architectures", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads"),
-    *("head_dim", "vocab_size", "tie_word_embeddings", "rope_scaling", "rope_theta", "rope_parameters"),
-)
+# what of a configuration an engine that is set up for it does not go by; a window, say, which no probe outgrows, would go unseen
+_INDIFFERENT = {
+    *("dtype", "torch_dtype", "transformers_version", "_name_or_path", "use_cache", "text_config", "vision_config"),
+    *("bos_token_id", "eos_token_id", "pad_token_id"),
+}
 
 Progress = Callable[[int, int], None]
 
@@ -126,9 +128,11 @@ class Engine:
             self._start(checkpoint)
             return
         self.current = Checkpoint(checkpoint.path, "unproven")  # whatever fails from here on, nobody may rely on these weights
+        if not self.on_gpu:
+            self._llm.apply_model(forget_experts)
         self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(checkpoint.path)})
         if self._tied and not self.on_gpu:
-            self._llm.apply_model(_retie)
+            self._llm.apply_model(retie)
         self._llm.reset_prefix_cache()
         self._prove(checkpoint)
 
@@ -227,6 +231,7 @@ class Engine:
                 seed=0,
                 disable_log_stats=True,
                 trust_remote_code=False,
+                language_model_only=True,  # of a model that sees pictures, too: nobody here shows it any
                 use_tqdm_on_load=False,
             )
             self._proven = ""
@@ -302,7 +307,7 @@ class Engine:
 
             # for a GPU vLLM has left this process one thread, by which a real model would take minutes
             threads = len(os.sched_getaffinity(0)) if self.on_gpu else torch.get_num_threads()
-            with set_default_torch_num_threads(threads):
+            with set_default_torch_num_threads(threads), uncompiled(self._llm):
                 probe = self._probe(len(load_tokenizer(checkpoint.path, chat=False)))
                 self.probes[checkpoint.hash] = _reference(checkpoint.path, probe, self.dtype)
         return self.probes[checkpoint.hash]
@@ -335,9 +340,8 @@ class Engine:
         raise PlumblineError(f"{said}; resume the run to start a fresh engine")
 
 
-def _shape(path: Path) -> list[Any]:
-    config = read_config(path)
-    return [config.get(name) for name in _SAME_ENGINE]
+def _shape(path: Path) -> dict[str, Any]:
+    return {name: value for name, value in read_config(path).items() if name not in _INDIFFERENT}
 
 
 def _mean_difference(one: Sequence[float], other: Sequence[float]) -> float:
@@ -359,21 +363,6 @@ def _reference(path: Path, ids: list[int], dtype: str) -> Probe:
         lowered = logprobs(model)
         exact = lowered if dtype == "float32" else logprobs(model.float())
     return Probe(of_ids(exact), exact[-1].tolist(), _mean_difference(of_ids(exact), of_ids(lowered)))
-
-
-def _retie(model: Any) -> None:
-    """On CPUs vLLM packs a tied output matrix once and keeps the old one across a reload; pack it again.
-
-    Some models (Gemma 2) have no matrix of their own for it: their embedding is packed anew as it is loaded.
-    """
-    from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
-    from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, VocabParallelEmbedding
-
-    heads = [m for m in model.modules() if isinstance(m, ParallelLMHead)]
-    embeddings = [m for m in model.modules() if isinstance(m, VocabParallelEmbedding) and m not in heads]
-    for head in heads:
-        head.weight = next(m.weight for m in embeddings if m.weight.shape == head.weight.shape)
-        dispatch_cpu_unquantized_gemm(head, remove_weight=False)
 
 
 def _bar(progress: Progress, expected: int, *args: Any, **options: Any) -> Any:

@@ -201,6 +201,9 @@ class Replica:
         with contextlib.suppress(ProcessLookupError):  # it has ended by itself
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # what it did not read any more
+            self._process.stdin.close()
 
 
 def deal(prompts: Sequence[Ids], work: Sequence[int], count: int) -> list[list[int]]:

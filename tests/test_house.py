@@ -11,7 +11,7 @@ FLOORS = ["data_contracts", "models", "tasks", "flows"]
 DOORS = {
     "prefect": lambda path: path.startswith("flows/"),
     "mlflow": lambda path: path.startswith("tasks/tracking"),
-    "vllm": lambda path: path == "models/engine.py",
+    "vllm": lambda path: path.startswith("models/engine"),
     "great_expectations": lambda path: path.startswith("data_contracts/"),
 }
 

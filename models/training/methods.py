@@ -28,6 +28,9 @@ def set_up(model: "PreTrainedModel", config: AlignConfig) -> None:
         for module in model.modules():
             if isinstance(module, GradientCheckpointingLayer):
                 module.training = True  # of this module alone: what lies inside stays without dropout
+                for rate in ("dropout", "activation_dropout", "attention_dropout"):
+                    if isinstance(getattr(module, rate, None), float):  # OPT's layers apply their own
+                        setattr(module, rate, 0.0)
 
 
 def trainable(model: "PreTrainedModel") -> dict[str, torch.nn.Parameter]:

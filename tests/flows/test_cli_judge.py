@@ -70,11 +70,11 @@ def test_a_local_judge_starts_its_engine_for_what_is_not_answered_yet(
 ) -> None:
     started = list[str]()
 
-    def start(checkpoint, _config, _gpus):
+    def start(checkpoint, *_):
         started.append(checkpoint.hash)
         return engine
 
-    monkeypatch.setattr("models.engine.Engine", start)
+    monkeypatch.setattr("models.engine_replicas.open_engine", start)
     monkeypatch.setattr(engine, "close", lambda: None)  # it is everybody's
 
     def rate(*answers: str) -> str:

@@ -12,7 +12,7 @@ from flows.server import PrefectServer
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("PREFECT_API_URL", "PREFECT_HOME", "PREFECT_RESULTS_LOCAL_STORAGE_PATH"):
+    for name in ("PREFECT_API_URL", "PREFECT_HOME", "PREFECT_RESULTS_LOCAL_STORAGE_PATH", "PREFECT_CLIENT_RETRY_EXTRA_CODES"):
         monkeypatch.setenv(name, "")  # so that what the server sets is taken back afterwards
         monkeypatch.delenv(name)
 

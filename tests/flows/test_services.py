@@ -150,6 +150,24 @@ def test_loopback_is_asked_past_any_proxy(monkeypatch: pytest.MonkeyPatch) -> No
     server.server_close()
 
 
+def test_a_work_pool_that_no_worker_serves_is_told() -> None:
+    class Pools(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            pools = [{"name": "served", "status": "READY"}, {"name": "forgotten", "status": "NOT_READY"}]  # as Prefect answers
+            self.send_response(200 if self.path == "/api/work_pools/filter" else 404)
+            self.end_headers()
+            self.wfile.write(json.dumps(pools).encode())
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Pools)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    process = processes.identify(os.getpid())
+    prefect = services.Service("prefect", f"http://127.0.0.1:{server.server_port}", process, "SQLite")
+    assert services.unserved(prefect) == ["forgotten"]
+    server.shutdown()
+    server.server_close()
+    assert services.unserved(prefect) == []
+
+
 def test_what_a_group_started_is_stopped_with_it_even_after_its_leader(tmp_path: Path) -> None:
     script = f"sleep 60 & echo $! > {tmp_path / 'child'}; kill -9 $$"
     leader = subprocess.Popen(["bash", "-c", f"sleep 0.3; {script}"], start_new_session=True)

@@ -20,13 +20,13 @@ def test_an_engine_that_does_not_start_is_told_to_who_asks_for_it_and_may_be_tri
 ) -> None:
     asked = list[str]()
 
-    def start(policy: Checkpoint, config: object, gpus: int) -> str:
+    def start(policy: Checkpoint, *_: object) -> str:
         asked.append(policy.hash)
         if len(asked) == 1:
             raise RuntimeError("no memory left")
         return "an engine"
 
-    monkeypatch.setattr("models.engine.Engine", start)
+    monkeypatch.setattr("models.engine_replicas.open_engine", start)
     config = load_config(Path("configs/demo.yaml"))
     assert isinstance(config, RoundsConfig)
     trainer = SimpleNamespace(warm=lambda: None)
@@ -56,7 +56,7 @@ def test_a_judge_that_loads_a_model_of_its_own_gets_the_gpu_from_the_engine(tmp_
 def test_a_policy_that_cannot_be_trained_is_told_before_anything_is_sampled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trainer: Trainer
 ) -> None:
-    monkeypatch.setattr("models.engine.Engine", lambda *_: "an engine")
+    monkeypatch.setattr("models.engine_replicas.open_engine", lambda *_: "an engine")
     config = load_config(Path("configs/demo.yaml"))
     for name, (family, changes) in {"lfm 2": REFUSED["lfm 2"], "llama 3": TRAINED["llama 3"]}.items():
         config_of(family, changes).save_pretrained(tmp_path / name)

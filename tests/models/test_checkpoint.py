@@ -53,6 +53,15 @@ def test_what_a_model_says_of_its_text_model_is_read(tmp_path: Path) -> None:
     assert _shape(tmp_path / "64") != _shape(tmp_path / "128")
 
 
+def test_models_that_differ_in_their_precision_share_an_engine_and_in_their_window_do_not(tmp_path: Path) -> None:
+    said = {"architectures": ["MistralForCausalLM"], "torch_dtype": "bfloat16", "sliding_window": 4096, "eos_token_id": 2}
+    for name, change in {"one": {}, "trained": {"torch_dtype": "float32"}, "windowless": {"sliding_window": None}}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps(said | change))
+    one, trained, windowless = (_shape(tmp_path / name) for name in ("one", "trained", "windowless"))
+    assert one == trained != windowless
+
+
 def test_an_engine_that_could_not_start_again_closes_without_a_word() -> None:
     """Else its end would hide the reason."""
     engine = object.__new__(Engine)

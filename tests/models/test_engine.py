@@ -10,6 +10,8 @@ from data_contracts.errors import PlumblineError
 from models.chat import encode_prompt
 from models.checkpoint import Checkpoint, load_model, load_tokenizer, open_checkpoint
 from models.engine import Engine, Sampling, _reference
+from models.engine_swap import uncompiled
+from tests.models.families import TRAINED, family
 
 pytestmark = pytest.mark.engine
 GREEDY = Sampling(0.0, 1.0, 12)
@@ -170,6 +172,30 @@ def test_tied_embeddings_and_another_architecture_survive_a_swap(engine: Engine,
         asked = prompts(engine, 2)
         expected = [transformers_score(checkpoint, p, [7, 8, 9]) for p in asked]
         assert engine.score(asked, [[7, 8, 9]] * 2) == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["qwen 3 moe", "smollm 3"])
+def test_families_whose_weights_vllm_keeps_in_ways_of_their_own_survive_a_swap(
+    name: str, engine: Engine, student: Checkpoint, tmp_path: Path
+) -> None:
+    """Experts that are packed once, and classes of transformers' own; and the proof fails where only part of a swap is done."""
+    tokenizer, made = load_tokenizer(student.path), list[Checkpoint]()
+    for seed in (1, 2):
+        folder = tmp_path / str(seed)
+        family(*TRAINED[name], seed=seed, vocab_size=len(tokenizer), tie_word_embeddings=True).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        made.append(open_checkpoint(folder))
+    for checkpoint in (*made, made[0]):
+        engine.use(checkpoint)
+        asked = prompts(engine, 2)
+        with uncompiled(engine._llm):
+            expected = [transformers_score(checkpoint, p, [7, 8, 9]) for p in asked]
+        assert engine.score(asked, [[7, 8, 9]] * 2) == pytest.approx(expected, abs=1e-3)
+    engine._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(made[1].path)})
+    engine._llm.reset_prefix_cache()
+    for checkpoint in made:
+        with pytest.raises(PlumblineError, match="does not hold the weights"):
+            engine._prove(checkpoint)
 
 
 def test_a_shape_without_a_kernel_is_one_sentence_and_what_was_in_use_before_is_not_taken_for_it(

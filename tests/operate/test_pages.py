@@ -94,8 +94,6 @@ def test_two_rounds_stand_beside_each_other_in_mlflow(operated: Operated, page: 
     for name in names:
         expect(page.get_by_text(name, exact=True).first).to_be_visible()
     expect(page.get_by_role("row", name="align.objective.name apo_zero apo_zero")).to_be_visible()
-    page.wait_for_timeout(1500)  # the plot takes the width that the assistant left
-    screenshot(page, "mlflow-rounds")
     page.get_by_role("button", name="Metrics", exact=True).evaluate("e => e.scrollIntoView()")
     facts = [summary.manifest(operated.run / f"round-{k}" / "evaluate")["facts"] for k in (1, 2)]  # type: ignore[index]
     for known in facts:
@@ -104,6 +102,24 @@ def test_two_rounds_stand_beside_each_other_in_mlflow(operated: Operated, page: 
     page.goto(f"{operated.mlflow}/#/metric?{where}&metric={metric}&plot_metric_keys=[{metric}]")
     for number, known in enumerate(facts, 1):  # the round is the step
         expect(page.get_by_text(f"{known['metrics']['overall']['mean']} (step={number})").first).to_be_visible()
+
+
+def test_a_runs_rounds_are_points_of_one_line_in_mlflows_charts(operated: Operated, page: Page) -> None:
+    look_at_charts(page, operated.mlflow, _children(operated)["demo round 1"]["experiment_id"])
+
+
+def look_at_charts(page: Page, mlflow: str, experiment: str) -> None:
+    """The rounds of the experiment's one run beside six charts of what they differ in."""
+    page.set_viewport_size({"width": 1280, "height": 1060})
+    page.goto(f"{mlflow}/#/experiments/{experiment}/runs?compareRunsMode=CHART")
+    page.get_by_role("button", name="Close").click()  # MLflow's assistant
+    page.get_by_role("button", name="Toggle sidebar").click()
+    page.get_by_placeholder("Search metric charts").fill("^embedded-1|^win_rate$|^answer_tokens$|^promoted$")
+    expect(page.get_by_test_id("experiment-view-compare-runs-card")).to_have_count(6)
+    page.get_by_role("row").filter(has=page.get_by_role("link", name="demo", exact=True)).get_by_role("button").first.click()
+    for number in (0, 1, 2):
+        expect(page.get_by_role("link", name=f"demo round {number}", exact=True)).to_be_visible()
+    screenshot(page, "mlflow-rounds")
 
 
 def test_the_report_of_a_real_run_shows_both_rounds(operated: Operated, page: Page) -> None:

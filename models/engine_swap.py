@@ -1,0 +1,41 @@
+"""What vLLM leaves undone, or does to others, when weights are swapped beside it in one process."""
+
+from contextlib import AbstractContextManager, nullcontext
+from copy import copy
+from typing import Any
+
+
+def uncompiled(llm: Any) -> AbstractContextManager[None]:
+    """Of models that vLLM runs by transformers' own classes (OLMo 2, SmolLM 3, Phi-2) it changes these for the whole process:
+    whoever makes another one beside a running `llm` needs a configuration of vLLM's, and here one that compiles nothing."""
+    if llm is None:
+        return nullcontext()
+    from vllm.config import CompilationMode, set_current_vllm_config
+
+    plain = copy(llm.llm_engine.vllm_config)
+    plain.compilation_config = copy(plain.compilation_config)
+    plain.compilation_config.mode = CompilationMode.NONE
+    return set_current_vllm_config(plain)
+
+
+def forget_experts(model: Any) -> None:
+    """On CPUs vLLM packs a layer's experts while it sets up their kernel, and not again where it finds one."""
+    for module in model.modules():
+        method = getattr(module, "quant_method", None)
+        if method is not None and getattr(method, "moe_kernel", None) is not None:
+            method.moe_kernel = None
+
+
+def retie(model: Any) -> None:
+    """On CPUs vLLM packs a tied output matrix once and keeps the old one across a reload; pack it again.
+
+    Some models (Gemma 2) have no matrix of their own for it: their embedding is packed anew as it is loaded.
+    """
+    from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
+    from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, VocabParallelEmbedding
+
+    heads = [m for m in model.modules() if isinstance(m, ParallelLMHead)]
+    embeddings = [m for m in model.modules() if isinstance(m, VocabParallelEmbedding) and m not in heads]
+    for head in heads:
+        head.weight = next(m.weight for m in embeddings if m.weight.shape == head.weight.shape)
+        dispatch_cpu_unquantized_gemm(head, remove_weight=False)
