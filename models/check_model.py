@@ -31,7 +31,7 @@ def check_model(path: Path, chat: bool = True) -> None:
 
 def check_trainable(path: Path) -> None:
     """Raises PlumblineError for a model whose weights are quantised, since what is trained has to be whole, and for one that sees
-    more than text and of which transformers makes no causal language model."""
+    more than text where transformers makes no causal language model of it, or vLLM lacks what it reads pictures with."""
     told = read_object(path / "config.json")
     if quantised := told.get("quantization_config") or told.get("compression_config"):
         raise PlumblineError(
@@ -45,6 +45,11 @@ def check_trainable(path: Path) -> None:
             raise PlumblineError(
                 f"{path} holds a {told.get('model_type')}, which sees more than text and cannot be trained: name a text model "
                 "(docs/models.md)"
+            )
+        if find_spec("torchvision") is None:
+            raise PlumblineError(
+                f"{path} holds a {told['model_type']}, which sees pictures, too, and vLLM takes it only where torchvision is "
+                "installed: install it, or name a text model"
             )
 
 

@@ -57,7 +57,7 @@ def test_a_trained_model_is_written_as_it_came(name, kind, tmp_path):
         assert (out / file).read_bytes() == (origin / file).read_bytes()
 
 
-def test_quantised_weights_and_what_is_no_text_model_are_refused_for_training(tmp_path):
+def test_quantised_weights_and_what_is_no_text_model_are_refused_for_training(tmp_path, monkeypatch):
     folder = tmp_path / "model"
     family(*TRAINED["mistral"]).save_pretrained(folder)
     check_trainable(folder)
@@ -69,7 +69,11 @@ def test_quantised_weights_and_what_is_no_text_model_are_refused_for_training(tm
         told = {"model_type": kind, "text_config": {"model_type": f"{kind}_text"}}
         (folder / "config.json").write_text(json.dumps(told))
         if kind == "gemma3":
+            monkeypatch.setattr("models.check_model.find_spec", lambda name: name)
             check_trainable(folder)
+            monkeypatch.setattr("models.check_model.find_spec", lambda name: None)
+            with pytest.raises(PlumblineError, match="only where torchvision is installed"):
+                check_trainable(folder)
         else:
             with pytest.raises(PlumblineError, match="qwen2_vl, which sees more than text"):
                 check_trainable(folder)
