@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
 log = logging.getLogger(__name__)
-_ENDED_BY_ITSELF = {StateType.COMPLETED, StateType.FAILED}  # and told of everything below it
+_ENDED_BY_ITSELF = {StateType.COMPLETED}  # and told of everything below it, as one that failed because of its server could not
 _GOING = {StateType.RUNNING, StateType.CANCELLING}
 _UNENDED = [StateType.SCHEDULED, StateType.PENDING, StateType.PAUSED, *_GOING]
 _BEGUN_BY = timedelta(minutes=10)  # from Pending to Running: by hand at once, in a worker as long as its process takes to start

@@ -1,11 +1,15 @@
 """Who may be told as crashed stands in the folder's book; the telling itself is tested on a real server (tests/operate)."""
 
 import json
+import logging
 from pathlib import Path
 from types import SimpleNamespace
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import State, StateType
 
 from flows import book, crashed
 from flows.lock import locked
@@ -63,3 +67,30 @@ def test_who_comes_to_the_end_signs_out_and_whoever_is_killed_does_not(tmp_path:
         assert book.was_cut_short(folder)
         book.sign_out(folder)
     assert not book.was_cut_short(folder) and book.read(folder) == {"first": 2}
+
+
+@pytest.mark.parametrize(("ended", "told"), [(StateType.FAILED, {"round": "Crashed"}), (StateType.COMPLETED, {})])
+def test_what_a_run_that_failed_could_not_tell_its_server_is_told_later(
+    ended: StateType, told: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the server's database was away just as the round within ended, and was back for the run's own end."""
+    run, within = (SimpleNamespace(id=uuid4(), name=name, run_count=1, state_type=ended) for name in ("run", "round"))
+    within.state_type = StateType.RUNNING
+    names, found = {run.id: "run", within.id: "round"}, dict[str, str]()
+
+    class Client:
+        def read_flow_runs(self, flow_run_filter: FlowRunFilter) -> list[SimpleNamespace]:
+            if flow_run_filter.id:
+                return [run]
+            above = flow_run_filter.parent_flow_run_id
+            return [within] if above and above.any_ == [run.id] else []
+
+        def read_task_runs(self, **_: object) -> list[SimpleNamespace]:
+            return []
+
+        def set_flow_run_state(self, id_: UUID, state: State, force: bool) -> None:
+            found[names[id_]] = str(state.name)
+
+    monkeypatch.setattr(crashed, "get_run_logger", lambda: logging.getLogger("test"))
+    assert crashed._crash(Client(), {str(run.id): 1}, "dead") == {}  # type: ignore[arg-type]
+    assert found == told
