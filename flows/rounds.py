@@ -20,6 +20,7 @@ from flows.round import round_flow
 from flows.session import current
 from flows.step import step
 from flows.stopped import sentence
+from flows.template import check_template
 from tasks import summary
 from tasks.changes import TITLE, read_changes
 from tasks.evaluate import evaluate
@@ -37,6 +38,7 @@ def rounds_flow(name: str) -> None:
         story.changes(TITLE, read_changes(s.folder))
         with working("engine"):
             s.engine()
+        check_template(s.config, s.policy)
         step("start: evaluate", evaluate, s.folder / "round-0" / "evaluate", s.rounds.evaluate, s.policy, *s.measures())
         if s.rounds.evaluate.harness:
             measure_harness(s, s.folder / "round-0", "start", s.policy)
