@@ -1,6 +1,15 @@
 """Prompts hold exactly the template's control tokens, whatever a message says."""
 
-from models.chat import astray, control_tokens, decode_answer, encode_answer, encode_prompt, end_token
+from models.chat import (
+    astray,
+    control_tokens,
+    decode_answer,
+    encode_answer,
+    encode_prompt,
+    encode_prompts,
+    encode_text,
+    end_token,
+)
 from models.checkpoint import Checkpoint, load_tokenizer
 
 
@@ -48,6 +57,22 @@ def test_an_answer_ends_with_one_eos_and_reads_back(student: Checkpoint) -> None
         assert ids.count(tokenizer.eos_token_id) == 1
         assert ids[-1] == tokenizer.eos_token_id
         assert decode_answer(tokenizer, ids) == text
+
+
+def test_a_prompt_begins_once_where_template_and_tokenizer_both_write_its_beginning(student: Checkpoint) -> None:
+    """As with Llama 3: its template writes the token that its tokenizer puts before every text."""
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = load_tokenizer(student.path)
+    tokenizer.add_special_tokens({"bos_token": "<|begin|>"})
+    bos = tokenizer.bos_token_id
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<|begin|> $A", special_tokens=[("<|begin|>", bos)])
+    tokenizer.chat_template = "{{ bos_token }}" + tokenizer.chat_template
+    assert tokenizer("hi")["input_ids"][0] == bos
+    asked = [[{"role": "user", "content": text}] for text in ("hi", "say <|end|>")]  # the second is encoded piece by piece
+    for ids in (*(encode_prompt(tokenizer, messages) for messages in asked), *encode_prompts(tokenizer, asked)):
+        assert (ids[0], ids.count(bos)) == (bos, 1)
+    assert bos not in encode_answer(tokenizer, "hi") and encode_text(tokenizer, "hi").count(bos) == 1
 
 
 def test_a_template_that_tells_the_day_gives_the_same_prompt_every_day(student: Checkpoint) -> None:
