@@ -12,6 +12,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from data_contracts.check_method import check_method
 from data_contracts.config import HumanPairsConfig, RoundsConfig, RunConfig
+from data_contracts.config_elsewhere import OBJECTIVES
 from data_contracts.config_judge import check_judge
 from data_contracts.config_keys import keys_of, meant, models_at, tag_of
 from data_contracts.config_paths import resolve_paths
@@ -157,7 +158,7 @@ def sentence(
     kind, more = first["type"], len(error.errors()) - 1
     if kind == "extra_forbidden":
         group = ".".join(names[:-1]) or "a configuration"
-        text = f"unknown key {key}: {meant(names[-1], group, keys_of(models_at(roots, path[:-1])))}"
+        text = f"unknown key {key}: {meant(roots, path, group)}"
     elif kind == "missing":
         text = f"the key {key} is missing"
     elif kind == "union_tag_not_found":
@@ -182,7 +183,8 @@ def _offered(given: str, expected: str) -> str:
     names = expected.replace("'", "").split(", ")
     if len(names) <= _MANY:
         return f"must be one of {expected}"
-    near = " or ".join(difflib.get_close_matches(given, names))
+    alike = given.lower().replace("-", "_")
+    near = OBJECTIVES.get(alike) or " or ".join(difflib.get_close_matches(alike, names))
     return f"must be one of {len(names)}{near and f', perhaps {near}'}: plumbline objectives lists them"
 
 

@@ -78,12 +78,29 @@ def end_token(tokenizer: "PreTrainedTokenizerFast") -> int:
     """
     if not tokenizer.chat_template:  # a base model
         return int(tokenizer.eos_token_id)
+    specials = set(tokenizer.convert_tokens_to_ids(control_tokens(tokenizer)))
+    after = [token for token in _encode(tokenizer, _answered(tokenizer)[1]) if token in specials]
+    return after[0] if after else int(tokenizer.eos_token_id)
+
+
+def astray(tokenizer: "PreTrainedTokenizerFast") -> str:
+    """What stands between the place where the template asks for an answer and the one where it writes one; "" for white space.
+
+    A reasoning model's template may ask behind an open `<think>`, or write an empty thought before an answer that it did not ask
+    for: whoever puts an answer where one is asked for then puts it where the model never has one.
+    """
+    asked, told = _render(tokenizer, user("question")), _answered(tokenizer)[0]
+    longer, shorter = (told, asked) if len(told) > len(asked) else (asked, told)
+    return (longer.removeprefix(shorter) if longer.startswith(shorter) else longer).strip()
+
+
+def _answered(tokenizer: "PreTrainedTokenizerFast") -> tuple[str, str]:
+    """What the template writes before and after an answer to a question."""
     mark = "\ue000answer\ue001"
     turns = [*user("question"), Message(role="assistant", content=mark)]
     rendered: str = tokenizer.apply_chat_template(turns, add_generation_prompt=False, tokenize=False, strftime_now=TODAY.strftime)
-    specials = set(tokenizer.convert_tokens_to_ids(control_tokens(tokenizer)))
-    after = [token for token in _encode(tokenizer, rendered.partition(mark)[2]) if token in specials]
-    return after[0] if after else int(tokenizer.eos_token_id)
+    before, _, after = rendered.partition(mark)
+    return before, after
 
 
 def decode_answer(tokenizer: "PreTrainedTokenizerFast", ids: Sequence[int]) -> str:

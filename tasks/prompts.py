@@ -20,7 +20,10 @@ def read_prompts(path: Path) -> list[tuple[str, list[Message]]]:
     for number, row in json_lines(path, "prompts"):
         if not isinstance(row, dict) or "prompt" not in row:
             has = f" (it has {', '.join(map(repr, list(row)[:8]))})" if isinstance(row, dict) and row else ""
-            raise PlumblineError(f"{path}:{number} has no key 'prompt'{has}: prompts are JSON lines with that key")
+            raise PlumblineError(
+                f"{path}:{number} has no key 'prompt'{has}: prompts are JSON lines with that key, a text or a list of messages: "
+                "rename yours"
+            )
         prompt_id = str(number if row.get("id") is None else row["id"])
         if prompt_id in found:
             raise PlumblineError(f"{path}:{number}: the id {prompt_id!r} occurs twice: ids must be unique")

@@ -74,6 +74,22 @@ WRONG: dict[str, tuple[dict[str, Any] | str, list[str]]] = {
         ["method.sources.1.promt", "perhaps prompt"],
     ),
     "named as others name it": (rounds(align={"objective": {"name": "dpo"}, "lora": {"r": 8}}), ["align.lora takes rank, alpha"]),
+    "as TRL names it": (
+        rounds(align={"objective": {"name": "dpo"}, "lr_scheduler_type": "cosine"}),
+        ["here it is align.schedule"],
+    ),
+    "what TRL does and a run does not": (rounds(push_to_hub=True), ["unknown key push_to_hub", "nothing: no run uploads"]),
+    "at another place": (rounds(align={"objective": {"name": "dpo"}, "beta": 1.0}), ["perhaps align.objective.beta"]),
+    "a key of other objectives": (
+        rounds(align={"objective": {"name": "dpo", "label_smoothing": 0.1}}),
+        ["align.objective.label_smoothing: dpo takes none, cdpo"],
+    ),
+    "a key of other teachers": (
+        rounds(teacher={"kind": "local", "model": "teacher", "price": 1}),
+        ["local takes none, openai, batch"],
+    ),
+    "an objective as TRL names it": (rounds(align={"objective": {"name": "sigmoid"}}), ["'sigmoid'", "perhaps dpo:"]),
+    "an objective as papers write it": (rounds(align={"objective": {"name": "APO-zero"}}), ["perhaps apo_zero"]),
     "an objective's name alone": (rounds(align={"objective": "dpo"}), ["align.objective", "group of keys, one of them name"]),
     "a judge's kind alone": (rounds(judge="generation"), ["judge is 'generation'", "group of keys: kind, verdict"]),
     "text for a number": (rounds(sample={"n": "two"}), ["sample.n", "'two'"]),

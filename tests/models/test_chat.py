@@ -6,7 +6,16 @@ from pathlib import Path
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from models.chat import control_tokens, decode_answer, encode_answer, encode_prompt, encode_prompts, end_token, user
+from models.chat import (
+    astray,
+    control_tokens,
+    decode_answer,
+    encode_answer,
+    encode_prompt,
+    encode_prompts,
+    end_token,
+    user,
+)
 from models.checkpoint import Checkpoint, load_tokenizer
 
 CHATML = """{% for m in messages %}<|im_start|>{{ m.role }}
@@ -120,3 +129,27 @@ def test_a_template_that_tells_the_day_gives_the_same_prompt_every_day(student: 
     tokenizer.chat_template = "{{ strftime_now('%d %b %Y') }}{% for m in messages %}{{ m.content }}<|end|>{% endfor %}"
     assert tokenizer.decode(encode_prompt(tokenizer, [{"role": "user", "content": "hi"}])) == "26 Jul 2024hi<|end|>"
     assert end_token(tokenizer) == tokenizer.convert_tokens_to_ids("<|end|>")
+
+
+ASK = "{% if add_generation_prompt %}"
+TURNS = "{% for m in messages %}<|{{ m.role }}|>"
+
+
+def test_a_template_that_writes_answers_elsewhere_than_it_asks_for_them_is_known(student: Checkpoint) -> None:
+    """As reasoning models' templates do: DeepSeek R1 asks behind an open thought, Qwen3 writes an empty one before an answer."""
+    tokenizer = load_tokenizer(student.path)
+    assert astray(tokenizer) == ""
+    plain = TURNS + "{{ m.content }}<|end|>{% endfor %}" + ASK + "<|assistant|>"
+    thought = TURNS + "{% if m.role == 'assistant' %}<think>\n\n</think>\n\n{% endif %}{{ m.content }}<|end|>{% endfor %}" + ASK
+    for template, expected in (
+        (plain + "{% endif %}", ""),
+        (plain + "\n{% endif %}", ""),  # Zephyr's line break
+        (TURNS + " {{ m.content }}<|end|>{% endfor %}" + ASK + "<|assistant|>{% endif %}", ""),  # Mistral's blank
+        (plain + "<think>\n{% endif %}", "<think>"),
+        (thought + "<|assistant|>{% endif %}", "<think>\n\n</think>"),
+        (thought + "<|assistant|><think>\n{% endif %}", "</think>"),
+        (thought + "<|assistant|><think>\n\n</think>\n\n{% endif %}", ""),  # asked not to think, it stands where it is asked for
+    ):
+        tokenizer.chat_template = template
+        assert astray(tokenizer) == expected, template
+        assert end_token(tokenizer) == tokenizer.convert_tokens_to_ids("<|end|>")
