@@ -21,6 +21,7 @@ from data_contracts.errors import PlumblineError, in_short
 from data_contracts.flatten import flatten
 
 _MANY = 20  # names that a sentence can bear; only the objectives are more
+_LARGEST = 100_000  # values in a configuration, those that aliases repeat counted each time
 _ADAPTER: TypeAdapter[RoundsConfig | HumanPairsConfig] = TypeAdapter(RunConfig)
 
 
@@ -93,9 +94,24 @@ def dump_config(config: RoundsConfig | HumanPairsConfig) -> str:
 
 def _parse(text: str, where: str) -> Any:
     try:
-        return yaml.load(text, _Loader)
+        tree = yaml.load(text, _Loader)
+        if _size(tree, {}) > _LARGEST:
+            raise ValueError("its aliases repeat values too often")
+        return tree
     except yaml.YAMLError as error:
         raise PlumblineError(f"{where} is not valid YAML: {_fault(error)}") from None
+    except (ValueError, RecursionError) as error:  # a date that no calendar has; a number of 5,000 digits
+        told = "it nests too deeply" if isinstance(error, RecursionError) else in_short(error)
+        raise PlumblineError(f"{where} is not valid YAML: {told}") from None
+
+
+def _size(value: Any, sizes: dict[int, int]) -> int:
+    """How many values there are below and with this one, again for every alias: ten lines of aliases can stand for billions."""
+    if id(value) not in sizes:
+        sizes[id(value)] = _LARGEST  # for whatever is inside itself
+        below = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        sizes[id(value)] = 1 + sum(_size(part, sizes) for part in below)
+    return sizes[id(value)]
 
 
 def _fault(error: yaml.YAMLError) -> str:

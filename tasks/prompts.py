@@ -7,7 +7,7 @@ from data_contracts.config_pairs import PromptsConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.json_text import json_lines
 from data_contracts.store import Dataset, build, digest, open_dataset
-from models.chat import Message, user
+from models.chat import ROLES, Message, user
 from tasks.run_folder import rounds_with
 
 
@@ -77,4 +77,6 @@ def read_messages(prompt: Any, where: str) -> list[Message]:
     is_list = isinstance(messages, list) and bool(messages) and all(isinstance(m, dict) for m in messages)
     if not is_list or any(not isinstance(m.get("role"), str) or not isinstance(m.get("content"), str) for m in messages):
         raise PlumblineError(f"{where}: prompt must be text or a list of messages with role and content")
+    if strange := [m["role"] for m in messages if m["role"] not in ROLES]:
+        raise PlumblineError(f"{where}: a message has the role {strange[0][:40]!r}, and roles are {', '.join(ROLES)}: correct it")
     return [Message(role=m["role"], content=m["content"]) for m in messages]

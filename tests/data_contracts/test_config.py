@@ -54,6 +54,8 @@ def without(key: str) -> dict[str, Any]:
 
 
 OPENAI = {"kind": "openai", "base_url": "http://127.0.0.1:1/v1", "model": "m"}
+# nine lines that stand for 9**8 values; to name one of them in a sentence would take hours
+BOMB = "z0: &z0 [x]\n" + "".join(f"z{i}: &z{i} [{', '.join([f'*z{i - 1}'] * 9)}]\n" for i in range(1, 8))
 # what is wrong → the words that the one sentence must hold
 WRONG: dict[str, tuple[dict[str, Any] | str, list[str]]] = {
     "unknown key": (rounds(colour="red"), ["unknown key", "colour"]),
@@ -190,6 +192,11 @@ WRONG: dict[str, tuple[dict[str, Any] | str, list[str]]] = {
     "a tab": ("flow: rounds\n\tname: x", ["not valid YAML: line 2: a tab, and only spaces may indent"]),
     "two documents": ("flow: rounds\n---\nname: x", ["line 2: expected a single document", "but found another"]),
     "a python object": ("flow: !!python/object/apply:os.getcwd []", ["not valid YAML"]),
+    "aliases of aliases": (f"{BOMB}flow: rounds\nmethod: {{name: *z7}}\n", ["its aliases repeat values too often"]),
+    "an alias of itself": ("flow: rounds\nname: &z [*z]\n", ["its aliases repeat values too often"]),
+    "too deep": ("flow: " + "{a: " * 3000 + "}" * 3000, ["nests too deeply"]),
+    "no date": ("flow: 2026-99-99", ["not valid YAML", "month"]),
+    "a number of many digits": (f"seed: {'9' * 5000}", ["not valid YAML", "digits"]),
     "no mapping": ("- flow", ["must be a mapping"]),
     "empty": ("", ["must be a mapping"]),
 }
