@@ -3,9 +3,11 @@
 import re
 from collections.abc import Sequence
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from data_contracts.errors import PlumblineError
+from models.checkpoint import read_object
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -79,6 +81,20 @@ def end_token(tokenizer: "PreTrainedTokenizerFast") -> int:
     specials = set(tokenizer.convert_tokens_to_ids(control_tokens(tokenizer)))
     after = [token for token in _encode(tokenizer, rendered.partition(mark)[2]) if token in specials]
     return after[0] if after else int(tokenizer.eos_token_id)
+
+
+def end_tokens(tokenizer: "PreTrainedTokenizerFast") -> tuple[int, ...]:
+    """Every token at which the model beside the tokenizer ends an answer by itself: `end_token` first, then its `eos_token` and
+    what generation_config.json, or config.json where there is none, lists besides (GLM-4 stops where the user's turn begins).
+
+    Control tokens only: any other would stay in the text.
+    """
+    first, folder = end_token(tokenizer), Path(tokenizer.name_or_path)
+    files = [path for name in ("generation_config.json", "config.json") if (path := folder / name).exists()]
+    listed = read_object(files[0]).get("eos_token_id") if files else None
+    besides = [tokenizer.eos_token_id, *(listed if isinstance(listed, list) else [listed])]
+    specials = set(tokenizer.convert_tokens_to_ids(control_tokens(tokenizer)))
+    return tuple(dict.fromkeys([first, *(token for token in besides if token in specials)]))
 
 
 def decode_answer(tokenizer: "PreTrainedTokenizerFast", ids: Sequence[int]) -> str:

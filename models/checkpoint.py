@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from data_contracts.errors import PlumblineError, in_short
 from data_contracts.store import digest, file_digest
+from models.engine_swap import uncompiled
 from models.tokenizer import read_tokenizer
 
 if TYPE_CHECKING:
@@ -163,7 +164,8 @@ def load_model(path: Path, dtype: "torch.dtype") -> "PreTrainedModel":
     from transformers import AutoModelForCausalLM
 
     attention = {"attn_implementation": "eager"} if read_config(path).get("attn_logit_softcapping") else {}
-    return AutoModelForCausalLM.from_pretrained(path, dtype=dtype, trust_remote_code=False, use_safetensors=True, **attention)
+    with uncompiled():
+        return AutoModelForCausalLM.from_pretrained(path, dtype=dtype, trust_remote_code=False, use_safetensors=True, **attention)
 
 
 def empty_model(path: Path, dtype: "torch.dtype") -> "PreTrainedModel":

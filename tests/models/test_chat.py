@@ -1,6 +1,10 @@
 """Prompts hold exactly the template's control tokens, whatever a message says."""
 
-from models.chat import control_tokens, decode_answer, encode_answer, encode_prompt, end_token
+import json
+import shutil
+from pathlib import Path
+
+from models.chat import control_tokens, decode_answer, encode_answer, encode_prompt, end_token, end_tokens
 from models.checkpoint import Checkpoint, load_tokenizer
 
 
@@ -55,3 +59,22 @@ def test_a_template_that_tells_the_day_gives_the_same_prompt_every_day(student: 
     tokenizer.chat_template = "{{ strftime_now('%d %b %Y') }}{% for m in messages %}{{ m.content }}<|end|>{% endfor %}"
     assert tokenizer.decode(encode_prompt(tokenizer, [{"role": "user", "content": "hi"}])) == "26 Jul 2024hi<|end|>"
     assert end_token(tokenizer) == tokenizer.convert_tokens_to_ids("<|end|>")
+
+
+def test_a_model_stops_at_every_control_token_that_its_settings_list(student: Checkpoint, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(student.path, folder)
+    tokenizer = load_tokenizer(folder)
+    end, user, word = tokenizer.eos_token_id, *tokenizer.convert_tokens_to_ids(["<|user|>", " the"])
+    assert end_tokens(tokenizer) == (end,) and len({end, user, word}) == 3
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [user, end, word]}))
+    assert end_tokens(tokenizer) == (end, user)
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }}<|user|>{% endfor %}"
+    assert end_tokens(tokenizer) == (user, end)  # what the template writes comes first
+    for told, expected in ({"eos_token_id": user}, (user, end)), ({}, (user, end)):
+        (folder / "generation_config.json").write_text(json.dumps(told))
+        assert end_tokens(tokenizer) == expected
+    (folder / "generation_config.json").unlink()
+    told = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(told | {"eos_token_id": [end, tokenizer.pad_token_id]}))
+    assert end_tokens(tokenizer) == (user, end, tokenizer.pad_token_id)
