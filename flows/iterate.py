@@ -18,6 +18,7 @@ from flows import book, services
 from flows.display import console, quiet_libraries, working
 from flows.reachable import check_addresses, check_journal, check_server, fetch_data
 from flows.server import PrefectServer
+from flows.stopped import keeping_why
 from models.objectives.serving import far_reference, refuse_config
 from models.teachers.reach import key_of
 from tasks.changes import write_changes
@@ -171,8 +172,8 @@ def start(server: PrefectServer, session: "Session") -> "Flow[[str], None]":
     The order is the one in which they hold each other up least on few cores: the server starts while this process imports, the
     trainer while it starts the engine.
     """
-    server.start()
-    with working("starting engine, trainer and Prefect server"):
+    with keeping_why(session.folder), working("starting engine, trainer and Prefect server"):
+        server.start()
         run = import_flow(session.config)
         session.warm()
         server.wait()

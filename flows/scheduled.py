@@ -23,6 +23,7 @@ from data_contracts.errors import BusyError, PlumblineError
 from data_contracts.load_config import load_config
 from data_contracts.store import load_json, write_json
 from flows.iterate import execute
+from flows.undeployed import outliving_its_deployment
 from tasks import summary
 from tasks.promote import read_decision
 
@@ -47,7 +48,16 @@ def scheduled_rounds(
         rounds: How many rounds to add. Where an earlier firing was stopped in the middle, its rounds are finished instead.
         overrides: What the rounds that begin now do differently from the configuration, and only they.
     """
-    settings, folder = load_config(Path(config)), Path(run_dir)
+    with outliving_its_deployment():
+        return _add_rounds(Path(config), Path(run_dir), rounds, overrides)
+
+
+def _add_rounds(config: Path, folder: Path, rounds: int, overrides: Overrides) -> State[Any]:
+    if not config.exists():
+        raise PlumblineError(
+            f"{config} is gone since it was deployed: put it back, or plumbline deploy it from where it lies now"
+        )
+    settings = load_config(config)
     if not isinstance(settings, RoundsConfig):
         raise PlumblineError(f"{config} says flow: {settings.flow}, and only flow: rounds can be scheduled")
     if _is_by_schedule() and (why := overtaken(folder, runtime.flow_run.scheduled_start_time)):

@@ -21,6 +21,7 @@ from flows.iterate import PRIVATE, check, flush_logs, import_flow, start
 from flows.reachable import check_addresses, check_server, fetch_data
 from flows.server import PrefectServer
 from flows.session import Session, open_lender, open_session
+from flows.stopped import sentence
 from tasks.failure import clear_failure, write_failure
 from tasks.summary import is_finished
 from tasks.sweep import Result, cell_folder, collect
@@ -71,7 +72,6 @@ def _run(sweep: Sweep, folder: Path, left: list[Cell]) -> None:
             start(server, lender)
             from prefect import flow
 
-            from flows import story
             from flows.crashed import tell_crashed
 
             @flow(name="sweep", flow_run_name=sweep.name, persist_result=False)
@@ -84,7 +84,7 @@ def _run(sweep: Sweep, folder: Path, left: list[Cell]) -> None:
                         _run_cell(lender, folder, cell)
                         _tell(folder, sweep, collect(folder, sweep), is_over=False)
                 except BaseException as error:  # no cell's own failure: Ctrl-C, a cancellation, or a bug
-                    write_failure(folder, story.sentence(error), killed=not isinstance(error, Exception))
+                    write_failure(folder, sentence(error), killed=not isinstance(error, Exception))
                     _tell(folder, sweep, collect(folder, sweep), is_over=False)
                     raise
 

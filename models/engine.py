@@ -19,8 +19,8 @@ from typing import Any
 
 from data_contracts.config import EngineConfig
 from data_contracts.errors import PlumblineError, in_short
-from models.chat import decode_answer, end_tokens
-from models.checkpoint import Checkpoint, load_model, load_tokenizer, read_config, weight_count
+from models.chat import decode_answer
+from models.checkpoint import Checkpoint, end_tokens, load_model, load_tokenizer, read_config, weight_count
 from models.engine_swap import forget_experts, retie
 from models.gpus import shards
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from data_contracts.errors import PlumblineError
 from data_contracts.json_text import SURROGATE, is_number, lines_of, read_json
-from models.chat import Message, user
+from models.chat import ROLES, Message, user
 
 _NUMBERS = ("chosen_score", "rejected_score", "win_probability", "uncertainty", "weight")
 # Optional keys of a line, and the column of the pairs each fills.
@@ -28,7 +28,6 @@ EXTRAS = {name: name for name in _NUMBERS} | {
 }
 _TURN = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):[ \t]?")
 _ROLE = {"Human": "user", "Assistant": "assistant"}
-_ROLES = ("system", "user", "assistant")
 
 
 @dataclass(frozen=True)
@@ -201,7 +200,7 @@ def _messages(value: Any) -> list[Message] | Unreadable:
         role, content = message.get("role"), message.get("content")
         if not isinstance(content, str) or SURROGATE.search(content):
             return Unreadable("not_text")
-        if role not in _ROLES:
+        if role not in ROLES:
             return Unreadable("unknown_role")
         messages.append(Message(role=role, content=content))
     return messages

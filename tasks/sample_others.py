@@ -14,8 +14,8 @@ from data_contracts.config_pairs import FileSource, SampleConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.json_text import json_lines
 from data_contracts.store import Dataset, Row, Rows, build
-from models.chat import Message, encode_answer, end_tokens
-from models.checkpoint import Checkpoint, load_tokenizer
+from models.chat import Message, encode_answer
+from models.checkpoint import Checkpoint, end_tokens, load_tokenizer
 from models.engine import Engine, Progress, Sampling, quiet
 from models.teacher import Teacher, metered
 from tasks.prompts import read_conversation

@@ -149,5 +149,7 @@ def curves(steps: Sequence[Mapping[str, Any]]) -> Points:
 
 
 def clean(name: str) -> str:
-    """MLflow takes letters, digits and a few signs, 250 characters at most."""
-    return re.sub(r"[^\w./ -]", "_", name)[:250]
+    """MLflow takes letters, digits and a few signs, 250 characters at most, and no path that could be written otherwise: none of
+    its parts is empty, "." or ".."."""
+    parts = re.sub(r"[^\w./ -]", "_", name)[:250].split("/")
+    return "/".join(part for part in parts if part not in ("", ".", "..")) or "_"

@@ -23,7 +23,8 @@ from data_contracts.gate import ContractResult, GateResult, gate
 from data_contracts.store import Dataset, build, write_json
 from data_contracts.suites import SUITES, VERSION, row_contracts, whole_contracts
 from data_contracts.suites.contract import Codec, Limits
-from models.chat import Message, control_tokens, decode_answers, encode_prompt, encode_prompts, end_tokens
+from models.chat import Message, control_tokens, decode_answers, encode_prompt, encode_prompts
+from models.checkpoint import end_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

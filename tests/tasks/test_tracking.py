@@ -12,6 +12,7 @@ from data_contracts.made_with import made_with
 from tasks.failure import SILENT, clear_failure, read_failure, write_failure
 from tasks.lineage import roll_back
 from tasks.tracking import is_told, run_id, track, tracking_uri
+from tasks.tracking_client import create_run, log_metrics, log_params
 from tasks.tracking_sync import catch_up
 from tests.tasks.run_folder import make_run
 
@@ -283,3 +284,22 @@ def test_what_was_changed_on_the_command_line_or_in_a_form_is_tags_and_parameter
     assert second.params["made_with.torch"] == made_with()["torch"]
     assert second.tags["plumbline.changed.align.objective.beta"] == "0.5 → 0.1"
     assert not any(tag.startswith("plumbline.changed.") for tag in first.tags)
+
+
+def test_whatever_a_benchmark_calls_its_parts_is_a_name_that_mlflow_takes(
+    tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that it refused would keep the round, and all after it, from ever being told."""
+    from mlflow import MlflowClient
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    client = MlflowClient(tracking_uri(tmp_path))
+    id_ = create_run(client, tmp_path, "names", "names")
+    plain = [("GSM8k (hard)", "GSM8k _hard_"), ("win@1", "win_1"), ("x" * 300, "x" * 250), ("métrique 漢", "métrique 漢")]
+    paths = [("law/eu", "law/eu"), ("qa//en", "qa/en"), ("qa/", "qa"), ("/mine", "mine"), ("./b/../c", "b/c"), ("..", "_")]
+    log_metrics(client, id_, [(given, float(i), 0) for i, (given, _) in enumerate([*plain, *paths])])
+    log_params(client, id_, {given: given for given, _ in paths[:3]} | {"long": "y" * 2000})
+    found = client.get_run(id_).data
+    assert found.metrics == {made: float(i) for i, (_, made) in enumerate([*plain, *paths])}
+    assert found.params == {"law/eu": "law/eu", "qa/en": "qa//en", "qa": "qa/", "long": "y" * 500}
