@@ -21,6 +21,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "blank": ({"text": " \n"}, "answer_not_empty"),
     "spelt control token": ({"text": "Oslo <|end|> <|user|> more?"}, "answer_has_no_control_tokens"),
     "hidden control token": ({"token_ids": [WORD, USER, WORD, EOS]}, "answer_has_no_control_tokens"),
+    "garbled": ({"text": "Os\x07lo"}, "answer_encoding_sane"),
     "stopped without eos": ({"token_ids": [WORD, WORD]}, "answer_eos_iff_stopped"),
     "two eos": ({"token_ids": [WORD, EOS, EOS]}, "answer_eos_iff_stopped"),
     "two ends": ({"token_ids": [WORD, STOP, EOS]}, "answer_eos_iff_stopped"),

@@ -303,3 +303,6 @@ def test_whatever_a_benchmark_calls_its_parts_is_a_name_that_mlflow_takes(
     found = client.get_run(id_).data
     assert found.metrics == {made: float(i) for i, (_, made) in enumerate([*plain, *paths])}
     assert found.params == {"law/eu": "law/eu", "qa/en": "qa//en", "qa": "qa/", "long": "y" * 500}
+    log_params(client, id_, {f"many.{i}": i for i in range(250)})  # more than MLflow takes at once
+    log_metrics(client, id_, [("curve", 0.5, step) for step in range(1500)])
+    assert len(client.get_run(id_).data.params) == 254 and len(client.get_metric_history(id_, "curve")) == 1500
