@@ -138,10 +138,10 @@ def final_means(steps: Rows) -> dict[str, float | None]:
 def verdict(final: Mapping[str, float | None], objective: str, losses: Sequence[float] = ()) -> str:
     """What training did to the answers' likelihoods, in words.
 
-    The rule: where `losses` are stuck at the first, nothing was learnt. Else it goes by the mean log-ratios of chosen (c) and rejected
-    (r) answers to the reference over the last tenth of the steps. Within +-0.1 nats an answer has not moved. c down is the case
-    to look into, unless the objective is apo_down, which means it; both up is told apart by which rose more. Where the data has
-    answers of one side only, the verdict is about that side.
+    The rule: where `losses` never left the first, nothing was learnt. Else it goes by the mean log-ratios of chosen (c) and
+    rejected (r) answers to the reference over the last tenth of the steps. Within +-0.1 nats an answer has not moved. c down is
+    the case to look into, unless the objective is apo_down, which means it; both up is told apart by which rose more. Where the
+    data has answers of one side only, the verdict is about that side.
     """
     if is_stuck(losses):
         where = f"the loss sat at {losses[0]:.4g}, where it began"

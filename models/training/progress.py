@@ -17,8 +17,8 @@ class Progress(Protocol):
 
 
 def is_stuck(losses: Sequence[float]) -> bool:
-    """Whether the loss has sat where it began for the last twenty steps (within 1e-4): where margins of zero leave it, at ln 2 with
-    dpo, at 1 with apo_zero. One that begins at 0 says nothing of that, as policy gradients' do."""
+    """Whether the loss has sat where it began for the last twenty steps (within 1e-4): where margins of zero leave it, at ln 2
+    with dpo, at 1 with apo_zero. One that begins at 0 says nothing of that, as policy gradients' do."""
     return len(losses) >= STUCK and abs(losses[0]) > 1e-3 and all(abs(loss - losses[0]) < 1e-4 for loss in losses[-STUCK:])
 
 
