@@ -10,14 +10,14 @@ import pandas as pd
 from data_contracts.gate import gate
 from data_contracts.suites.contract import Contract, Limits
 
-BOS, EOS, USER, WORD = 1, 2, 3, 9
+BOS, EOS, USER, STOP, WORD = 1, 2, 3, 4, 9  # of EOS and STOP the template writes the first
 LIMITS = Limits(
     max_tokens=12,
-    eos_token_id=EOS,
+    end_ids=(EOS, STOP),
     bos_token_id=BOS,
     bos_per_prompt=1,
-    control_tokens=("<|begin|>", "<|end|>", "<|user|>"),
-    control_ids=(BOS, EOS, USER),
+    control_tokens=("<|begin|>", "<|end|>", "<|user|>", "<|stop|>"),
+    control_ids=(BOS, EOS, USER, STOP),
     policy="good",
 )
 PROMPT = [{"role": "user", "content": "What is the capital?"}]

@@ -1,6 +1,7 @@
 """Prompts hold exactly the template's control tokens, whatever a message says."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from models.chat import (
     end_token,
     user,
 )
-from models.checkpoint import Checkpoint, load_tokenizer
+from models.checkpoint import Checkpoint, end_tokens, load_tokenizer
 
 CHATML = """{% for m in messages %}<|im_start|>{{ m.role }}
 {{ m.content }}<|im_end|>
@@ -170,3 +171,22 @@ def test_a_template_that_writes_answers_elsewhere_than_it_asks_for_them_is_known
         tokenizer.chat_template = template
         assert astray(tokenizer) == expected, template
         assert end_token(tokenizer) == tokenizer.convert_tokens_to_ids("<|end|>")
+
+
+def test_a_model_stops_at_every_control_token_that_its_settings_list(student: Checkpoint, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(student.path, folder)
+    tokenizer = load_tokenizer(folder)
+    end, user, word = tokenizer.eos_token_id, *tokenizer.convert_tokens_to_ids(["<|user|>", " the"])
+    assert end_tokens(tokenizer) == (end,) and len({end, user, word}) == 3
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [user, end, word]}))
+    assert end_tokens(tokenizer) == (end, user)
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }}<|user|>{% endfor %}"
+    assert end_tokens(tokenizer) == (user, end)  # what the template writes comes first
+    for told, expected in ({"eos_token_id": user}, (user, end)), ({}, (user, end)):
+        (folder / "generation_config.json").write_text(json.dumps(told))
+        assert end_tokens(tokenizer) == expected
+    (folder / "generation_config.json").unlink()
+    told = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(told | {"eos_token_id": [end, tokenizer.pad_token_id]}))
+    assert end_tokens(tokenizer) == (user, end, tokenizer.pad_token_id)

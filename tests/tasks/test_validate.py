@@ -16,7 +16,7 @@ from models.checkpoint import Checkpoint, load_tokenizer
 from tasks.validate import limits_of, validate
 
 EOS, WORD = 2, 9
-LIMITS = Limits(20, EOS, None, 0, ("<|end|>",), (EOS,))
+LIMITS = Limits(20, (EOS,), None, 0, ("<|end|>",), (EOS,))
 PROMPT = [{"role": "user", "content": "hello"}]
 
 
@@ -178,7 +178,7 @@ def test_revisions_count_why_parsing_failed(tmp_path: Path) -> None:
 def test_limits_tell_what_the_template_writes(student: Checkpoint) -> None:
     tokenizer = load_tokenizer(student.path)
     plain = limits_of(tokenizer, 100)
-    assert (plain.bos_token_id, plain.bos_per_prompt, plain.eos_token_id) == (None, 0, tokenizer.eos_token_id)
+    assert (plain.bos_token_id, plain.bos_per_prompt, plain.end_ids) == (None, 0, (tokenizer.eos_token_id,))
     assert tokenizer.eos_token in plain.control_tokens
     tokenizer.add_special_tokens({"bos_token": "<|begin|>"})
     assert limits_of(tokenizer, 100).bos_per_prompt == 0
