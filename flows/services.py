@@ -1,10 +1,8 @@
 """`plumbline up`: the Prefect and the MLflow server, on loopback, their data in one folder, until `plumbline down`."""
 
-import json
 import os
 import sys
 import time
-import urllib.request
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +11,7 @@ import yaml
 
 from data_contracts.errors import PlumblineError
 from data_contracts.store import load_json, write_json, write_text
-from flows import processes
+from flows import deployments, processes
 from flows.lock import locked
 from flows.processes import Process
 
@@ -77,6 +75,15 @@ def adopt(folder: Path) -> dict[str, Service]:
     return used
 
 
+def unused(folder: Path) -> str | None:
+    """Why servers that were started in `folder` are used for no run here now; None where they are, or where none were."""
+    services, started = running(folder), known(folder)
+    if not started or services.keys() == _PORTS.keys():
+        return None
+    up = f"only {next(iter(services.values())).title} is running" if services else "they are not running"
+    return f"the servers in {folder} are not used ({up}): plumbline up starts what is missing"
+
+
 def up(folder: Path, database: str | None) -> dict[str, Service]:
     """Start what does not run yet and wait until both answer.
 
@@ -120,10 +127,8 @@ def down(folder: Path) -> list[str]:
 
 def unserved(prefect: Service) -> list[str]:
     """Work pools for which no worker asks what is due; none where the server does not answer."""
-    request = urllib.request.Request(f"{prefect.url}/api/work_pools/filter", b"{}", {"content-type": "application/json"})
     try:
-        with urllib.request.urlopen(request, timeout=5) as reply:
-            pools = json.load(reply)
+        pools = deployments.ask(prefect.url, "/work_pools", {})
     except OSError:
         return []
     return [pool["name"] for pool in pools if pool["status"] == "NOT_READY"]

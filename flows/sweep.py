@@ -18,7 +18,7 @@ from data_contracts.store import sharing, write_text
 from flows import services
 from flows.display import console, quiet_libraries
 from flows.iterate import PRIVATE, check, flush_logs, import_flow, start
-from flows.reachable import check_addresses, check_server
+from flows.reachable import check_addresses, check_server, fetch_data
 from flows.server import PrefectServer
 from flows.session import Session, open_lender, open_session
 from flows.stopped import sentence
@@ -66,6 +66,8 @@ def _run(sweep: Sweep, folder: Path, left: list[Cell]) -> None:
     server = PrefectServer(folder / "prefect")
     try:
         server.check_given()
+        for cell in {repr(_harness(cell.config)): cell for cell in left}.values():  # not after an hour
+            fetch_data(cell.config, cell_folder(folder, cell))
         with open_lender(folder, left[0].config) as lender:
             start(server, lender)
             from prefect import flow
@@ -90,6 +92,10 @@ def _run(sweep: Sweep, folder: Path, left: list[Cell]) -> None:
     finally:
         flush_logs()
         server.stop()
+
+
+def _harness(config: Config) -> Any:
+    return config.evaluate.harness if isinstance(config, RoundsConfig) else None
 
 
 def _run_cell(lender: Session, folder: Path, cell: Cell) -> None:

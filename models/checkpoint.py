@@ -16,7 +16,8 @@ from data_contracts.errors import PlumblineError, in_short
 from data_contracts.flatten import flatten
 from data_contracts.json_text import read_json
 from data_contracts.store import digest, file_digest
-from models.chat import reserve_control_tokens
+from models.chat import control_tokens, end_token, reserve_control_tokens
+from models.engine_swap import uncompiled
 from models.tokenizer import read_tokenizer
 
 if TYPE_CHECKING:
@@ -178,6 +179,20 @@ def load_tokenizer(path: Path, chat: bool = True) -> "PreTrainedTokenizerFast":
     return tokenizer
 
 
+def end_tokens(tokenizer: "PreTrainedTokenizerFast") -> tuple[int, ...]:
+    """Every token at which the model beside the tokenizer ends an answer by itself: `end_token` first, then its `eos_token` and
+    what generation_config.json, or config.json where there is none, lists besides (GLM-4 stops where the user's turn begins).
+
+    Control tokens only: any other would stay in the text.
+    """
+    first, folder = end_token(tokenizer), Path(tokenizer.name_or_path)
+    files = [path for name in ("generation_config.json", "config.json") if (path := folder / name).exists()]
+    listed = read_object(files[0]).get("eos_token_id") if files else None
+    besides = [tokenizer.eos_token_id, *(listed if isinstance(listed, list) else [listed])]
+    specials = set(tokenizer.convert_tokens_to_ids(control_tokens(tokenizer)))
+    return tuple(dict.fromkeys([first, *(token for token in besides if type(token) is int and token in specials)]))
+
+
 def load_model(path: Path, dtype: "torch.dtype") -> "PreTrainedModel":
     """With transformers' own choice of attention, but where that leaves out a cap on the scores (Gemma 2).
 
@@ -186,9 +201,10 @@ def load_model(path: Path, dtype: "torch.dtype") -> "PreTrainedModel":
     from transformers import AutoModelForCausalLM
 
     attention = {"attn_implementation": "eager"} if read_config(path).get("attn_logit_softcapping") else {}
-    model, told = AutoModelForCausalLM.from_pretrained(
-        path, dtype=dtype, trust_remote_code=False, use_safetensors=True, output_loading_info=True, **attention
-    )
+    with uncompiled():
+        model, told = AutoModelForCausalLM.from_pretrained(
+            path, dtype=dtype, trust_remote_code=False, use_safetensors=True, output_loading_info=True, **attention
+        )
     if lacking := sorted(told["missing_keys"]):
         raise PlumblineError(
             f"the weights in {path} lack {len(lacking)} of its config.json's tensors, such as {lacking[0]}: fetch both again"

@@ -1,6 +1,7 @@
 """Prompts hold exactly the template's control tokens, whatever a message says."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,11 @@ from models.chat import (
     encode_answer,
     encode_prompt,
     encode_prompts,
+    encode_text,
     end_token,
     user,
 )
-from models.checkpoint import Checkpoint, load_tokenizer
+from models.checkpoint import Checkpoint, end_tokens, load_tokenizer
 
 CHATML = """{% for m in messages %}<|im_start|>{{ m.role }}
 {{ m.content }}<|im_end|>
@@ -124,6 +126,22 @@ def test_an_answer_ends_with_one_eos_and_reads_back(student: Checkpoint) -> None
         assert decode_answer(tokenizer, ids) == text
 
 
+def test_a_prompt_begins_once_where_template_and_tokenizer_both_write_its_beginning(student: Checkpoint) -> None:
+    """As with Llama 3: its template writes the token that its tokenizer puts before every text."""
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = load_tokenizer(student.path)
+    tokenizer.add_special_tokens({"bos_token": "<|begin|>"})
+    bos = tokenizer.bos_token_id
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<|begin|> $A", special_tokens=[("<|begin|>", bos)])
+    tokenizer.chat_template = "{{ bos_token }}" + tokenizer.chat_template
+    assert tokenizer("hi")["input_ids"][0] == bos
+    asked = [[{"role": "user", "content": text}] for text in ("hi", "say <|end|>")]  # the second is encoded piece by piece
+    for ids in (*(encode_prompt(tokenizer, messages) for messages in asked), *encode_prompts(tokenizer, asked)):
+        assert (ids[0], ids.count(bos)) == (bos, 1)
+    assert bos not in encode_answer(tokenizer, "hi") and encode_text(tokenizer, "hi").count(bos) == 1
+
+
 def test_a_template_that_tells_the_day_gives_the_same_prompt_every_day(student: Checkpoint) -> None:
     tokenizer = load_tokenizer(student.path)
     tokenizer.chat_template = "{{ strftime_now('%d %b %Y') }}{% for m in messages %}{{ m.content }}<|end|>{% endfor %}"
@@ -153,3 +171,22 @@ def test_a_template_that_writes_answers_elsewhere_than_it_asks_for_them_is_known
         tokenizer.chat_template = template
         assert astray(tokenizer) == expected, template
         assert end_token(tokenizer) == tokenizer.convert_tokens_to_ids("<|end|>")
+
+
+def test_a_model_stops_at_every_control_token_that_its_settings_list(student: Checkpoint, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(student.path, folder)
+    tokenizer = load_tokenizer(folder)
+    end, user, word = tokenizer.eos_token_id, *tokenizer.convert_tokens_to_ids(["<|user|>", " the"])
+    assert end_tokens(tokenizer) == (end,) and len({end, user, word}) == 3
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [user, end, word]}))
+    assert end_tokens(tokenizer) == (end, user)
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }}<|user|>{% endfor %}"
+    assert end_tokens(tokenizer) == (user, end)  # what the template writes comes first
+    for told, expected in ({"eos_token_id": user}, (user, end)), ({}, (user, end)):
+        (folder / "generation_config.json").write_text(json.dumps(told))
+        assert end_tokens(tokenizer) == expected
+    (folder / "generation_config.json").unlink()
+    told = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(told | {"eos_token_id": [end, tokenizer.pad_token_id]}))
+    assert end_tokens(tokenizer) == (user, end, tokenizer.pad_token_id)
