@@ -193,6 +193,8 @@ def _check_together(config: RoundsConfig | HumanPairsConfig, where: str) -> None
                 f"{where}: {key} is {value!r}, which does not exist: correct it (in a config file it is relative to that file, "
                 "on the command line to the working directory)"
             )
+        if not os.path.isfile(value) and not os.path.isdir(value):
+            raise PlumblineError(f"{where}: {key} is {value!r}, a pipe or a device, which may never end: name a file")
     for key, value in _checkpoints(config):
         if not os.path.isdir(value) and not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", value):
             raise PlumblineError(f"{where}: {key} is {value!r}, neither a folder with a checkpoint nor a hub id like org/name")

@@ -234,6 +234,13 @@ def test_the_models_and_files_of_a_method_are_found_beside_the_config(here: Path
     assert named == [str(here / "teacher"), str(here / "pairs.jsonl"), None]
 
 
+@pytest.mark.parametrize("key", ["prompts.file", "evaluate.benchmark"])
+def test_a_pipe_is_no_file(here: Path, key: str) -> None:
+    os.mkfifo(here / "pipe")
+    with pytest.raises(PlumblineError, match=rf"{key} is .*a pipe or a device"):
+        load_config(write(here, rounds()), [f"{key}={here / 'pipe'}"])
+
+
 def test_a_config_file_that_is_not_there_is_told(here: Path) -> None:
     with pytest.raises(PlumblineError, match=r"none\.yaml does not exist"):
         load_config(here / "none.yaml")
