@@ -77,8 +77,10 @@ def status(
         return
     from data_contracts.plain import plain
     from flows.display import console
+    from flows.lock import holder
     from tasks import lineage, summary
     from tasks.selection import selection_note
+    from tasks.tracking import is_told
 
     console().print(summary.render_status(summary.status(folder)))
     console().print(summary.render(summary.collect(folder), note=selection_note(folder)))
@@ -86,6 +88,8 @@ def status(
         typer.echo(plain(lineage.told(folder)))
     if model := lineage.champion_folder(folder):
         typer.echo(f"model: {model}")
+    if not holder(folder) and not is_told(folder):
+        typer.echo(f"MLflow was not told everything: plumbline sync {folder}")
     typer.echo(f"state: {_state(folder)}")
 
 

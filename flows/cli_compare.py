@@ -103,6 +103,7 @@ def _tell(folder: Path) -> str | None:
     adopt(servers)
     if "MLFLOW_TRACKING_URI" not in os.environ and not (folder / "mlflow.db").exists() and (why := unused(servers)):
         return f"MLflow could not be told, since {why}"  # and not: a store of its own knows everything
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # what it waits for is nothing to wait for
     try:
         with locked(folder):
             catch_up(folder)
