@@ -146,6 +146,7 @@ def _start(name: str, folder: Path, environment: dict[str, str], database: str, 
         _write_log_settings(home)
         inherited |= {
             "PREFECT_HOME": str(home),
+            "PREFECT_LOGGING_CONFIG_PATH": str(home / "logging.yml"),  # else the one in the user's own home is looked for
             "PREFECT_SERVER_MEMO_STORE_PATH": str(home / "memo_store.toml"),  # not in the user's home
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_SERVER_UI_API_URL": f"{url}/api",

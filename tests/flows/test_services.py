@@ -17,7 +17,7 @@ import yaml
 from data_contracts.errors import PlumblineError
 from flows import database, processes, services
 from flows.cli import past_any_proxy
-from tests.end_to_end.command import left_running, plumbline
+from tests.end_to_end.command import ROOT, left_running, plumbline
 from tests.postgres import PASSWORD, cluster
 
 
@@ -211,6 +211,20 @@ def test_what_prefect_logs_is_as_it_was_but_for_one_logger(tmp_path: Path) -> No
     ours, theirs = (yaml.safe_load(path.read_text()) for path in (tmp_path / "logging.yml", DEFAULT_LOGGING_SETTINGS_PATH))
     assert ours["loggers"].pop("docket.dependencies") == {"level": "CRITICAL"}
     assert ours == theirs
+
+
+def test_what_prefect_logs_is_read_from_the_folder_of_the_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, str] = {}
+
+    def start(_command: object, environment: dict[str, str], *_: object, **__: object) -> "subprocess.Popen[bytes]":
+        given.update(environment)
+        return subprocess.Popen(["sleep", "60"], start_new_session=True)
+
+    monkeypatch.setattr(processes, "start", start)
+    processes.stop(services._start("prefect", tmp_path, {}, "SQLite", None).process)
+    script = "from prefect.logging.configuration import setup_logging; print(setup_logging()['loggers']['docket.dependencies'])"
+    told = subprocess.run([sys.executable, "-c", script], env=given, cwd=ROOT, capture_output=True, text=True)
+    assert "CRITICAL" in told.stdout, told.stderr
 
 
 def test_what_a_group_started_is_stopped_with_it_even_after_its_leader(tmp_path: Path) -> None:
