@@ -19,6 +19,7 @@ from flows.display import console, quiet_libraries, working
 from flows.reachable import check_addresses, check_journal, check_server, fetch_data
 from flows.server import PrefectServer
 from models.objectives.serving import far_reference, refuse_config
+from models.shared_libraries import check_libraries
 from models.teachers.reach import key_of
 from tasks.changes import write_changes
 from tasks.contamination import evaluation_texts
@@ -138,6 +139,8 @@ def execute(
     if before == config and is_finished(folder) and read_failure(folder) is None and not book.was_cut_short(folder):
         return  # whatever its teacher or its files have become since
     check(config, folder)
+    if isinstance(config, RoundsConfig):
+        check_libraries()
     check_addresses()
     check_server(config, folder)
     if isinstance(config, RoundsConfig) and config.rounds > 1 and (doubt := far_reference(config.align)):

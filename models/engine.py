@@ -23,6 +23,7 @@ from models.chat import decode_answer, end_token
 from models.checkpoint import Checkpoint, load_model, load_tokenizer, read_config, weight_count
 from models.engine_swap import forget_experts, retie, uncompiled
 from models.gpus import shards
+from models.shared_libraries import check_libraries
 
 log = logging.getLogger(__name__)
 _ENVIRONMENT = {
@@ -85,7 +86,8 @@ class Probe:
 
 
 def preload() -> None:
-    """Import vLLM, which takes 15-40 s, while something else starts up."""
+    """Import vLLM, which takes 15-40 s, while something else starts up. Raises PlumblineError as check_libraries does."""
+    check_libraries()
     os.environ.update({k: os.environ.get(k, v) for k, v in _ENVIRONMENT.items()})
     import vllm  # noqa: F401
 
