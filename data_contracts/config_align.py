@@ -9,7 +9,8 @@ from data_contracts.objective_config import ObjectiveConfig, WrappersConfig
 
 
 class LoraConfig(Strict):
-    """Low-rank adapters on every linear layer but the head; the checkpoint that comes out has them merged."""
+    """Low-rank adapters on every matrix (of experts and routers, too) but the embeddings and the head; the checkpoint that comes
+    out has them merged."""
 
     rank: PositiveInt = 16
     alpha: PositiveInt = 32

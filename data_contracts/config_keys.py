@@ -6,6 +6,9 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 
+from data_contracts.config_elsewhere import ELSEWHERE
+
+_MANY, _SURELY = 4, 0.8  # names in one sentence; how alike a misspelt key and the one meant are
 Models = list[type[BaseModel]]
 
 
@@ -29,11 +32,45 @@ def tag_of(models: Models) -> str | None:
     return tags.pop() if len(models) > 1 and len(tags) == 1 else None
 
 
-def meant(given: str, group: str, known: list[str]) -> str:
-    """What a key that is unknown may have been meant as."""
+def meant(roots: Sequence[type[BaseModel]], path: Sequence[tuple[str, bool]], group: str) -> str:
+    """What the unknown key at `path` may have been meant as: a key of a sibling in the same union, one like it, what other
+    trainers call so, or one of that name in another group. `group` is what the sentence calls the place it stands in."""
+    given, known = path[-1][0], keys_of(models_at(roots, path[:-1]))
+    if others := _siblings_with(given, roots, path):
+        return f"{path[-2][0]} takes none, {', '.join(others[:_MANY])}{' and others' if len(others) > _MANY else ''} do"
+    if near := difflib.get_close_matches(given, known, n=1, cutoff=_SURELY):
+        return f"perhaps {near[0]}"
+    if given in ELSEWHERE:
+        return f"here it is {ELSEWHERE[given]}"
+    whole = models_at(roots, path[:1]) if path[0][1] else list(roots)  # the flow that the file names
+    if places := _places(whole, given):
+        return f"perhaps {' or '.join(places[:_MANY])}"
     if near := difflib.get_close_matches(given, known, n=1):
         return f"perhaps {near[0]}"
     return f"{group} takes {', '.join(known)}" if known else "remove it or correct its spelling"
+
+
+def _siblings_with(key: str, roots: Sequence[type[BaseModel]], path: Sequence[tuple[str, bool]]) -> list[str]:
+    """The names by which those members of the union at the end of `path` are chosen that have `key`."""
+    members = models_at(roots, path[:-2])
+    if not any(path[-2:-1] and path[-2][0] in _tag(model).values() for model in members):
+        return []
+    return [tag for model in members if key in _fields(model) for tag in _tag(model).values()]
+
+
+def _places(roots: Models, key: str, depth: int = 3) -> list[str]:
+    """The dotted keys below `roots` that end with `key`, those that lie highest first."""
+    found = dict[str, None]()
+    level = {"": roots}
+    for _ in range(depth):
+        below = dict[str, Models]()
+        for above, models in level.items():
+            for name, annotation in ((name, kind) for model in models for name, kind in _fields(model).items()):
+                if name == key:
+                    found[above + name] = None
+                below.setdefault(f"{above}{name}.", []).extend(_models(annotation))
+        level = below
+    return list(found)
 
 
 def _fields(model: type[BaseModel]) -> dict[str, Any]:

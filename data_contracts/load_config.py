@@ -12,6 +12,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from data_contracts.check_method import check_method
 from data_contracts.config import HumanPairsConfig, RoundsConfig, RunConfig
+from data_contracts.config_elsewhere import OBJECTIVES
 from data_contracts.config_judge import check_judge
 from data_contracts.config_keys import keys_of, meant, models_at, tag_of
 from data_contracts.config_paths import resolve_paths
@@ -20,6 +21,7 @@ from data_contracts.errors import PlumblineError, in_short
 from data_contracts.flatten import flatten
 
 _MANY = 20  # names that a sentence can bear; only the objectives are more
+_LARGEST = 100_000  # values in a configuration, those that aliases repeat counted each time
 _ADAPTER: TypeAdapter[RoundsConfig | HumanPairsConfig] = TypeAdapter(RunConfig)
 
 
@@ -92,9 +94,24 @@ def dump_config(config: RoundsConfig | HumanPairsConfig) -> str:
 
 def _parse(text: str, where: str) -> Any:
     try:
-        return yaml.load(text, _Loader)
+        tree = yaml.load(text, _Loader)
+        if _size(tree, {}) > _LARGEST:
+            raise ValueError("its aliases repeat values too often")
+        return tree
     except yaml.YAMLError as error:
         raise PlumblineError(f"{where} is not valid YAML: {_fault(error)}") from None
+    except (ValueError, RecursionError) as error:  # a date that no calendar has; a number of 5,000 digits
+        told = "it nests too deeply" if isinstance(error, RecursionError) else in_short(error)
+        raise PlumblineError(f"{where} is not valid YAML: {told}") from None
+
+
+def _size(value: Any, sizes: dict[int, int]) -> int:
+    """How many values there are below and with this one, again for every alias: ten lines of aliases can stand for billions."""
+    if id(value) not in sizes:
+        sizes[id(value)] = _LARGEST  # for whatever is inside itself
+        below = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        sizes[id(value)] = 1 + sum(_size(part, sizes) for part in below)
+    return sizes[id(value)]
 
 
 def _fault(error: yaml.YAMLError) -> str:
@@ -141,7 +158,7 @@ def sentence(
     kind, more = first["type"], len(error.errors()) - 1
     if kind == "extra_forbidden":
         group = ".".join(names[:-1]) or "a configuration"
-        text = f"unknown key {key}: {meant(names[-1], group, keys_of(models_at(roots, path[:-1])))}"
+        text = f"unknown key {key}: {meant(roots, path, group)}"
     elif kind == "missing":
         text = f"the key {key} is missing"
     elif kind == "union_tag_not_found":
@@ -166,7 +183,8 @@ def _offered(given: str, expected: str) -> str:
     names = expected.replace("'", "").split(", ")
     if len(names) <= _MANY:
         return f"must be one of {expected}"
-    near = " or ".join(difflib.get_close_matches(given, names))
+    alike = given.lower().replace("-", "_")
+    near = OBJECTIVES.get(alike) or " or ".join(difflib.get_close_matches(alike, names))
     return f"must be one of {len(names)}{near and f', perhaps {near}'}: plumbline objectives lists them"
 
 

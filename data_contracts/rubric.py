@@ -42,12 +42,12 @@ def load_rubric(path: Path) -> Rubric:
         raise PlumblineError(f"there is no rubric {str(path)[:200]}: name a YAML file with a name and criteria")
     try:
         return Rubric.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise PlumblineError(f"the rubric {path} is not valid YAML: {in_short(error)}") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise PlumblineError(f"the rubric {path}: {where}: {first['msg']}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise PlumblineError(f"the rubric {path} is not valid YAML: {in_short(error)}") from None
 
 
 def dump_rubric(rubric: Rubric) -> str:

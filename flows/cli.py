@@ -83,6 +83,8 @@ def status(
     console().print(summary.render(summary.collect(folder), note=selection_note(folder)))
     if summary.read_config(folder)["flow"] == "rounds":
         typer.echo(lineage.told(folder))
+    if model := lineage.champion_folder(folder):
+        typer.echo(f"model: {model}")
     typer.echo(f"state: {_state(folder)}")
 
 
@@ -136,6 +138,7 @@ def _show(folder: Path) -> None:
     from data_contracts.mask import mask
     from flows.display import console
     from tasks import summary
+    from tasks.lineage import champion_folder
     from tasks.selection import selection_note
     from tasks.tracking import is_told, tracking_uri
 
@@ -143,6 +146,8 @@ def _show(folder: Path) -> None:
     bin_ = Path(sys.executable).parent
     bin_ = bin_.relative_to(Path.cwd()) if bin_.is_relative_to(Path.cwd()) else bin_
     console().print(summary.render(summary.collect(folder), note=selection_note(folder)))
+    if model := champion_folder(folder):
+        typer.echo(f"model       {shown / model.relative_to(folder)}")
     typer.echo(f"report      {shown}/report.html")
     if "MLFLOW_TRACKING_URI" in os.environ:
         typer.echo(f"MLflow UI   {mask(tracking_uri(folder))}")

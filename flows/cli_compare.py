@@ -1,6 +1,7 @@
 """`plumbline compare`, `plumbline rollback`, `plumbline sync`: rounds beside each other, and a step back."""
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -93,11 +94,14 @@ def _tell(folder: Path) -> str | None:
     from data_contracts.errors import BusyError, PlumblineError
     from data_contracts.mask import mask
     from flows.lock import locked
-    from flows.services import adopt
+    from flows.services import adopt, unused
     from tasks.tracking import tracking_uri
     from tasks.tracking_sync import catch_up
 
-    adopt(folder.resolve().parent / "services")
+    servers = folder.resolve().parent / "services"
+    adopt(servers)
+    if "MLFLOW_TRACKING_URI" not in os.environ and not (folder / "mlflow.db").exists() and (why := unused(servers)):
+        return f"MLflow could not be told, since {why}"  # and not: a store of its own knows everything
     try:
         with locked(folder):
             catch_up(folder)

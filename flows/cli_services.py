@@ -54,7 +54,7 @@ def down(folder: ServicesFolder = DEFAULT) -> None:
 
 def show(folder: Path) -> None:
     """Which servers run, and whether they answer."""
-    from flows import services
+    from flows import deployments, services
 
     found = services.running(folder)
     if len(found) < 2:
@@ -67,6 +67,8 @@ def show(folder: Path) -> None:
     for service in found.values():
         if not service.is_answering():
             typer.echo(f"{service.title} runs but does not answer: see {folder / service.name}.log")
+    for line in deployments.told(found["prefect"].url):
+        typer.echo(line)
     for pool in services.unserved(found["prefect"]):
         typer.echo(f"no worker serves {pool}, so nothing that is due begins: plumbline worker --pool {pool}")
 

@@ -11,6 +11,7 @@ from flows import story
 from flows.rounds import finish, tell, telling_failure
 from flows.session import current
 from flows.step import step
+from flows.template import check_template
 from models.checkpoint import Checkpoint, load_tokenizer, open_checkpoint
 from models.objectives.one_sided import refuse_one_sided
 from tasks.align import align
@@ -36,6 +37,7 @@ def human_pairs_flow(name: str) -> None:
     assert isinstance(c, HumanPairsConfig)
     with telling_failure(folder):
         story.changes(TITLE, read_changes(folder))
+        check_template(c, s.policy)
         read = step("import", import_pairs, folder / "import", c.pairs, s.policy)
         refuse_unreadable(read, c.pairs.file, c.validate_.max_quarantined)
         refuse_one_sided(read.folder, c.align)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.markup import escape
+
 from data_contracts.config import HumanPairsConfig, RoundsConfig
 from data_contracts.config_teacher import FREE_TO_CHANGE
 from data_contracts.errors import PlumblineError
@@ -18,6 +20,7 @@ from flows import book, services
 from flows.display import console, quiet_libraries, working
 from flows.reachable import check_addresses, check_journal, check_server, fetch_data
 from flows.server import PrefectServer
+from flows.stopped import keeping_why
 from models.objectives.serving import far_reference, refuse_config
 from models.shared_libraries import check_libraries
 from models.teachers.reach import key_of
@@ -143,6 +146,7 @@ def execute(
         check_libraries()
     check_addresses()
     check_server(config, folder)
+    _tell_unused(folder)
     if isinstance(config, RoundsConfig) and config.rounds > 1 and (doubt := far_reference(config.align)):
         console().print(f"[yellow]![/] align: {doubt}")
     try:
@@ -168,14 +172,22 @@ def execute(
             server.stop()
 
 
+def _tell_unused(folder: Path) -> None:
+    """Say so where one of two servers has died: what this run tells would be looked for in vain."""
+    servers = folder.parent / "services"
+    given = {"PREFECT_API_URL", "MLFLOW_TRACKING_URI"} <= os.environ.keys()
+    if not given and services.running(servers) and (why := services.unused(servers)):
+        console().print(f"[yellow]![/] {escape(why)}")
+
+
 def start(server: PrefectServer, session: "Session") -> "Flow[[str], None]":
     """Start what the flow of `session` needs, and return it.
 
     The order is the one in which they hold each other up least on few cores: the server starts while this process imports, the
     trainer while it starts the engine.
     """
-    server.start()
-    with working("starting engine, trainer and Prefect server"):
+    with keeping_why(session.folder), working("starting engine, trainer and Prefect server"):
+        server.start()
         run = import_flow(session.config)
         session.warm()
         server.wait()

@@ -83,6 +83,13 @@ def stop(process: Process) -> None:
             time.sleep(0.05)
 
 
+def listens(process: Process, port: int) -> bool:
+    """Whether a process of the group, and not somebody else, has `port` of loopback."""
+    table = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
+    ours = {f"socket:[{row[9]}]" for row in table if row[1] == f"0100007F:{port:04X}" and row[3] == "0A"}  # 0A: it listens
+    return any(_target(handle) in ours for pid in members(process) for handle in Path(f"/proc/{pid}/fd").glob("*"))
+
+
 def answers(url: str) -> bool:
     """Whether a GET of `url` gives 200."""
     try:
@@ -111,6 +118,12 @@ def _stat(pid: int) -> list[str]:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return []
+
+
+def _target(handle: Path) -> str:
+    with suppress(OSError):  # it has just been closed
+        return os.readlink(handle)
+    return ""
 
 
 def _serve_parent() -> None:

@@ -19,6 +19,8 @@ from flows.measures import measure_harness
 from flows.round import round_flow
 from flows.session import current
 from flows.step import step
+from flows.stopped import sentence
+from flows.template import check_template
 from tasks import summary
 from tasks.changes import TITLE, read_changes
 from tasks.evaluate import evaluate
@@ -36,6 +38,7 @@ def rounds_flow(name: str) -> None:
         story.changes(TITLE, read_changes(s.folder))
         with working("engine"):
             s.engine()
+        check_template(s.config, s.policy)
         step("start: evaluate", evaluate, s.folder / "round-0" / "evaluate", s.rounds.evaluate, s.policy, *s.measures())
         if s.rounds.evaluate.harness:
             measure_harness(s, s.folder / "round-0", "start", s.policy)
@@ -74,7 +77,7 @@ def telling_failure(folder: Path) -> Iterator[None]:
         with heeding_cancel():
             yield
     except BaseException as error:  # also Ctrl-C and a cancellation
-        write_failure(folder, story.sentence(error), killed=not isinstance(error, Exception))  # first: it asks no server
+        write_failure(folder, sentence(error), killed=not isinstance(error, Exception))  # first: it asks no server
         with suppress(Exception):  # a folder that cannot be read may be what stopped it
             if any(stage.state != "finished" for stage in summary.status(folder)):
                 write_report(folder)

@@ -1,16 +1,17 @@
 """`plumbline up`: the Prefect and the MLflow server, on loopback, their data in one folder, until `plumbline down`."""
 
-import json
 import os
 import sys
 import time
-import urllib.request
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
+import yaml
+
 from data_contracts.errors import PlumblineError
-from data_contracts.store import load_json, write_json
-from flows import processes
+from data_contracts.store import load_json, write_json, write_text
+from flows import deployments, processes
 from flows.lock import locked
 from flows.processes import Process
 
@@ -35,8 +36,17 @@ class Service:
     def is_running(self) -> bool:
         return bool(processes.members(self.process))
 
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
     def is_answering(self) -> bool:
-        return processes.answers(self.url + _HEALTH[self.name])
+        """It, and not the server of another folder at the same address."""
+        return processes.listens(self.process, self.port) and processes.answers(self.url + _HEALTH[self.name])
+
+    def came_too_late(self) -> bool:
+        """It ended because somebody else took its port after that was found free."""
+        return not self.is_running() and processes.free_port(self.port) != self.port
 
 
 def known(folder: Path) -> dict[str, Service]:
@@ -65,6 +75,15 @@ def adopt(folder: Path) -> dict[str, Service]:
     return used
 
 
+def unused(folder: Path) -> str | None:
+    """Why servers that were started in `folder` are used for no run here now; None where they are, or where none were."""
+    services, started = running(folder), known(folder)
+    if not started or services.keys() == _PORTS.keys():
+        return None
+    up = f"only {next(iter(services.values())).title} is running" if services else "they are not running"
+    return f"the servers in {folder} are not used ({up}): plumbline up starts what is missing"
+
+
 def up(folder: Path, database: str | None) -> dict[str, Service]:
     """Start what does not run yet and wait until both answer.
 
@@ -77,11 +96,17 @@ def up(folder: Path, database: str | None) -> dict[str, Service]:
         before = known(folder)
         _check_database(folder, before, where)
         services = running(folder)
-        for name in _PORTS.keys() - services.keys():
+
+        def start(name: str) -> None:
             services[name] = _start(name, folder, environments[name], where, before.get(name))
             _write(folder, services)  # at once: whatever happens next, `down` finds it
+
+        for name in _PORTS.keys() - services.keys():
+            start(name)
         try:
-            _wait(folder, services)
+            for name in _PORTS:
+                while not _comes(folder, services[name]):
+                    start(name)  # at another port
         except BaseException:  # also an impatient Ctrl-C: nothing half-started stays
             for service in services.values():
                 processes.stop(service.process)
@@ -102,17 +127,15 @@ def down(folder: Path) -> list[str]:
 
 def unserved(prefect: Service) -> list[str]:
     """Work pools for which no worker asks what is due; none where the server does not answer."""
-    request = urllib.request.Request(f"{prefect.url}/api/work_pools/filter", b"{}", {"content-type": "application/json"})
     try:
-        with urllib.request.urlopen(request, timeout=5) as reply:
-            pools = json.load(reply)
+        pools = deployments.ask(prefect.url, "/work_pools", {})
     except OSError:
         return []
     return [pool["name"] for pool in pools if pool["status"] == "NOT_READY"]
 
 
 def _start(name: str, folder: Path, environment: dict[str, str], database: str, before: Service | None) -> Service:
-    port = processes.free_port(int(before.url.rpartition(":")[2]) if before else _PORTS[name])
+    port = processes.free_port(before.port if before else _PORTS[name])
     url = f"http://127.0.0.1:{port}"
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))}
     where = ["--host", "127.0.0.1", "--port", str(port)]
@@ -120,6 +143,7 @@ def _start(name: str, folder: Path, environment: dict[str, str], database: str, 
         command = [sys.executable, "-m", "prefect", "server", "start", *where]
         home = (folder / "prefect").resolve()
         home.mkdir(exist_ok=True)
+        _write_log_settings(home)
         inherited |= {
             "PREFECT_HOME": str(home),
             "PREFECT_SERVER_MEMO_STORE_PATH": str(home / "memo_store.toml"),  # not in the user's home
@@ -137,15 +161,31 @@ def _start(name: str, folder: Path, environment: dict[str, str], database: str, 
     return Service(name, url, processes.identify(process.pid), database)
 
 
-def _wait(folder: Path, services: dict[str, Service]) -> None:
+def _write_log_settings(home: Path) -> None:
+    """Prefect's own, but for what its server (3.7) says under SQLite nearly each time a worker asks what is due: a hundred lines
+    on a lock, which it then gets half a second later. They would fill 50 MB a day. What fails for good is told elsewhere."""
+    package = find_spec("prefect")  # found, not imported: that takes seconds
+    assert package is not None and package.origin is not None
+    settings = yaml.safe_load(Path(package.origin).with_name("logging").joinpath("logging.yml").read_text(encoding="utf-8"))
+    settings["loggers"]["docket.dependencies"] = {"level": "CRITICAL"}
+    write_text(home / "logging.yml", yaml.safe_dump(settings))
+
+
+def _comes(folder: Path, service: Service) -> bool:
+    """Wait until it answers. False if it cannot, since another has its port.
+
+    Raises PlumblineError if it ends for another reason, or does not answer in time.
+    """
     begin = time.monotonic()
-    for service in services.values():
-        while not service.is_answering():
-            late = time.monotonic() - begin > _START_SECONDS
-            if late or not service.is_running():
-                what = f"does not answer after {_START_SECONDS} s" if late else "ended at once"
-                raise PlumblineError(f"the {service.title} server {what}: see {folder / service.name}.log")
-            time.sleep(0.2)
+    while not service.is_answering():
+        if service.came_too_late():
+            return False
+        late = time.monotonic() - begin > _START_SECONDS
+        if late or not service.is_running():
+            what = f"does not answer after {_START_SECONDS} s" if late else "ended at once"
+            raise PlumblineError(f"the {service.title} server {what}: see {folder / service.name}.log")
+        time.sleep(0.2)
+    return True
 
 
 def _databases(folder: Path, address: str | None) -> tuple[dict[str, dict[str, str]], str]:

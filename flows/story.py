@@ -3,12 +3,10 @@
 import html
 import json
 import time
-from asyncio import CancelledError
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from httpx import HTTPError
 from prefect import runtime
 from prefect.artifacts import (
     create_link_artifact,
@@ -17,13 +15,12 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
-from prefect.exceptions import TerminationSignal
 
-from data_contracts.errors import in_short
 from data_contracts.flatten import flatten
 from flows.outbox import send
 from flows.pace import Pace
 from flows.session import current
+from flows.stopped import sentence
 from models.training.progress import Progress
 from tasks.changes import Change
 
@@ -74,19 +71,6 @@ def changes(label: str, found: Sequence[Change]) -> None:
     rows = [{"key": c.key, "in the file": "" if c.was is None else c.was, "here": c.now} for c in found]
     if rows:
         send(create_table_artifact, key=_key(label), table=rows, description=label)
-
-
-def sentence(error: BaseException) -> str:
-    """What stopped a run, in words."""
-    if isinstance(error, TerminationSignal):
-        return "it was stopped from outside (SIGTERM): cancelled, or its machine went down"
-    if isinstance(error, CancelledError):  # thrown by Prefect: to work on without its deployment's place could be to work twice
-        return "Prefect no longer keeps its deployment's place for it: its server was away for minutes, or the deployment deleted"
-    if isinstance(error, KeyboardInterrupt):
-        return "it was stopped by Ctrl-C"
-    if isinstance(error, HTTPError):  # what a teacher's server does is told in sentences of its own
-        return f"its Prefect server did not answer as it should ({in_short(error)})"
-    return str(error) or type(error).__name__
 
 
 def failure(error: BaseException, folder: Path) -> None:

@@ -18,9 +18,10 @@ from data_contracts.store import sharing, write_text
 from flows import services
 from flows.display import console, quiet_libraries
 from flows.iterate import PRIVATE, check, flush_logs, import_flow, start
-from flows.reachable import check_addresses, check_server
+from flows.reachable import check_addresses, check_server, fetch_data
 from flows.server import PrefectServer
 from flows.session import Session, open_lender, open_session
+from flows.stopped import sentence
 from tasks.failure import clear_failure, write_failure
 from tasks.summary import is_finished
 from tasks.sweep import Result, cell_folder, collect
@@ -65,11 +66,12 @@ def _run(sweep: Sweep, folder: Path, left: list[Cell]) -> None:
     server = PrefectServer(folder / "prefect")
     try:
         server.check_given()
+        for cell in {repr(_harness(cell.config)): cell for cell in left}.values():  # not after an hour
+            fetch_data(cell.config, cell_folder(folder, cell))
         with open_lender(folder, left[0].config) as lender:
             start(server, lender)
             from prefect import flow
 
-            from flows import story
             from flows.crashed import tell_crashed
 
             @flow(name="sweep", flow_run_name=sweep.name, persist_result=False)
@@ -82,7 +84,7 @@ def _run(sweep: Sweep, folder: Path, left: list[Cell]) -> None:
                         _run_cell(lender, folder, cell)
                         _tell(folder, sweep, collect(folder, sweep), is_over=False)
                 except BaseException as error:  # no cell's own failure: Ctrl-C, a cancellation, or a bug
-                    write_failure(folder, story.sentence(error), killed=not isinstance(error, Exception))
+                    write_failure(folder, sentence(error), killed=not isinstance(error, Exception))
                     _tell(folder, sweep, collect(folder, sweep), is_over=False)
                     raise
 
@@ -90,6 +92,10 @@ def _run(sweep: Sweep, folder: Path, left: list[Cell]) -> None:
     finally:
         flush_logs()
         server.stop()
+
+
+def _harness(config: Config) -> Any:
+    return config.evaluate.harness if isinstance(config, RoundsConfig) else None
 
 
 def _run_cell(lender: Session, folder: Path, cell: Cell) -> None:

@@ -1,10 +1,9 @@
 """What `plumbline worker` becomes, `python -m flows.worker …`: Prefect's worker, which waits for its server as long as it takes.
 
 Prefect's own (3.7) ends after twelve requests in vain, a quarter of an hour, and sees no cancellation after three: a night
-without a server would end a schedule without a word. What the requests meet is still told.
+without a server would end a schedule without a word. What the requests meet is still told, in a line and not in a hundred.
 """
 
-import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -13,10 +12,26 @@ from prefect.cli import app
 from prefect.utilities.services import critical_service_loop
 from prefect.workers import process
 
+_MOST = 1000  # times three requests in vain: the loop multiplies an interval by two to their number, which has to stay a number
 
-async def patient_loop(workload: Callable[..., Coroutine[Any, Any, Any]], interval: float, **options: Any) -> None:
+
+async def patient_loop(
+    workload: Callable[..., Coroutine[Any, Any, Any]], interval: float, printer: Callable[..., None] = print, **options: Any
+) -> None:
     """Prefect's loop around whatever it asks its server now and then, without its limit."""
-    await critical_service_loop(workload, interval, **{**options, "backoff": sys.maxsize})
+
+    def tell(text: str = "") -> None:
+        if text.startswith("Traceback"):
+            printer(f"Prefect's server does not answer as it should ({text.strip().splitlines()[-1]}): it is asked until it does")
+        elif text.startswith("Resetting"):
+            printer("Prefect's server answers again")
+
+    while True:
+        try:
+            return await critical_service_loop(workload, interval, **{**options, "backoff": _MOST, "printer": tell})
+        except RuntimeError as error:
+            if "exceeded error threshold" not in str(error):
+                raise
 
 
 def be_patient() -> None:

@@ -5,6 +5,7 @@ Weights are safetensors only and remote code is never run: a folder that needs e
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,7 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_contracts.errors import PlumblineError, in_short
+from data_contracts.flatten import flatten
+from data_contracts.json_text import read_json
 from data_contracts.store import digest, file_digest
+from models.chat import control_tokens, end_token, reserve_control_tokens
+from models.engine_swap import uncompiled
 from models.tokenizer import read_tokenizer
 
 if TYPE_CHECKING:
@@ -48,6 +53,11 @@ def open_checkpoint(reference: str | Path) -> Checkpoint:
             f"{path} holds no safetensors weights, and no other format is loaded: load the checkpoint in transformers once and "
             "save it again with save_pretrained"
         )
+    if (path / "adapter_config.json").exists():  # with peft, transformers loads the base that it names, and not these weights
+        raise PlumblineError(
+            f"{path} holds a whole model and an adapter_config.json beside it: move that and its weights elsewhere"
+        )
+    _check_code(path / "config.json", read_config(path))
     _check_weights(path, [f for f in files if f.suffix == ".safetensors"])
     return Checkpoint(path.resolve(), digest([[f.name, _content(f)] for f in files]))
 
@@ -66,7 +76,7 @@ def _read_content(file: Path, *_version: int) -> str:
 def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file of a checkpoint. Raises PlumblineError if it holds none."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise PlumblineError(f"{path} is not readable JSON ({error}): fetch or save the checkpoint again") from None
     if not isinstance(found, dict):
@@ -74,11 +84,21 @@ def read_object(path: Path) -> dict[str, Any]:
     return found
 
 
+def _check_code(where: Path, config: dict[str, Any]) -> None:
+    """Raises PlumblineError for a kernel on the hub as a part of the model: transformers fetches and runs it without asking."""
+    for key, value in flatten(config).items():
+        if "_implementation" in key and "/" in str(value):
+            raise PlumblineError(f"{where} takes {key} from {str(value)[:80]!r}, and no code of others is run: remove the key")
+
+
 def _check_weights(path: Path, files: list[Path]) -> None:
-    """Raises PlumblineError for shards that are missing, cut short, or only pointers to where the weights are."""
+    """Raises PlumblineError for shards that are missing, cut short, elsewhere, or only pointers to where the weights are."""
     for index in path.glob("*.safetensors.index.json"):
-        shards = read_object(index).get("weight_map", {}).values()
-        if lacking := sorted({name for name in shards if not (path / name).exists()}):
+        named = read_object(index).get("weight_map")
+        shards = {str(name) for name in named.values()} if isinstance(named, dict) else {""}
+        if strange := sorted(name for name in shards if not re.fullmatch(r"[^/\\]+\.safetensors", name)):
+            raise PlumblineError(f"{index} names {strange[0][:80]!r}, which is no safetensors file beside it: fetch both again")
+        if lacking := sorted(name for name in shards if not (path / name).exists()):
             raise PlumblineError(f"{path} lacks {len(lacking)} of its weight files, such as {lacking[0]}: fetch them")
     for file in files:
         size = file.stat().st_size
@@ -86,7 +106,7 @@ def _check_weights(path: Path, files: list[Path]) -> None:
             length = int.from_bytes(stream.read(8), "little")
             header = stream.read(length) if length <= size else b""
         try:
-            ends = [entry["data_offsets"][1] for name, entry in json.loads(header).items() if name != "__metadata__"]
+            ends = [entry["data_offsets"][1] for name, entry in read_json(header).items() if name != "__metadata__"]
         except (ValueError, TypeError, KeyError, AttributeError):
             ends = [size]
         if 8 + length + max(ends, default=0) != size:
@@ -155,15 +175,41 @@ def load_tokenizer(path: Path, chat: bool = True) -> "PreTrainedTokenizerFast":
         raise PlumblineError(f"the tokenizer in {path} has no chat template: add chat_template.jinja to the checkpoint")
     if tokenizer.eos_token_id is None:
         raise PlumblineError(f"the tokenizer in {path} names no end-of-sequence token: set eos_token in tokenizer_config.json")
+    reserve_control_tokens(tokenizer)
     return tokenizer
 
 
+def end_tokens(tokenizer: "PreTrainedTokenizerFast") -> tuple[int, ...]:
+    """Every token at which the model beside the tokenizer ends an answer by itself: `end_token` first, then its `eos_token` and
+    what generation_config.json, or config.json where there is none, lists besides (GLM-4 stops where the user's turn begins).
+
+    Control tokens only: any other would stay in the text.
+    """
+    first, folder = end_token(tokenizer), Path(tokenizer.name_or_path)
+    files = [path for name in ("generation_config.json", "config.json") if (path := folder / name).exists()]
+    listed = read_object(files[0]).get("eos_token_id") if files else None
+    besides = [tokenizer.eos_token_id, *(listed if isinstance(listed, list) else [listed])]
+    specials = set(tokenizer.convert_tokens_to_ids(control_tokens(tokenizer)))
+    return tuple(dict.fromkeys([first, *(token for token in besides if type(token) is int and token in specials)]))
+
+
 def load_model(path: Path, dtype: "torch.dtype") -> "PreTrainedModel":
-    """With transformers' own choice of attention, but where that leaves out a cap on the scores (Gemma 2)."""
+    """With transformers' own choice of attention, but where that leaves out a cap on the scores (Gemma 2).
+
+    Raises PlumblineError for a model of which the folder holds a part only: transformers would make up the rest.
+    """
     from transformers import AutoModelForCausalLM
 
     attention = {"attn_implementation": "eager"} if read_config(path).get("attn_logit_softcapping") else {}
-    return AutoModelForCausalLM.from_pretrained(path, dtype=dtype, trust_remote_code=False, use_safetensors=True, **attention)
+    with uncompiled():
+        model, told = AutoModelForCausalLM.from_pretrained(
+            path, dtype=dtype, trust_remote_code=False, use_safetensors=True, output_loading_info=True, **attention
+        )
+    if lacking := sorted(told["missing_keys"]):
+        raise PlumblineError(
+            f"the weights in {path} lack {len(lacking)} of its config.json's tensors, such as {lacking[0]}: fetch both again"
+        )
+    return model
 
 
 def empty_model(path: Path, dtype: "torch.dtype") -> "PreTrainedModel":

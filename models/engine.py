@@ -19,9 +19,9 @@ from typing import Any
 
 from data_contracts.config import EngineConfig
 from data_contracts.errors import PlumblineError, in_short
-from models.chat import decode_answer, end_token
-from models.checkpoint import Checkpoint, load_model, load_tokenizer, read_config, weight_count
-from models.engine_swap import forget_experts, retie, uncompiled
+from models.chat import decode_answer
+from models.checkpoint import Checkpoint, end_tokens, load_model, load_tokenizer, read_config, weight_count
+from models.engine_swap import forget_experts, retie
 from models.gpus import shards
 from models.shared_libraries import check_libraries
 
@@ -64,7 +64,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Completion:
-    """`token_ids` are the sampler's own and end with the template's end token exactly if `finish_reason` is "stop"."""
+    """`token_ids` are the sampler's own and end with one of the model's end tokens exactly if `finish_reason` is "stop"."""
 
     text: str
     token_ids: list[int]
@@ -158,14 +158,14 @@ class Engine:
 
         self._wake()
         only = StructuredOutputsParams(choice=list(choices)) if choices else None
-        end = end_token(self.tokenizer)  # also where the checkpoint's own settings do not name it
+        ends = end_tokens(self.tokenizer)  # vLLM goes by the settings of the checkpoint that it started on
         parameters = [
             SamplingParams(
                 temperature=sampling.temperature,
                 top_p=sampling.top_p,
                 max_tokens=sampling.max_tokens,
                 seed=seed if sampling.temperature > 0 else None,
-                stop_token_ids=[end],
+                stop_token_ids=list(ends),
                 detokenize=False,
                 structured_outputs=only,
             )
@@ -175,7 +175,7 @@ class Engine:
         completions = []
         for output in outputs:
             ids = list(output.outputs[0].token_ids)
-            stopped = output.outputs[0].finish_reason == "stop" and ids[-1:] == [end]
+            stopped = output.outputs[0].finish_reason == "stop" and ids[-1] in ends
             completions.append(Completion(decode_answer(self.tokenizer, ids), ids, "stop" if stopped else "length"))
         return completions
 
@@ -309,7 +309,7 @@ class Engine:
 
             # for a GPU vLLM has left this process one thread, by which a real model would take minutes
             threads = len(os.sched_getaffinity(0)) if self.on_gpu else torch.get_num_threads()
-            with set_default_torch_num_threads(threads), uncompiled(self._llm):
+            with set_default_torch_num_threads(threads):
                 probe = self._probe(len(load_tokenizer(checkpoint.path, chat=False)))
                 self.probes[checkpoint.hash] = _reference(checkpoint.path, probe, self.dtype)
         return self.probes[checkpoint.hash]

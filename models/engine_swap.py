@@ -1,20 +1,23 @@
 """What vLLM leaves undone, or does to others, when weights are swapped beside it in one process."""
 
+import sys
 from contextlib import AbstractContextManager, nullcontext
-from copy import copy
+from types import SimpleNamespace
 from typing import Any
 
 
-def uncompiled(llm: Any) -> AbstractContextManager[None]:
-    """Of models that vLLM runs by transformers' own classes (OLMo 2, SmolLM 3, Phi-2) it changes these for the whole process:
-    whoever makes another one beside a running `llm` needs a configuration of vLLM's, and here one that compiles nothing."""
-    if llm is None:
+def uncompiled() -> AbstractContextManager[None]:
+    """For whoever makes a model of transformers' in a process where vLLM runs, or has run, models by transformers' own classes
+    (OLMo 2, SmolLM 3, Phi-2): it changes these for the whole process, so that making one asks for a configuration of vLLM's. Here
+    it finds one that compiles nothing."""
+    if "vllm" not in sys.modules:
         return nullcontext()
+    from transformers import PreTrainedConfig
     from vllm.config import CompilationMode, set_current_vllm_config
 
-    plain = copy(llm.llm_engine.vllm_config)
-    plain.compilation_config = copy(plain.compilation_config)
-    plain.compilation_config.mode = CompilationMode.NONE
+    # what is asked for, and no more: a running engine's own would keep its memory after it is closed
+    model, compilation = SimpleNamespace(hf_config=PreTrainedConfig()), SimpleNamespace(mode=CompilationMode.NONE)
+    plain: Any = SimpleNamespace(model_config=model, compilation_config=compilation)
     return set_current_vllm_config(plain)
 
 

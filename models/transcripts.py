@@ -15,7 +15,7 @@ from typing import Any
 
 from data_contracts.errors import PlumblineError
 from data_contracts.json_text import SURROGATE, is_number, lines_of, read_json
-from models.chat import Message, user
+from models.chat import ROLES, Message, user
 
 _NUMBERS = ("chosen_score", "rejected_score", "win_probability", "uncertainty", "weight")
 # Optional keys of a line, and the column of the pairs each fills.
@@ -26,9 +26,9 @@ EXTRAS = {name: name for name in _NUMBERS} | {
     "changed_prompt": "reprompt_ids",
     "rejected_prompt": "rejected_prompt_ids",
 }
+_ALSO = {"chosen_score": "score_chosen", "rejected_score": "score_rejected"}  # as UltraFeedback's binarised copy names them
 _TURN = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):[ \t]?")
 _ROLE = {"Human": "user", "Assistant": "assistant"}
-_ROLES = ("system", "user", "assistant")
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,11 @@ def first_object(path: Path) -> dict[str, Any]:
                 if isinstance(row, dict):
                     return row
     return {}
+
+
+def extras_in(row: dict[str, Any]) -> set[str]:
+    """The keys of EXTRAS that a line holds, under our name or another's."""
+    return {key for key in EXTRAS if key in row or _ALSO.get(key) in row}
 
 
 def is_labelled(row: dict[str, Any]) -> bool:
@@ -122,7 +127,7 @@ def read_extras(row: dict[str, Any]) -> dict[str, Any] | Unreadable:
     not below 0), texts, and prompts as messages. Null is not there."""
     found: dict[str, Any] = {}
     for key in EXTRAS:
-        value = row.get(key)
+        value = row.get(key, row.get(_ALSO.get(key, key)))
         if value is None:
             continue
         if key in _NUMBERS:
@@ -201,7 +206,7 @@ def _messages(value: Any) -> list[Message] | Unreadable:
         role, content = message.get("role"), message.get("content")
         if not isinstance(content, str) or SURROGATE.search(content):
             return Unreadable("not_text")
-        if role not in _ROLES:
+        if role not in ROLES:
             return Unreadable("unknown_role")
         messages.append(Message(role=role, content=content))
     return messages

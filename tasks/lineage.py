@@ -40,6 +40,12 @@ def standing(run: Path, start: Checkpoint, before_round: int) -> Standing:
     return Standing(number, open_checkpoint(folder / "align" / "model"), open_dataset(folder / "evaluate"))
 
 
+def champion_folder(run: Path) -> Path | None:
+    """Where the champion's checkpoint lies, or the one that a preference file gave; None while the start is what stands."""
+    places = (run / "align" / "model", run / f"round-{champions(run)[-1]}" / "align" / "model")
+    return next((place for place in places if place.is_dir()), None)
+
+
 def trained(run: Path, start: Checkpoint, number: int) -> Checkpoint:
     """What round `number`'s training gave, before any momentum carried it on; 0 is the start."""
     if number == 0:

@@ -7,7 +7,7 @@ from data_contracts.config_pairs import PromptsConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.json_text import json_lines
 from data_contracts.store import Dataset, build, digest, open_dataset
-from models.chat import Message, user
+from models.chat import ROLES, Message, user
 from tasks.run_folder import rounds_with
 
 
@@ -20,7 +20,10 @@ def read_prompts(path: Path) -> list[tuple[str, list[Message]]]:
     for number, row in json_lines(path, "prompts"):
         if not isinstance(row, dict) or "prompt" not in row:
             has = f" (it has {', '.join(map(repr, list(row)[:8]))})" if isinstance(row, dict) and row else ""
-            raise PlumblineError(f"{path}:{number} has no key 'prompt'{has}: prompts are JSON lines with that key")
+            raise PlumblineError(
+                f"{path}:{number} has no key 'prompt'{has}: prompts are JSON lines with that key, a text or a list of messages: "
+                "rename yours"
+            )
         prompt_id = str(number if row.get("id") is None else row["id"])
         if prompt_id in found:
             raise PlumblineError(f"{path}:{number}: the id {prompt_id!r} occurs twice: ids must be unique")
@@ -74,4 +77,6 @@ def read_messages(prompt: Any, where: str) -> list[Message]:
     is_list = isinstance(messages, list) and bool(messages) and all(isinstance(m, dict) for m in messages)
     if not is_list or any(not isinstance(m.get("role"), str) or not isinstance(m.get("content"), str) for m in messages):
         raise PlumblineError(f"{where}: prompt must be text or a list of messages with role and content")
+    if strange := [m["role"] for m in messages if m["role"] not in ROLES]:
+        raise PlumblineError(f"{where}: a message has the role {strange[0][:40]!r}, and roles are {', '.join(ROLES)}: correct it")
     return [Message(role=m["role"], content=m["content"]) for m in messages]

@@ -14,8 +14,8 @@ from data_contracts.config_pairs import FileSource, SampleConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.json_text import json_lines
 from data_contracts.store import Dataset, Row, Rows, build
-from models.chat import Message, encode_answer, end_token
-from models.checkpoint import Checkpoint, load_tokenizer
+from models.chat import Message, encode_answer
+from models.checkpoint import Checkpoint, end_tokens, load_tokenizer
 from models.engine import Engine, Progress, Sampling, quiet
 from models.teacher import Teacher, metered
 from tasks.prompts import read_conversation
@@ -91,7 +91,8 @@ def checkpoint_writer(checkpoint: Checkpoint, temperature: float, engine: Engine
     def answer(rows: Rows, sampling: Sampling, tokenizer: "PreTrainedTokenizerFast", progress: Progress) -> list[Answer | None]:
         engine.use(checkpoint)
         own = engine.tokenizer
-        shared = own.get_vocab() == tokenizer.get_vocab() and end_token(own) == end_token(tokenizer)
+        ends, known = end_tokens(own), end_tokens(tokenizer)
+        shared = own.get_vocab() == tokenizer.get_vocab() and ends[0] == known[0] and set(ends) <= set(known)
         prompts = [encode_row(own, row, f"{checkpoint.path.name}'s") for row in rows]
         completions = engine.generate(prompts, sampling, [row["seed"] for row in rows], progress)
         return [(c.text, c.finish_reason, c.token_ids if shared else None) for c in completions]

@@ -87,9 +87,12 @@ def log_changes(client: Any, run_id: str, changes: Iterable[Change]) -> None:
 
 
 def log_params(client: Any, run_id: str, config: Mapping[str, Any]) -> None:
+    """MLflow lets no parameter change: one that was told keeps its value, whatever a run that goes on does otherwise."""
     from mlflow.entities import Param
 
-    params = [Param(clean(k), str(v)[:VALUE]) for k, v in flatten(config).items()]
+    told = client.get_run(run_id).data.params
+    given = {clean(k): str(v)[:VALUE] for k, v in flatten(config).items()}
+    params = [Param(k, v) for k, v in given.items() if k not in told]
     for begin in range(0, len(params), PARAMS):
         client.log_batch(run_id, params=params[begin : begin + PARAMS])
 
@@ -149,5 +152,7 @@ def curves(steps: Sequence[Mapping[str, Any]]) -> Points:
 
 
 def clean(name: str) -> str:
-    """MLflow takes letters, digits and a few signs, 250 characters at most."""
-    return re.sub(r"[^\w./ -]", "_", name)[:250]
+    """MLflow takes letters, digits and a few signs, 250 characters at most, and no path that could be written otherwise: none of
+    its parts is empty, "." or ".."."""
+    parts = re.sub(r"[^\w./ -]", "_", name)[:250].split("/")
+    return "/".join(part for part in parts if part not in ("", ".", "..")) or "_"

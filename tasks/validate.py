@@ -23,7 +23,8 @@ from data_contracts.gate import ContractResult, GateResult, gate
 from data_contracts.store import Dataset, build, write_json
 from data_contracts.suites import SUITES, VERSION, row_contracts, whole_contracts
 from data_contracts.suites.contract import Codec, Limits
-from models.chat import Message, control_tokens, decode_answers, encode_prompt, encode_prompts, end_token
+from models.chat import Message, control_tokens, decode_answers, encode_prompt, encode_prompts
+from models.checkpoint import end_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -36,15 +37,15 @@ _CHAT = [Message(role=role, content="hello") for role in ("user", "assistant", "
 
 def limits_of(tokenizer: "PreTrainedTokenizerFast", max_tokens: int, policy: str | None = None) -> Limits:
     """What the contracts must know: the tokenizer's control tokens, how its template begins, the context, the policy's hash."""
-    eos, bos = end_token(tokenizer), tokenizer.bos_token_id
-    bos = None if bos == eos else bos
+    ends, bos = end_tokens(tokenizer), tokenizer.bos_token_id
+    bos = None if bos == ends[0] else bos
     probe, longer = encode_prompt(tokenizer, _CHAT[:1]), encode_prompt(tokenizer, _CHAT)
     if bos is not None and probe.count(bos) != longer.count(bos):  # Llama 2's template begins every turn with it: no one count
         bos = None
     spelt = control_tokens(tokenizer)
     return Limits(
         max_tokens=max_tokens,
-        eos_token_id=eos,
+        end_ids=ends,
         bos_token_id=bos,
         bos_per_prompt=0 if bos is None else probe.count(bos),
         control_tokens=tuple(spelt),

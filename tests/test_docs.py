@@ -1,5 +1,6 @@
 """What the documentation shows is there: commands with their options, configurations, keys, files, the number of objectives."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -15,8 +16,10 @@ from data_contracts.config_sweep import load_sweep
 from data_contracts.errors import PlumblineError
 from data_contracts.load_config import load_config
 from data_contracts.objective_config import CONFIGS
+from data_contracts.rubric import load_rubric
 from data_contracts.suites import check_settings
 from flows.cli import app
+from models.benchmark import load_benchmark
 from models.objectives.serving import refuse_config
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -123,6 +126,10 @@ def test_every_file_that_is_linked_or_in_the_tree_exists() -> None:
     for page, text in TEXTS.items():
         for link in re.findall(r"\]\(([^)#:]+)\)", text):
             assert (ROOT / page).parent.joinpath(link).exists(), f"{page}: {link}"
+        for link, part in re.findall(r"\]\(([\w./]*)#([^)]+)\)", text):
+            there = (ROOT / page).parent.joinpath(link).resolve().relative_to(ROOT) if link else page
+            headings = re.findall(r"^#+ (.+)$", TEXTS[str(there)], re.M)
+            assert part in {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings}, f"{page}: {link}#{part}"
     tree = TEXTS["README.md"].partition("## What is where")[2].partition("\n## ")[0]
     top, seen = ROOT, set()
     for line in re.findall(r"^    (.+)$", tree, re.M):
@@ -138,3 +145,15 @@ def test_every_file_that_is_linked_or_in_the_tree_exists() -> None:
 def test_the_number_of_objectives_is_the_registry_s() -> None:
     for page in ("README.md", "docs/objectives.md"):
         assert re.search(rf"\ball {len(CONFIGS)}\b", TEXTS[page]), f"{page} should say that there are {len(CONFIGS)}"
+
+
+def test_questions_and_the_rubric_that_are_shown_are_read(tmp_path: Path) -> None:
+    folder = tmp_path / "shown"
+    folder.mkdir()
+    for block in re.findall(r"^```json\n(.*?)^```", TEXTS["docs/evaluation.md"], re.M | re.S):
+        (question,) = json.loads(block).values()
+        (folder / f"{question['problem_type']}.json").write_text(block)
+    assert len(load_benchmark(folder)) == 2
+    (rubric,) = re.findall(r"^```\n(name: .*?)^```", TEXTS["docs/judges.md"], re.M | re.S)
+    (tmp_path / "rubric.yaml").write_text(rubric)
+    assert [c.weight for c in load_rubric(tmp_path / "rubric.yaml").criteria] == [3.0, 1.0]

@@ -27,18 +27,18 @@ def id_counts(ids: "pd.Series[Any]", wanted: Collection[int]) -> Counts:
     return np.bincount(row_of[np.isin(flat, list(wanted))], minlength=len(ids)).astype(np.int64)
 
 
-def misplaced_eos(ids: "pd.Series[Any]", stopped: "pd.Series[bool]", eos: int) -> Counts:
+def misplaced_eos(ids: "pd.Series[Any]", stopped: "pd.Series[bool]", ends: Collection[int]) -> Counts:
     """0 where a row holds exactly one end-of-sequence token at its end if it stopped, and none if it was cut; else 1."""
-    at_end = np.fromiter((row is not None and len(row) > 0 and row[-1] == eos for row in ids), dtype=bool, count=len(ids))
+    at_end = np.fromiter((row is not None and len(row) > 0 and row[-1] in ends for row in ids), dtype=bool, count=len(ids))
     expected = stopped.to_numpy(dtype=bool)
-    return ((id_counts(ids, (eos,)) != expected) | (at_end != expected)).astype(np.int64)
+    return ((id_counts(ids, ends) != expected) | (at_end != expected)).astype(np.int64)
 
 
 def control_token_counts(
-    texts: "pd.Series[str]", ids: "pd.Series[Any]", tokens: Sequence[str], token_ids: Collection[int], eos: int
+    texts: "pd.Series[str]", ids: "pd.Series[Any]", tokens: Sequence[str], token_ids: Collection[int], ends: Collection[int]
 ) -> Counts:
     """Control tokens in an answer, spelt in its text or hidden in its ids (decoding skips those); its end token apart."""
-    return spelt_counts(texts, tokens) + id_counts(ids, set(token_ids) - {eos})
+    return spelt_counts(texts, tokens) + id_counts(ids, set(token_ids) - set(ends))
 
 
 def spelt_counts(texts: "pd.Series[str]", tokens: Sequence[str]) -> Counts:

@@ -40,7 +40,7 @@ class Limits:
     """What the contracts must know about the tokenizer, the context and the policy."""
 
     max_tokens: int  # prompt and answer together
-    eos_token_id: int
+    end_ids: tuple[int, ...]  # at any of which the policy ends an answer by itself
     bos_token_id: int | None  # None: the tokenizer has none, or uses its end-of-sequence token for it
     bos_per_prompt: int  # how often the chat template itself writes it: 0 or 1
     control_tokens: tuple[str, ...]

@@ -29,7 +29,7 @@ def derive(frame: pd.DataFrame, limits: Limits) -> pd.DataFrame:
     texts = pd.Series([text or "" for answers in frame["answers"] for text in answers], dtype=object)
     ids = pd.Series([list(i) for answers in frame["answer_ids"] for i in answers], dtype=object)
     stopped = pd.Series([bool(s) for answers in frame["stopped"] for s in answers], dtype=bool)
-    controls = control_token_counts(texts, ids, limits.control_tokens, limits.control_ids, limits.eos_token_id)
+    controls = control_token_counts(texts, ids, limits.control_tokens, limits.control_ids, limits.end_ids)
 
     def per_list(values: Any, how: str) -> Any:
         return pd.Series(values).groupby(row_of).agg(how).reindex(range(len(frame)), fill_value=0).to_numpy(dtype=np.int64)
@@ -39,7 +39,7 @@ def derive(frame: pd.DataFrame, limits: Limits) -> pd.DataFrame:
         "different_answers": [len({" ".join(t.split()) for t in answers}) for answers in frame["answers"]],
         "smallest_answer": per_list(text_sizes(texts, ids), "min"),
         "longest_total_tokens": prompt["prompt_tokens"] + per_list(token_counts(ids), "max"),
-        "misplaced_eos": per_list(misplaced_eos(ids, stopped, limits.eos_token_id), "sum"),
+        "misplaced_eos": per_list(misplaced_eos(ids, stopped, limits.end_ids), "sum"),
         "answer_control_tokens": per_list(controls, "sum"),
         "scores_out_of_order": [_rises(s) for s in frame["scores"]],
         "scores_not_numbers": [0 if s is None else int(sum(not 0 <= v <= 1 for v in s)) for s in frame["scores"]],

@@ -44,10 +44,8 @@ def derive(frame: pd.DataFrame, limits: Limits) -> pd.DataFrame:
             f"{side}_total_tokens": prompt["prompt_tokens"] + token_counts(ids),
             f"{side}_garbled": garbled_counts(text),
             f"{side}_spelt_differently": decodes_differently(text, ids, limits.codec),
-            f"{side}_misplaced_eos": misplaced_eos(ids, frame[f"{side}_stopped"], limits.eos_token_id),
-            f"{side}_control_tokens": control_token_counts(
-                text, ids, limits.control_tokens, limits.control_ids, limits.eos_token_id
-            ),
+            f"{side}_misplaced_eos": misplaced_eos(ids, frame[f"{side}_stopped"], limits.end_ids),
+            f"{side}_control_tokens": control_token_counts(text, ids, limits.control_tokens, limits.control_ids, limits.end_ids),
         }
         columns |= {name: _where(values, here) for name, values in found.items()}
     columns["in_evaluation"] = [int(hit_of(p, limits) is not None) for p in conversations(frame["prompt"])]

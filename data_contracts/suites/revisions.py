@@ -39,11 +39,11 @@ def derive(frame: pd.DataFrame, limits: Limits) -> pd.DataFrame:
             "revision_leaks": np.array(leaked, dtype=int),
             "revision_control_tokens": np.where(
                 parsed,
-                control_token_counts(text, ids, limits.control_tokens, limits.control_ids, limits.eos_token_id),
+                control_token_counts(text, ids, limits.control_tokens, limits.control_ids, limits.end_ids),
                 0,
             ),
             "revision_garbled": np.where(parsed, garbled_counts(text), 0),
-            "revision_misplaced_eos": np.where(parsed, misplaced_eos(ids, complete, limits.eos_token_id), 0),
+            "revision_misplaced_eos": np.where(parsed, misplaced_eos(ids, complete, limits.end_ids), 0),
             "total_tokens": np.where(parsed, token_counts(frame["prompt_ids"]) + token_counts(ids), 0),
             "rows_with_this_id": copies(frame[ID].tolist()),
         },

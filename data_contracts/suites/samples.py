@@ -26,10 +26,10 @@ def derive(frame: pd.DataFrame, limits: Limits) -> pd.DataFrame:
         | {
             "answer_size": text_sizes(frame["text"], ids),
             "answer_control_tokens": control_token_counts(
-                frame["text"], ids, limits.control_tokens, limits.control_ids, limits.eos_token_id
+                frame["text"], ids, limits.control_tokens, limits.control_ids, limits.end_ids
             ),
             "answer_garbled": garbled_counts(frame["text"]),
-            "answer_misplaced_eos": misplaced_eos(ids, stopped, limits.eos_token_id),
+            "answer_misplaced_eos": misplaced_eos(ids, stopped, limits.end_ids),
             "answer_stopped": stopped.to_numpy(dtype=int),
             "total_tokens": prompt["prompt_tokens"] + token_counts(ids),
             "rows_with_this_id": copies(frame[ID].tolist()),

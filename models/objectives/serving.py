@@ -3,6 +3,7 @@
 No torch here: a configuration is refused before anything heavy is loaded.
 """
 
+import math
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +16,7 @@ from data_contracts.config_align import AlignConfig
 from data_contracts.config_judge import SCORING
 from data_contracts.config_pairs import Method, MethodBase
 from data_contracts.errors import PlumblineError
+from data_contracts.json_text import lines_of
 from models.objectives import build_objective, check
 from models.objectives.batch import Need, Objective
 from models.objectives.one_sided import refuse_labels
@@ -135,6 +137,7 @@ def refuse_config(config: RoundsConfig | HumanPairsConfig) -> None:
         )
     check(objective, config_serves(config, lists))
     refuse_training(objective, config.align)
+    _refuse_idle(config)
     if isinstance(config, HumanPairsConfig):
         for key, asked in (("momentum", config.align.momentum > 0), ("reference extrapolated", _extrapolates(config.align))):
             if asked:
@@ -162,6 +165,26 @@ def refuse_config(config: RoundsConfig | HumanPairsConfig) -> None:
             f"objective {objective.name} follows the policy's gradient on its own samples, which sample.temperature "
             f"{config.sample.temperature} draws from another distribution: set it to 1.0"
         )
+
+
+def _refuse_idle(config: RoundsConfig | HumanPairsConfig) -> None:
+    """Raises PlumblineError for what is to be done every so many steps where training cannot take so many."""
+    c = config.align
+    asked = [("ema", c.ema.every, "the reference would never move")] if c.reference == "ema" else []
+    asked += [("early_stop", c.early_stop.every, "it could never stop early")] if c.early_stop else []
+    stages = c.curriculum.stages if c.curriculum else 1  # each may end with a smaller batch
+    most = c.epochs * (math.ceil(_most_rows(config) / c.batch_size) + stages - 1) if asked else 0
+    for key, every, effect in asked:
+        if every >= most:
+            raise PlumblineError(f"align.{key}.every is {every} and training takes {most} steps at most, so {effect}: lower it")
+
+
+def _most_rows(config: RoundsConfig | HumanPairsConfig) -> int:
+    """More than a training can have: every answer of the policy in a pair of its own, or every line of the file."""
+    if isinstance(config, HumanPairsConfig):
+        return sum(1 for _ in lines_of(Path(config.pairs.file)))
+    own = config.prompts.per_round * config.sample.n
+    return math.ceil(own * (1 + sum(config.pairs.replay)))
 
 
 def _refuse_pairs(objective: Objective, config: RoundsConfig, lists: bool) -> None:
@@ -293,12 +316,11 @@ def _extrapolates(config: AlignConfig) -> bool:
 
 def _file_serves(path: Path) -> Need:
     """What the first readable line of a preference file promises."""
-    from models.transcripts import EXTRAS, first_object
+    from models.transcripts import EXTRAS, extras_in, first_object
 
-    keys, served = set(first_object(path)), Need(0)
-    for key, column in EXTRAS.items():
-        if key in keys and column in PAIR_COLUMNS:
-            served |= PAIR_COLUMNS[column]
+    keys, served = extras_in(first_object(path)), Need(0)
+    for key in keys:
+        served |= PAIR_COLUMNS.get(EXTRAS[key], Need(0))
     if {"chosen_score", "rejected_score"} - keys:
         served &= ~Need.SCORES
     return served

@@ -66,9 +66,7 @@ def align(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
 
     def load(checkpoint: Checkpoint, trained: bool = False) -> "PreTrainedModel":
         every = [*examples, *(e for rows in inputs.aux.values() for e in rows)]
-        if team.size() > 1:
-            return _shared(checkpoint, every, accelerator, config, sharded, trained)
-        return _load(checkpoint, every, accelerator.device, accelerator, config.dtype)
+        return _model(checkpoint, every, accelerator, config.dtype, sharded, config if trained else None)
 
     cache = Path(job["cache"])
     given, model = prepare(inputs, objective.needs, [reference, *second], policy, load, cache, config, accelerator)
@@ -137,7 +135,7 @@ def rank(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Log-probabilities of the dataset in folder `pairs` under `policy`, in float32: {"rows": rows of records.RANKINGS}."""
     policy, examples = _checkpoint(job["policy"]), read_pairs(Path(job["pairs"]))
     accelerator = fresh_accelerator("float32")
-    model = _load(policy, examples, accelerator.device, accelerator, "float32")
+    model = _model(policy, examples, accelerator, "float32")
     logps = all_logps(model, examples, MICRO_BATCH, progress).tolist()
     names = ("chosen_logp", "rejected_logp", "chosen_tokens", "rejected_tokens")
     rows = [
@@ -157,6 +155,20 @@ def fresh_accelerator(dtype: str) -> Accelerator:
     return Accelerator(mixed_precision=lowered, kwargs_handlers=[copies])
 
 
+def _model(
+    checkpoint: Checkpoint,
+    examples: Sequence[Example],
+    accelerator: Accelerator,
+    dtype: str,
+    sharded: bool = False,
+    trained: AlignConfig | None = None,
+) -> "PreTrainedModel":
+    """A model for all of a team, which process 0 alone reads."""
+    if team.size() > 1:
+        return _shared(checkpoint, examples, accelerator, dtype, sharded, trained)
+    return _load(checkpoint, examples, accelerator.device, accelerator, dtype)
+
+
 def _load(
     checkpoint: Checkpoint, examples: Sequence[Example], device: torch.device, accelerator: Accelerator, dtype: str
 ) -> "PreTrainedModel":
@@ -174,15 +186,15 @@ def _shared(
     checkpoint: Checkpoint,
     examples: Sequence[Example],
     accelerator: Accelerator,
-    config: AlignConfig,
+    dtype: str,
     sharded: bool,
-    trained: bool,
+    trained: AlignConfig | None,
 ) -> "PreTrainedModel":
-    """A model for a team, of which each process holds a part if `sharded`. Process 0 alone reads it."""
+    """`_model` of a team of several, of which each process holds a part if `sharded`, set up to be `trained` by then."""
     whole, fault = None, None
     if team.rank() == 0:
         try:
-            whole = _load(checkpoint, examples, torch.device("cpu") if sharded else accelerator.device, accelerator, config.dtype)
+            whole = _load(checkpoint, examples, torch.device("cpu") if sharded else accelerator.device, accelerator, dtype)
         except PlumblineError as error:  # the others wait to hear of it
             fault = str(error)
     if fault := team.first(fault):
@@ -191,10 +203,10 @@ def _shared(
     for one in (whole, model):
         if one is not None:
             install(one)
-            if sharded and trained:
-                set_up(one, config)
+            if sharded and trained is not None:
+                set_up(one, trained)
     if sharded:
-        team.shard(model, accelerator.device, config.dtype, reference=not trained)
+        team.shard(model, accelerator.device, dtype, reference=trained is None)
     team.fill(model, accelerator.device, whole)
     return model
 

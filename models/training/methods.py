@@ -1,10 +1,11 @@
 """What is trained and how: all weights or low-rank adapters, the optimiser, and activations kept or computed again."""
 
+import re
 from typing import TYPE_CHECKING
 
 import torch
 
-from data_contracts.config_align import AlignConfig
+from data_contracts.config_align import AlignConfig, LoraConfig
 from models.training import team
 
 if TYPE_CHECKING:
@@ -17,10 +18,7 @@ def set_up(model: "PreTrainedModel", config: AlignConfig) -> None:
     A fresh adapter changes nothing (LoRA, arXiv 2106.09685, section 4.1): a policy that starts at its reference still does.
     """
     if config.lora is not None:
-        from peft import LoraConfig, inject_adapter_in_model
-
-        lora = LoraConfig(r=config.lora.rank, lora_alpha=config.lora.alpha, target_modules="all-linear", task_type="CAUSAL_LM")
-        inject_adapter_in_model(lora, model)
+        _adapt(model, config.lora)
     if config.gradient_checkpointing:
         from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -31,6 +29,38 @@ def set_up(model: "PreTrainedModel", config: AlignConfig) -> None:
                 for rate in ("dropout", "activation_dropout", "attention_dropout"):
                     if isinstance(getattr(module, rate, None), float):  # OPT's layers apply their own
                         setattr(module, rate, 0.0)
+
+
+def _adapt(model: "PreTrainedModel", config: LoraConfig) -> None:
+    """An adapter for every matrix but the embeddings: linear layers, and of a mixture of experts routers and all experts, which
+    are one tensor of three dimensions. One that holds two matrices of each expert has room for the adapters of both.
+
+    peft's own "all-linear" leaves out the experts of some families, and of others the layers beside them: it goes by names
+    that it keeps by family. It goes by ours where it is not told the family, so it is handed the layers without the model.
+    """
+    import peft
+    from transformers.pytorch_utils import Conv1D
+
+    model.requires_grad_(False)
+    body = torch.nn.ModuleDict({"body": model.base_model})
+    modules, parameters = list[str](), list[str]()
+    for where, module in body.named_modules():
+        if isinstance(module, (torch.nn.Linear, Conv1D)):
+            modules += [where] if module is not model.get_output_embeddings() else []
+        else:
+            routes = "router" in type(module).__name__.lower()
+            own = module.named_parameters(recurse=False)
+            parameters += [f"{where}.{name}" for name, p in own if p.dim() == 3 or (routes and p.dim() == 2)]
+    both = [re.escape(name) for name in parameters if name.endswith("gate_up_proj")]
+    lora = peft.LoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,
+        target_modules=modules,
+        target_parameters=parameters,
+        rank_pattern=dict.fromkeys(both, 2 * config.rank),
+        alpha_pattern=dict.fromkeys(both, 2 * config.alpha),
+    )
+    peft.inject_adapter_in_model(lora, body)
 
 
 def trainable(model: "PreTrainedModel") -> dict[str, torch.nn.Parameter]:

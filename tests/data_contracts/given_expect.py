@@ -1,5 +1,6 @@
 """Given rows, expect broken contracts: the shape of every suite's test."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -9,14 +10,14 @@ import pandas as pd
 from data_contracts.gate import gate
 from data_contracts.suites.contract import Contract, Limits
 
-BOS, EOS, USER, WORD = 1, 2, 3, 9
+BOS, EOS, USER, STOP, WORD = 1, 2, 3, 4, 9  # of EOS and STOP the template writes the first
 LIMITS = Limits(
     max_tokens=12,
-    eos_token_id=EOS,
+    end_ids=(EOS, STOP),
     bos_token_id=BOS,
     bos_per_prompt=1,
-    control_tokens=("<|begin|>", "<|end|>", "<|user|>"),
-    control_ids=(BOS, EOS, USER),
+    control_tokens=("<|begin|>", "<|end|>", "<|user|>", "<|stop|>"),
+    control_ids=(BOS, EOS, USER, STOP),
     policy="good",
 )
 PROMPT = [{"role": "user", "content": "What is the capital?"}]
@@ -32,8 +33,10 @@ def broken_contracts(suite: ModuleType, rows: list[dict[str, Any]], docs: Path, 
 
 
 def named_contracts(suite: ModuleType) -> set[str]:
-    return {contract.name for contract in row_contracts(suite, LIMITS) if contract.severity != "warn"}
+    return {contract.name for contract in row_contracts(suite, LIMITS)}
 
 
 def row_contracts(suite: ModuleType, limits: Limits) -> list[Contract]:
-    return [c for c in suite.contracts(limits) if c.scope == "row" and c.severity != "off"]
+    """Those that only warn set rows aside here, so that these tests hold for them, too."""
+    found = [c for c in suite.contracts(limits) if c.scope == "row" and c.severity != "off"]
+    return [replace(c, severity="quarantine") if c.severity == "warn" else c for c in found]

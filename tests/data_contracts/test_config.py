@@ -54,6 +54,8 @@ def without(key: str) -> dict[str, Any]:
 
 
 OPENAI = {"kind": "openai", "base_url": "http://127.0.0.1:1/v1", "model": "m"}
+# nine lines that stand for 9**8 values; to name one of them in a sentence would take hours
+BOMB = "z0: &z0 [x]\n" + "".join(f"z{i}: &z{i} [{', '.join([f'*z{i - 1}'] * 9)}]\n" for i in range(1, 8))
 # what is wrong → the words that the one sentence must hold
 WRONG: dict[str, tuple[dict[str, Any] | str, list[str]]] = {
     "unknown key": (rounds(colour="red"), ["unknown key", "colour"]),
@@ -72,6 +74,22 @@ WRONG: dict[str, tuple[dict[str, Any] | str, list[str]]] = {
         ["method.sources.1.promt", "perhaps prompt"],
     ),
     "named as others name it": (rounds(align={"objective": {"name": "dpo"}, "lora": {"r": 8}}), ["align.lora takes rank, alpha"]),
+    "as TRL names it": (
+        rounds(align={"objective": {"name": "dpo"}, "lr_scheduler_type": "cosine"}),
+        ["here it is align.schedule"],
+    ),
+    "what TRL does and a run does not": (rounds(push_to_hub=True), ["unknown key push_to_hub", "nothing: no run uploads"]),
+    "at another place": (rounds(align={"objective": {"name": "dpo"}, "beta": 1.0}), ["perhaps align.objective.beta"]),
+    "a key of other objectives": (
+        rounds(align={"objective": {"name": "dpo", "label_smoothing": 0.1}}),
+        ["align.objective.label_smoothing: dpo takes none, cdpo"],
+    ),
+    "a key of other teachers": (
+        rounds(teacher={"kind": "local", "model": "teacher", "price": 1}),
+        ["local takes none, openai, batch"],
+    ),
+    "an objective as TRL names it": (rounds(align={"objective": {"name": "sigmoid"}}), ["'sigmoid'", "perhaps dpo:"]),
+    "an objective as papers write it": (rounds(align={"objective": {"name": "APO-zero"}}), ["perhaps apo_zero"]),
     "an objective's name alone": (rounds(align={"objective": "dpo"}), ["align.objective", "group of keys, one of them name"]),
     "a judge's kind alone": (rounds(judge="generation"), ["judge is 'generation'", "group of keys: kind, verdict"]),
     "text for a number": (rounds(sample={"n": "two"}), ["sample.n", "'two'"]),
@@ -174,6 +192,11 @@ WRONG: dict[str, tuple[dict[str, Any] | str, list[str]]] = {
     "a tab": ("flow: rounds\n\tname: x", ["not valid YAML: line 2: a tab, and only spaces may indent"]),
     "two documents": ("flow: rounds\n---\nname: x", ["line 2: expected a single document", "but found another"]),
     "a python object": ("flow: !!python/object/apply:os.getcwd []", ["not valid YAML"]),
+    "aliases of aliases": (f"{BOMB}flow: rounds\nmethod: {{name: *z7}}\n", ["its aliases repeat values too often"]),
+    "an alias of itself": ("flow: rounds\nname: &z [*z]\n", ["its aliases repeat values too often"]),
+    "too deep": ("flow: " + "{a: " * 3000 + "}" * 3000, ["nests too deeply"]),
+    "no date": ("flow: 2026-99-99", ["not valid YAML", "month"]),
+    "a number of many digits": (f"seed: {'9' * 5000}", ["not valid YAML", "digits"]),
     "no mapping": ("- flow", ["must be a mapping"]),
     "empty": ("", ["must be a mapping"]),
 }

@@ -26,6 +26,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "two user turns": ({"prompt": [*PROMPT, *PROMPT]}, "prompt_turns_alternate"),
     "empty turn": ({"prompt": [{"role": "user", "content": ""}]}, "prompt_turns_have_text"),
     "garbled chosen": ({"chosen": "It is \ufffdslo."}, "chosen_encoding_sane"),
+    "garbled rejected": ({"rejected": "It is \ufffdergen."}, "rejected_encoding_sane"),
     "same answers": ({"chosen": "It  IS Oslo.", "rejected": "it is oslo.\n"}, "answers_differ"),
 }
 for _side, _ids in (("chosen", [WORD, WORD]), ("rejected", [WORD, WORD, EOS])):
@@ -53,6 +54,10 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     rows += [GOOD | CLASH | {"pair_id": "clash"}, GOOD | SWAPPED | {"pair_id": "swapped"}]
     elsewhere = [{"role": "user", "content": "And elsewhere?"}]
     rows += [GOOD | SWAPPED | {"pair_id": "swapped elsewhere", "prompt": elsewhere}]
+    lengths = {"prompt_ids": [BOS], "chosen_ids": [WORD], "chosen_stopped": False, "rejected_ids": [WORD] * 11}
+    rows += [GOOD | lengths | {"pair_id": "eleven times", "chosen": "It is.", "rejected": "It is not."}]
+    words = " ".join(f"w{i}" for i in range(60))
+    rows += [GOOD | {"pair_id": name, "chosen": words, "rejected": f"not {name}"} for name in ("near", "nearly")]
     rows += [GOOD | {"pair_id": "twice", "chosen": "one"}, GOOD | {"pair_id": "twice", "chosen": "two"}]
     return broken_contracts(pairs, rows, tmp_path_factory.mktemp("docs"))
 
@@ -108,6 +113,11 @@ def test_right_rows_break_nothing(broken: dict[str, list[str]]) -> None:
 
 def test_of_repeated_pairs_the_first_stays(broken: dict[str, list[str]]) -> None:
     assert [broken[name] for name in ("first", "copy", "copy again")] == [[], ["pair_not_repeated"], ["pair_not_repeated"]]
+
+
+def test_lengths_far_apart_and_near_copies_are_said(broken: dict[str, list[str]]) -> None:
+    assert broken["eleven times"] == ["length_ratio_within"]
+    assert [broken[name] for name in ("near", "nearly")] == [[], ["pair_not_nearly_repeated"]]
 
 
 def test_a_contradiction_loses_both_rows(broken: dict[str, list[str]]) -> None:

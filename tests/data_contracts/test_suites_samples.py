@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from data_contracts.suites import samples
-from tests.data_contracts.given_expect import BOS, EOS, PROMPT, USER, WORD, broken_contracts, named_contracts
+from tests.data_contracts.given_expect import BOS, EOS, PROMPT, STOP, USER, WORD, broken_contracts, named_contracts
 
 GOOD = {
     "sample_id": "good",
@@ -21,8 +21,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "blank": ({"text": " \n"}, "answer_not_empty"),
     "spelt control token": ({"text": "Oslo <|end|> <|user|> more?"}, "answer_has_no_control_tokens"),
     "hidden control token": ({"token_ids": [WORD, USER, WORD, EOS]}, "answer_has_no_control_tokens"),
+    "garbled": ({"text": "Os\x07lo"}, "answer_encoding_sane"),
     "stopped without eos": ({"token_ids": [WORD, WORD]}, "answer_eos_iff_stopped"),
     "two eos": ({"token_ids": [WORD, EOS, EOS]}, "answer_eos_iff_stopped"),
+    "two ends": ({"token_ids": [WORD, STOP, EOS]}, "answer_eos_iff_stopped"),
     "eos not at the end": ({"token_ids": [WORD, EOS, WORD]}, "answer_eos_iff_stopped"),
     "cut": ({"stopped": False, "token_ids": [WORD, WORD]}, "answer_complete"),
     "too long": ({"token_ids": [WORD] * 8 + [EOS]}, "answer_fits_context"),
@@ -44,6 +46,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     rows = [GOOD] + [GOOD | wrong | {"sample_id": name} for name, (wrong, _) in WRONG.items()]
     with_system = [{"role": "system", "content": "Be brief."}, *PROMPT]
     rows += [GOOD | {"sample_id": "system message", "prompt": with_system}]
+    rows += [GOOD | {"sample_id": "another end", "token_ids": [WORD, WORD, STOP]}]
     rows += [GOOD | {"sample_id": "twice"}, GOOD | {"sample_id": "twice"}]
     return broken_contracts(samples, rows, docs)
 
@@ -56,7 +59,7 @@ def test_each_wrong_row_breaks_exactly_its_contract(broken: dict[str, list[str]]
 
 
 def test_right_rows_break_nothing(broken: dict[str, list[str]]) -> None:
-    assert broken["good"] == broken["system message"] == []
+    assert broken["good"] == broken["system message"] == broken["another end"] == []
 
 
 def test_a_repeated_id_is_caught(broken: dict[str, list[str]]) -> None:

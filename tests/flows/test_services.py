@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from data_contracts.errors import PlumblineError
 from flows import database, processes, services
@@ -150,6 +151,41 @@ def test_loopback_is_asked_past_any_proxy(monkeypatch: pytest.MonkeyPatch) -> No
     server.server_close()
 
 
+ANSWERING = """
+import http.server, sys
+class Yes(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Yes).serve_forever()
+"""
+
+
+def test_a_port_that_another_took_meanwhile_is_left_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`up` in two folders at once: the second said that its servers are up, and meant those of the first."""
+    begin, find = processes.start, processes.free_port
+
+    def start(command: list[str], environment: dict[str, str], log: Path, cwd: Path) -> "subprocess.Popen[bytes]":
+        return begin([sys.executable, "-c", ANSWERING, command[command.index("--port") + 1]], environment, log, cwd)
+
+    taken = find()
+    other = begin([sys.executable, "-c", ANSWERING, str(taken)], os.environ, tmp_path / "log")
+    found = iter([taken, taken])  # free a moment ago, for both
+    monkeypatch.setattr(processes, "start", start)
+    monkeypatch.setattr(processes, "free_port", lambda wanted=0: next(found, None) or find(wanted))
+    try:
+        while not processes.answers(f"http://127.0.0.1:{taken}/health"):
+            assert other.poll() is None
+        up = services.up(tmp_path, None)
+        assert all(service.is_answering() for service in up.values())
+        assert len({taken, *(service.port for service in up.values())}) == 3
+        assert services.known(tmp_path) == services.running(tmp_path) == up
+    finally:
+        services.down(tmp_path)
+        processes.stop(processes.identify(other.pid))
+        other.wait()
+
+
 def test_a_work_pool_that_no_worker_serves_is_told() -> None:
     class Pools(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -166,6 +202,15 @@ def test_a_work_pool_that_no_worker_serves_is_told() -> None:
     server.shutdown()
     server.server_close()
     assert services.unserved(prefect) == []
+
+
+def test_what_prefect_logs_is_as_it_was_but_for_one_logger(tmp_path: Path) -> None:
+    from prefect.logging.configuration import DEFAULT_LOGGING_SETTINGS_PATH
+
+    services._write_log_settings(tmp_path)
+    ours, theirs = (yaml.safe_load(path.read_text()) for path in (tmp_path / "logging.yml", DEFAULT_LOGGING_SETTINGS_PATH))
+    assert ours["loggers"].pop("docket.dependencies") == {"level": "CRITICAL"}
+    assert ours == theirs
 
 
 def test_what_a_group_started_is_stopped_with_it_even_after_its_leader(tmp_path: Path) -> None:

@@ -91,6 +91,8 @@ def main(folder: Path, rank: int) -> None:
         return load_model(path, dtype)
 
     jobs.load_model = counted
+    name = "rank"
+    jobs.rank(json.loads((folder / "jobs.json").read_text())["ddp"], silent)
     for name, job in json.loads((folder / "jobs.json").read_text()).items():
         if name == "fsdp2-lora":  # as accelerate launch says it
             os.environ["ACCELERATE_USE_FSDP"] = "true"

@@ -11,7 +11,7 @@ import pytest
 
 from data_contracts.errors import PlumblineError
 from models.check_model import check_model
-from models.checkpoint import Checkpoint, open_checkpoint
+from models.checkpoint import Checkpoint, load_model, open_checkpoint, read_config
 
 WEIGHTS = "model.safetensors"
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
@@ -38,6 +38,17 @@ def index(folder: Path) -> None:
     (folder / f"{WEIGHTS}.index.json").write_text(json.dumps({"weight_map": {"a": WEIGHTS, "b": "model-2.safetensors"}}))
 
 
+def index_names(folder: Path, name: str) -> None:
+    """The weights are elsewhere, and another file lies in their place."""
+    (folder / name).write_bytes((folder / WEIGHTS).read_bytes())
+    (folder / WEIGHTS).rename(folder / "other.safetensors")
+    (folder / f"{WEIGHTS}.index.json").write_text(json.dumps({"weight_map": {"model.embed_tokens.weight": name}}))
+
+
+def adapter_beside(folder: Path) -> None:
+    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "other/model", "peft_type": "LORA"}))
+
+
 def settings(folder: Path, **changed: object) -> None:
     told = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(told | changed))
@@ -61,6 +72,13 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty": (lambda f: (f / WEIGHTS).write_bytes(b""), "damaged"),
     "a shard is missing": (index, "such as model-2.safetensors"),
     "pickled": (lambda f: (f / WEIGHTS).rename(f / "pytorch_model.bin"), "save_pretrained"),
+    "a shard in another folder": (lambda f: index_names(f, "../x.safetensors"), "index.json names '../x.safetensors'"),
+    "a shard that is pickled": (lambda f: index_names(f, "pytorch_model.bin"), "index.json names 'pytorch_model.bin'"),
+    "no map in an index": (lambda f: (f / f"{WEIGHTS}.index.json").write_text('{"weight_map": [1]}'), "no safetensors file"),
+    "weights and an adapter": (adapter_beside, "an adapter_config.json beside it"),
+    "attention by a stranger": (lambda f: settings(f, _attn_implementation="org/kernel"), "takes _attn_implementation from"),
+    "experts by a stranger": (lambda f: settings(f, text_config={"experts_implementation": "org/x"}), "no code of others is run"),
+    "nested too deeply": (lambda f: (f / "config.json").write_text('{"a":' + "[" * 10**5 + "]" * 10**5 + "}"), "too deeply"),
     "an adapter": (adapter, "merge_and_unload"),
     "half a configuration": (lambda f: (f / "config.json").write_text('{"model_type": '), "config.json is not readable JSON"),
     "a list for a configuration": (lambda f: (f / "config.json").write_text("[]"), "no JSON object"),
@@ -97,6 +115,17 @@ def test_a_folder_that_is_no_checkpoint_is_told_before_anything_is_loaded(tiny: 
     with pytest.raises(PlumblineError, match=words) as told:
         use(folder)
     assert "\n" not in str(told.value) and str(folder) in str(told.value)
+
+
+def test_a_model_without_all_of_its_weights_is_not_made_up(tiny: Checkpoint, tmp_path: Path) -> None:
+    import torch
+
+    folder = tmp_path / "model"
+    shutil.copytree(tiny.path, folder)
+    load_model(folder, torch.float32)
+    settings(folder, num_hidden_layers=read_config(folder)["num_hidden_layers"] + 1)
+    with pytest.raises(PlumblineError, match=r"lack \d+ of its config.json's tensors, such as model.layers"):
+        load_model(folder, torch.float32)
 
 
 def test_a_template_with_the_marks_of_transformers_is_whole(tiny: Checkpoint, tmp_path: Path) -> None:

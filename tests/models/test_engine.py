@@ -5,13 +5,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
+from data_contracts.config_judge import JudgeConfig
 from data_contracts.errors import PlumblineError
 from models.chat import encode_prompt
 from models.checkpoint import Checkpoint, load_model, load_tokenizer, open_checkpoint
-from models.engine import Engine, Sampling, _reference
-from models.engine_swap import uncompiled
+from models.engine import Engine, Sampling, _reference, quiet
+from models.preference.model import PreferenceModel
+from models.preference.store import save
+from tasks.comparison import Comparison
+from tasks.judge_preference import by_preference_model
 from tests.models.families import TRAINED, family
 
 pytestmark = pytest.mark.engine
@@ -25,8 +30,6 @@ def prompts(engine: Engine, n: int = 6) -> list[list[int]]:
 
 
 def transformers_score(checkpoint: Checkpoint, prompt: list[int], answer: list[int]) -> float:
-    import torch
-
     with torch.inference_mode():
         logits = load_model(checkpoint.path, torch.float32)(torch.tensor([prompt + answer])).logits[0, :-1]
         return float(logits.log_softmax(-1).gather(1, torch.tensor((prompt + answer)[1:])[:, None])[len(prompt) - 1 :].sum())
@@ -72,8 +75,6 @@ def test_next_of_kin_are_told_apart_where_noise_would_hide_the_difference(
     engine: Engine, student: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in bfloat16, where a swap that did nothing may be within what two right computations differ by."""
-    import torch
-
     near = tmp_path / "near"
     shutil.copytree(student.path, near)
     weights = load_file(near / "model.safetensors")
@@ -134,10 +135,28 @@ def test_an_answer_ends_where_the_template_ends_turns_whatever_the_checkpoint_s_
     (whole,) = engine.generate(prompts(engine, 1), GREEDY, [0])
     ends = whole.token_ids[2]
     assert whole.token_ids.index(ends) < len(whole.token_ids) - 1
-    monkeypatch.setattr("models.engine.end_token", lambda tokenizer: ends)
+    monkeypatch.setattr("models.engine.end_tokens", lambda tokenizer: (ends,))
     (cut,) = engine.generate(prompts(engine, 1), GREEDY, [0])
     assert cut.token_ids == whole.token_ids[: whole.token_ids.index(ends) + 1]
     assert cut.finish_reason == "stop"
+
+
+def test_an_answer_that_ends_with_another_of_the_model_s_ends_is_whole_and_keeps_it(
+    engine: Engine, student: Checkpoint, tmp_path: Path
+) -> None:
+    """A model that ends as GLM-4 does, where the user's turn begins, swapped into an engine that started on other settings."""
+    folder = tmp_path / "model"
+    shutil.copytree(student.path, folder)
+    weights = load_file(folder / "model.safetensors")
+    weights["lm_head.weight"][[0, 2]] = weights["lm_head.weight"][[2, 0]]  # <|end|> and <|user|>
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    (folder / "generation_config.json").write_text('{"eos_token_id": [2, 0]}')
+    engine.use(student)
+    expected = engine.generate(prompts(engine), Sampling(0.0, 1.0, 40), [0] * 6)
+    engine.use(open_checkpoint(folder))
+    made = engine.generate(prompts(engine), Sampling(0.0, 1.0, 40), [0] * 6)
+    assert all(c.stopped for c in made) and [c.text for c in made] == [c.text for c in expected]
+    assert [c.token_ids for c in made] == [[*c.token_ids[:-1], 2] for c in expected]
 
 
 def test_a_prompt_too_long_is_refused_before_anything_runs(engine: Engine) -> None:
@@ -146,7 +165,6 @@ def test_a_prompt_too_long_is_refused_before_anything_runs(engine: Engine) -> No
 
 
 def tied_checkpoint(folder: Path, seed: int, tokenizer_from: Path) -> Checkpoint:
-    import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     tokenizer = load_tokenizer(tokenizer_from)
@@ -206,14 +224,29 @@ def test_families_whose_weights_vllm_keeps_in_ways_of_their_own_survive_a_swap(
     for checkpoint in (*made, made[0]):
         engine.use(checkpoint)
         asked = prompts(engine, 2)
-        with uncompiled(engine._llm):
-            expected = [transformers_score(checkpoint, p, [7, 8, 9]) for p in asked]
+        expected = [transformers_score(checkpoint, p, [7, 8, 9]) for p in asked]
         assert engine.score(asked, [[7, 8, 9]] * 2) == pytest.approx(expected, abs=1e-3)
     engine._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(made[1].path)})
     engine._llm.reset_prefix_cache()
     for checkpoint in made:
         with pytest.raises(PlumblineError, match="does not hold the weights"):
             engine._prove(checkpoint)
+
+
+@pytest.mark.usefixtures("classes_as_they_were")
+def test_a_preference_model_of_a_class_that_vllm_has_changed_judges_beside_the_engine_and_after_it(
+    engine: Engine, student: Checkpoint, tmp_path: Path
+) -> None:
+    tokenizer, folder = load_tokenizer(student.path), tmp_path / "policy"
+    family(*TRAINED["smollm 3"], vocab_size=len(tokenizer)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    policy, judge = open_checkpoint(folder), JudgeConfig(kind="preference_model", model=str(tmp_path / "judge"))
+    save(PreferenceModel(load_model(folder, torch.float32).eval(), "bt", 1, 1.0), folder, tmp_path / "judge")
+    asked = [Comparison([{"role": "user", "content": "What is 2 plus 2?"}], "Four, of course.", "No idea.")]
+    expected = by_preference_model(asked, judge, quiet)
+    for running in (policy, student):  # the engine is closed between the two, and its classes stay as they are
+        engine.use(running)
+        assert by_preference_model(asked, judge, quiet) == expected
 
 
 def test_a_shape_without_a_kernel_is_one_sentence_and_what_was_in_use_before_is_not_taken_for_it(

@@ -66,6 +66,10 @@ def test_every_objective_is_reached_by_some_config(name):
         ("simpo", ("align.curriculum={stages: 3}",), "set curriculum.by to margin"),
         ("dpo", ("align.curriculum={by: margin}", "judge.kind=generation"), "needs a judge that scores answers"),
         ("dpo", ("align.momentum=0.3", "align.reference=extrapolated"), "use reference previous with it"),
+        ("dpo", ("align.reference=ema",), "ema.every is 512 and training takes 100 steps at most, so the reference would never"),
+        ("dpo", ("align.reference=ema", "align.ema.every=100"), "takes 100 steps at most"),
+        ("dpo", ("align.reference=ema", "align.ema.every=132", "pairs.replay=[0.3]"), "takes 132 steps at most"),
+        ("dpo", ("align.early_stop={every: 100}",), "early_stop.every is 100 .* so it could never stop early"),
         ("lipo", (*JUDGED, "pairs.second_view={kind: generation}"), "pairs.second_view would do nothing"),
         ("lipo", (*JUDGED, "pairs.replay=[0.3]"), "pairs.replay would do nothing"),
         ("sppo_hard", (*JUDGED, "pairs.replay=[0.3]"), "pairs.replay brings those of earlier ones"),
@@ -81,12 +85,13 @@ def test_combinations_that_make_sense_are_let_through():
         ("apo_down", ("align.objective.even_if_chosen_is_better=true",)),
         ("apo_auto", ()),
         ("apo_auto", (*JUDGED, "align.objective.own=both")),
-        ("dpo", ("align.reference=ema",)),
+        ("dpo", ("align.reference=ema", "align.ema.every=99")),
+        ("dpo", ("align.early_stop={every: 99}",)),
         ("dpo", ("align.reference=extrapolated",)),
         ("dpo", ("align.momentum=0.3",)),
         ("simpo", ("align.curriculum={by: margin}",)),
         ("mrpo", (f"align.second_reference={ROOT}/models/embedded/teacher",)),
-        ("lipo", (*JUDGED, "align.reference=ema")),
+        ("lipo", (*JUDGED, "align.reference=ema", "align.ema.every=99")),
         ("lipo", ()),
         ("lipo", ("pairs.replay=[0.3]", "pairs.second_view={kind: generation}")),  # lists of two, made of the pairs
         ("dpo", (*JUDGED, "pairs.replay=[0.3]")),
@@ -98,10 +103,13 @@ def test_combinations_that_make_sense_are_let_through():
 def test_a_preference_file_serves_what_its_first_readable_line_promises(tmp_path):
     plain, scored = '{"prompt": "a", "chosen": "b", "rejected": "c"', ', "chosen_score": 2.0, "rejected_score": 1.0'
     refuse_config(human(tmp_path, "odpo", plain + scored + "}"))
+    refuse_config(human(tmp_path, "odpo", plain + ', "score_chosen": 8.0, "score_rejected": 3.5}'))
     with pytest.raises(PlumblineError, match="needs a judge's score"):
         refuse_config(human(tmp_path, "odpo", plain + ', "chosen_score": 2.0}'))
     with pytest.raises(PlumblineError, match="a preference file holds pairs"):
         refuse_config(human(tmp_path, "lipo", plain + "}"))
+    with pytest.raises(PlumblineError, match=r"ema\.every is 2 and training takes 1 steps at most"):
+        refuse_config(human(tmp_path, "dpo", plain + "}", "align.reference=ema", "align.ema.every=2", "align.batch_size=8"))
     for sets in ("align.momentum=0.5", "align.reference=extrapolated"):
         with pytest.raises(PlumblineError, match="flow human_pairs has none"):
             refuse_config(human(tmp_path, "dpo", plain + "}", sets))

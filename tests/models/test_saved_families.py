@@ -28,7 +28,9 @@ def names(folder):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["llama 3", "gemma 2", "phi 3", "granite", "mixtral", "qwen 3 moe", "deepseek v3"])
+@pytest.mark.parametrize(
+    "name", ["llama 3", "gemma 2", "phi 3", "granite", "mixtral", "qwen 2 moe", "granite moe", "deepseek v3"]
+)
 def test_a_trained_model_is_written_as_it_came(name, kind, tmp_path):
     origin, out = tmp_path / "origin", tmp_path / "out"
     family(*TRAINED[name]).save_pretrained(origin, max_shard_size="100KB")
@@ -55,6 +57,19 @@ def test_a_trained_model_is_written_as_it_came(name, kind, tmp_path):
     assert json.loads((out / "config.json").read_text()) == told | {"torch_dtype": "float32"}
     for file in ("generation_config.json", "chat_template.jinja"):
         assert (out / file).read_bytes() == (origin / file).read_bytes()
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_adapters_reach_every_matrix_but_the_embeddings(name):
+    """Experts, which are one tensor, and the layers beside them, too."""
+    model, reached = family(*TRAINED[name]), set()
+    wanted = {where for where, p in model.named_parameters() if p.dim() > 1 and "embed" not in where and "lm_head" not in where}
+    set_up(model, AlignConfig.model_validate(KINDS["adapters"]))
+    for where in trainable(model):
+        layer = where.partition(".lora_")[0]
+        parameter = getattr(model.get_submodule(layer), "parameter_name", "weight")
+        reached.add(f"{layer.replace('.base_layer', '')}.{parameter}")
+    assert reached == wanted
 
 
 def test_quantised_weights_and_what_is_no_text_model_are_refused_for_training(tmp_path, monkeypatch):

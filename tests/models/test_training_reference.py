@@ -58,7 +58,7 @@ def test_one_folder_serves_many_keys_and_each_but_once(data, tmp_path):
     assert same(stored_logps(tmp_path, KEY | {"model": "n"}, data, never), ones)
 
 
-def test_the_key_leaves_nothing_out(data):
+def test_the_key_leaves_nothing_out(data, monkeypatch):
     changed = [*data[:-1], Example(data[-1].id, data[-1].prompt, (data[-1].answers[0], [*data[-1].answers[1], 5]))]
     asked = [
         ("m", data, "float32", "cpu", "sdpa"),
@@ -73,6 +73,10 @@ def test_the_key_leaves_nothing_out(data):
     assert len(set(keys)) == len(keys)
     assert digest(reference_key("m", list(data), "float32", "cpu", "sdpa")) == keys[0]
     assert reference_key(*asked[0])["truncation"] == "none"
+    for place, value in (("team.size", lambda: 2), ("reference.FORWARD", 99), ("reference.MICRO_BATCH", 1)):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"models.training.{place}", value)
+            assert digest(reference_key(*asked[0])) not in keys
 
 
 def test_another_tokenizer_or_template_is_another_key(tiny, tmp_path):

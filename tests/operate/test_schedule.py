@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from data_contracts.store import open_dataset
+from flows import deployments
 from flows.scheduled import overtaken
 from tasks.lineage import champions
 from tests.operate.services import TINY, Operated
@@ -54,6 +55,19 @@ def test_a_firing_on_a_folder_that_somebody_works_on_does_nothing_and_says_so(op
     assert ended["state_name"] == "Skipped", ended["state"]
     assert "is working on" in ended["state"]["message"]
     assert not (operated.run / "round-3").exists()
+
+
+def test_what_is_due_and_how_it_went_last_is_told(operated: Operated) -> None:
+    due, went = deployments.told(operated.prefect)
+    assert due == f"demo: paused on its page, into {operated.run}"
+    assert operated.firings[-1]["state_name"] in went
+
+
+def test_a_server_whose_worker_asks_all_day_fills_no_disk(operated: Operated) -> None:
+    """Under SQLite it told each time of a lock, in a hundred lines."""
+    log = (operated.run.parent / "services" / "prefect.log").read_text(errors="replace")
+    assert "Check out the dashboard" in log  # it is the one
+    assert "database is locked" not in log
 
 
 def test_a_firing_that_waited_for_an_earlier_one_does_nothing(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_principles_are_lines_of_their_own():
     ("text", "said"),
     [
         *(("name: a b\ncriteria: [{text: x}]", "name"), ("name: a\ncriteria: []", "criteria"), ("- 1", "the file")),
-        ("a: [", "not valid YAML"),
+        *(("a: [", "not valid YAML"), ("[" * 3000, "not valid YAML"), ("name: 2026-99-99", "not valid YAML")),
     ],
 )
 def test_a_damaged_rubric_is_one_sentence(tmp_path, text, said):

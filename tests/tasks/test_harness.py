@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from data_contracts.config_evaluate import HarnessConfig
+from data_contracts.config_sweep import Cell, Sweep
 from data_contracts.errors import PlumblineError
 from data_contracts.load_config import load_config
 from flows.reachable import fetch_data
+from flows.sweep import execute_sweep
 from models import harness as door
 from models.chat import encode_text
 from tasks.harness import harness
@@ -87,7 +89,7 @@ def test_a_task_nobody_knows_and_a_missing_extra_are_told_in_a_sentence(folder, 
         door.check_harness(HarnessConfig(tasks=["own_choice"]))
 
 
-def test_data_that_is_not_to_be_had_is_told_before_a_run_starts_anything(folder, tmp_path, monkeypatch):
+def test_data_that_is_not_to_be_had_is_told_before_a_run_or_a_sweep_starts_anything(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     copy = shutil.copytree(folder, tmp_path / "tasks")
     text = (copy / "own_choice.yaml").read_text()
@@ -99,8 +101,15 @@ def test_data_that_is_not_to_be_had_is_told_before_a_run_starts_anything(folder,
     (copy / "data.jsonl").unlink()
     with pytest.raises(PlumblineError, match=r"could not prepare own_choice: .*data\.jsonl"):
         fetch_data(config, tmp_path / "run")
-    (tmp_path / "run" / "round-0" / "harness").mkdir(parents=True)
+    cells = [Cell(name, {}, config) for name in ("a", "b")]
+    monkeypatch.setattr("flows.sweep.open_lender", lambda *_: pytest.fail("it was started"))
+    with pytest.raises(PlumblineError, match=r"could not prepare own_choice: .*data\.jsonl"):
+        execute_sweep(Sweep("small", {}, cells), tmp_path / "sweep")
+    for run in (tmp_path / "run", *(tmp_path / "sweep" / "cells" / cell.label for cell in cells)):
+        (run / "round-0" / "harness").mkdir(parents=True)
     fetch_data(config, tmp_path / "run")  # the questions were asked already
+    with pytest.raises(pytest.fail.Exception, match="it was started"):
+        execute_sweep(Sweep("small", {}, cells), tmp_path / "sweep")
 
 
 def test_a_metric_with_a_filter_has_a_name_that_mlflow_takes():

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from data_contracts.errors import PlumblineError
-from tasks.lineage import champions, read_rollbacks, roll_back, standing, told
+from tasks.lineage import champion_folder, champions, read_rollbacks, roll_back, standing, told
 from tests.tasks.run_folder import make_run
 
 
@@ -31,8 +31,10 @@ def decide(run: Path, number: int, promoted: bool) -> None:
 def test_the_next_round_starts_from_where_the_rollback_went(run: Path) -> None:
     assert champions(run) == [0, 1, 2]
     assert told(run) == "champion: round-2"
+    assert champion_folder(run) == run / "round-2" / "align" / "model"
     roll_back(run, None, "worse in use")
     assert champions(run) == [0, 1]
+    assert champion_folder(run) == run / "round-1" / "align" / "model"
     assert standing(run, None, 3).round == 1  # type: ignore[arg-type]
     assert standing(run, None, 2).round == 1  # type: ignore[arg-type]
     assert champions(run, 2) == [0, 1]

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from data_contracts.made_with import made_with
 from tasks.failure import SILENT, clear_failure, read_failure, write_failure
 from tasks.lineage import roll_back
 from tasks.tracking import is_told, run_id, track, tracking_uri
+from tasks.tracking_client import create_run, log_metrics, log_params
 from tasks.tracking_sync import catch_up
 from tests.tasks.run_folder import make_run
 
@@ -283,3 +285,56 @@ def test_what_was_changed_on_the_command_line_or_in_a_form_is_tags_and_parameter
     assert second.params["made_with.torch"] == made_with()["torch"]
     assert second.tags["plumbline.changed.align.objective.beta"] == "0.5 → 0.1"
     assert not any(tag.startswith("plumbline.changed.") for tag in first.tags)
+
+
+def test_whatever_a_benchmark_calls_its_parts_is_a_name_that_mlflow_takes(
+    tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that it refused would keep the round, and all after it, from ever being told."""
+    from mlflow import MlflowClient
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    client = MlflowClient(tracking_uri(tmp_path))
+    id_ = create_run(client, tmp_path, "names", "names")
+    plain = [("GSM8k (hard)", "GSM8k _hard_"), ("win@1", "win_1"), ("x" * 300, "x" * 250), ("métrique 漢", "métrique 漢")]
+    paths = [("law/eu", "law/eu"), ("qa//en", "qa/en"), ("qa/", "qa"), ("/mine", "mine"), ("./b/../c", "b/c"), ("..", "_")]
+    log_metrics(client, id_, [(given, float(i), 0) for i, (given, _) in enumerate([*plain, *paths])])
+    log_params(client, id_, {given: given for given, _ in paths[:3]} | {"long": "y" * 2000})
+    found = client.get_run(id_).data
+    assert found.metrics == {made: float(i) for i, (_, made) in enumerate([*plain, *paths])}
+    assert found.params == {"law/eu": "law/eu", "qa/en": "qa//en", "qa": "qa/", "long": "y" * 500}
+
+
+def test_a_server_is_sent_no_more_at_once_than_it_takes() -> None:
+    """MLflow's own limits; only a server holds to them, SQLite takes any number."""
+    from mlflow.utils.validation import MAX_METRICS_PER_BATCH, MAX_PARAMS_TAGS_PER_BATCH
+
+    sent: list[dict[str, list[Any]]] = []
+    nothing = SimpleNamespace(data=SimpleNamespace(params={}))
+    client = SimpleNamespace(log_batch=lambda _, **batch: sent.append(batch), get_run=lambda _: nothing)
+    log_params(client, "id", {f"many.{i}": i for i in range(250)})
+    log_metrics(client, "id", [("curve", 0.5, step) for step in range(2500)])
+    params, metrics = ([len(batch[kind]) for batch in sent if kind in batch] for kind in ("params", "metrics"))
+    assert max(params) <= MAX_PARAMS_TAGS_PER_BATCH and sum(params) == 250
+    assert max(metrics) <= MAX_METRICS_PER_BATCH and sum(metrics) == 2500
+
+
+def test_a_run_that_goes_on_otherwise_than_an_outage_left_it_is_told_all_the_same(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first attempt got as far as the parameters; since then the run was given more rounds."""
+    from mlflow import MlflowClient
+
+    def gone(*_: Any) -> None:
+        raise ConnectionError("the server is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_artifact", gone)
+        with pytest.raises(ConnectionError):
+            track(run)
+    assert (parent(run).data.params["rounds"], is_told(run)) == ("2", False)
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    (run / "config.yaml").write_text(yaml.safe_dump(config | {"rounds": 5}))
+    track(run)
+    assert is_told(run) and told(run)["runs"] == 4

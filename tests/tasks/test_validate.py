@@ -2,6 +2,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -15,7 +16,7 @@ from models.checkpoint import Checkpoint, load_tokenizer
 from tasks.validate import limits_of, validate
 
 EOS, WORD = 2, 9
-LIMITS = Limits(20, EOS, None, 0, ("<|end|>",), (EOS,))
+LIMITS = Limits(20, (EOS,), None, 0, ("<|end|>",), (EOS,))
 PROMPT = [{"role": "user", "content": "hello"}]
 
 
@@ -132,6 +133,33 @@ def test_balanced_lengths_do_not_warn(tmp_path: Path, pairs: Callable[..., Datas
     assert made.facts["warnings"] == []
 
 
+ASKED = "Where does the river rise, which towns does it run through, and how many bridges are there over it today?"
+DEGENERATE: dict[str, Callable[[str, str], dict[str, Any]]] = {
+    "not_trivially_separable": lambda one, other: {"chosen": f"Certainly! {one}", "rejected": other},
+    "few_near_identical": lambda one, _: {"chosen": f"{one * 8} yes", "rejected": f"{one * 8} yet"},
+    "judged_better": lambda one, other: {"chosen": one, "rejected": other, "chosen_score": 0.1, "rejected_score": 0.2},
+    "language_kept": lambda one, other: {
+        "chosen": f"{one} Der Fluss entspringt in den Hügeln über der Stadt und fließt vierzig Meilen bis zum Meer vorbei",
+        "rejected": f"{other} Die Stadt liegt an einem Fluss, über den heute keine einzige Brücke mehr führt, wie man weiß",
+    },
+}
+
+
+@pytest.mark.parametrize("contract", [None, *DEGENERATE])
+def test_what_would_teach_nothing_of_what_was_meant_is_warned_of(
+    contract: str | None, tmp_path: Path, pairs: Callable[..., Dataset]
+) -> None:
+    draw = Random(0)
+    texts = [[" ".join(draw.choices(["red", "green", "blue", "gold", "grey", "pink"], k=6)) for _ in range(2)] for _ in range(60)]
+    made_of = DEGENERATE.get(contract or "", lambda one, other: {"chosen": one, "rejected": other})
+    prompt = [{"role": "user", "content": ASKED}]
+    rows = [pair(str(i), prompt=prompt, **made_of(*two)) for i, two in enumerate(texts)]
+    made = validate(tmp_path / "v", pairs(*rows), config(), LIMITS, tmp_path / "docs")
+    warned = {warning.split(" ")[0] for warning in made.facts["warnings"]} & set(DEGENERATE)
+    assert (contract in warned) if contract else not warned
+    assert made.rows == 60
+
+
 def test_revisions_count_why_parsing_failed(tmp_path: Path) -> None:
     sample = {"prompt_id": "p", "prompt": PROMPT, "prompt_ids": [WORD], "text": "a", "token_ids": [WORD, EOS], "stopped": True}
     read = sample | {"policy": "x", "raw": "", "reasoning": "", "revision": "b", "revision_ids": [WORD, EOS], "teacher": "t"}
@@ -150,7 +178,7 @@ def test_revisions_count_why_parsing_failed(tmp_path: Path) -> None:
 def test_limits_tell_what_the_template_writes(student: Checkpoint) -> None:
     tokenizer = load_tokenizer(student.path)
     plain = limits_of(tokenizer, 100)
-    assert (plain.bos_token_id, plain.bos_per_prompt, plain.eos_token_id) == (None, 0, tokenizer.eos_token_id)
+    assert (plain.bos_token_id, plain.bos_per_prompt, plain.end_ids) == (None, 0, (tokenizer.eos_token_id,))
     assert tokenizer.eos_token in plain.control_tokens
     tokenizer.add_special_tokens({"bos_token": "<|begin|>"})
     assert limits_of(tokenizer, 100).bos_per_prompt == 0
