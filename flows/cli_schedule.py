@@ -63,11 +63,13 @@ def worker(
 def _find_server(services: Path) -> None:
     """Raises PlumblineError if no Prefect server is up here and none is named."""
     from data_contracts.errors import PlumblineError
-    from flows.services import adopt
+    from flows.services import adopt, unused
 
     adopt(services)
     if "PREFECT_API_URL" not in os.environ:
-        raise PlumblineError("no Prefect server is known: start one with plumbline up, or set PREFECT_API_URL")
+        raise PlumblineError(
+            unused(services) or "no Prefect server is known: start one with plumbline up, or set PREFECT_API_URL"
+        )
     home = (services / "worker").resolve()
     home.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("PREFECT_HOME", str(home))

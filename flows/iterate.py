@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.markup import escape
+
 from data_contracts.config import HumanPairsConfig, RoundsConfig
 from data_contracts.config_teacher import FREE_TO_CHANGE
 from data_contracts.errors import PlumblineError
@@ -141,6 +143,7 @@ def execute(
     check(config, folder)
     check_addresses()
     check_server(config, folder)
+    _tell_unused(folder)
     if isinstance(config, RoundsConfig) and config.rounds > 1 and (doubt := far_reference(config.align)):
         console().print(f"[yellow]![/] align: {doubt}")
     try:
@@ -164,6 +167,14 @@ def execute(
         finally:
             flush_logs()
             server.stop()
+
+
+def _tell_unused(folder: Path) -> None:
+    """Say so where one of two servers has died: what this run tells would be looked for in vain."""
+    servers = folder.parent / "services"
+    given = {"PREFECT_API_URL", "MLFLOW_TRACKING_URI"} <= os.environ.keys()
+    if not given and services.running(servers) and (why := services.unused(servers)):
+        console().print(f"[yellow]![/] {escape(why)}")
 
 
 def start(server: PrefectServer, session: "Session") -> "Flow[[str], None]":

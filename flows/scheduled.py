@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from prefect import flow, get_run_logger, runtime
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 from pydantic import Field
@@ -60,6 +62,8 @@ def _add_rounds(config: Path, folder: Path, rounds: int, overrides: Overrides) -
     settings = load_config(config)
     if not isinstance(settings, RoundsConfig):
         raise PlumblineError(f"{config} says flow: {settings.flow}, and only flow: rounds can be scheduled")
+    if not (folder / "config.yaml").exists():
+        refuse_lost(folder, runtime.deployment.id)
     if _is_by_schedule() and (why := overtaken(folder, runtime.flow_run.scheduled_start_time)):
         return _skipped(why)
     last = _take_on(folder, rounds)
@@ -102,6 +106,21 @@ def overtaken(folder: Path, due: datetime) -> str | None:
     if finished <= due:
         return None
     return f"when this was due ({due:%Y-%m-%d %H:%M:%S %Z}) an earlier one still worked on {folder}, until {finished:%H:%M:%S}"
+
+
+def refuse_lost(folder: Path, deployment: str | None) -> None:
+    """Raises PlumblineError if the deployment has added rounds in `folder`, where there is no run by now: a disk that is not
+    mounted must not have everything paid for again."""
+    if deployment is None:
+        return
+    completed = FlowRunFilter(deployment_id={"any_": [deployment]}, state={"type": None, "name": {"any_": ["Completed"]}})
+    with get_client(sync_client=True) as client:
+        earlier = client.read_flow_runs(flow_run_filter=completed)
+    if any(run.parameters.get("run_dir") == str(folder) for run in earlier):
+        raise PlumblineError(
+            f"{folder} is gone, though earlier firings have added rounds to it: put it back, or, to begin anew, delete the "
+            "deployment and deploy again"
+        )
 
 
 def _is_by_schedule() -> bool:

@@ -75,6 +75,15 @@ def adopt(folder: Path) -> dict[str, Service]:
     return used
 
 
+def unused(folder: Path) -> str | None:
+    """Why servers that were started in `folder` are used for no run here now; None where they are, or where none were."""
+    services, started = running(folder), known(folder)
+    if not started or services.keys() == _PORTS.keys():
+        return None
+    up = f"only {next(iter(services.values())).title} is running" if services else "they are not running"
+    return f"the servers in {folder} are not used ({up}): plumbline up starts what is missing"
+
+
 def up(folder: Path, database: str | None) -> dict[str, Service]:
     """Start what does not run yet and wait until both answer.
 

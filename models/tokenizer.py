@@ -48,8 +48,8 @@ def _misread(path: Path, *_version: tuple[int, int, int]) -> bool:
     try:
         auto = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
         text = f"{_PROBE}{auto.eos_token or ''}{_PROBE}"  # some begin again after a control token
-        read = auto(text, add_special_tokens=False)["input_ids"]
+        read = auto(text, add_special_tokens=False, verbose=False)["input_ids"]  # it may be longer than what the model takes
     except Exception:  # whatever a class makes of a vocabulary that is not what it was written for
         return True
-    ids: list[int] = own(text, add_special_tokens=False)["input_ids"]
+    ids: list[int] = own(text, add_special_tokens=False, verbose=False)["input_ids"]
     return bool(ids != read or own.decode(ids) != auto.decode(ids))

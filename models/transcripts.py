@@ -26,6 +26,7 @@ EXTRAS = {name: name for name in _NUMBERS} | {
     "changed_prompt": "reprompt_ids",
     "rejected_prompt": "rejected_prompt_ids",
 }
+_ALSO = {"chosen_score": "score_chosen", "rejected_score": "score_rejected"}  # as UltraFeedback's binarised copy names them
 _TURN = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):[ \t]?")
 _ROLE = {"Human": "user", "Assistant": "assistant"}
 
@@ -75,6 +76,11 @@ def first_object(path: Path) -> dict[str, Any]:
     return {}
 
 
+def extras_in(row: dict[str, Any]) -> set[str]:
+    """The keys of EXTRAS that a line holds, under our name or another's."""
+    return {key for key in EXTRAS if key in row or _ALSO.get(key) in row}
+
+
 def is_labelled(row: dict[str, Any]) -> bool:
     """Whether a line holds a completion with its label, and no two answers."""
     both = row.get("chosen") is not None or row.get("rejected") is not None
@@ -121,7 +127,7 @@ def read_extras(row: dict[str, Any]) -> dict[str, Any] | Unreadable:
     not below 0), texts, and prompts as messages. Null is not there."""
     found: dict[str, Any] = {}
     for key in EXTRAS:
-        value = row.get(key)
+        value = row.get(key, row.get(_ALSO.get(key, key)))
         if value is None:
             continue
         if key in _NUMBERS:

@@ -138,13 +138,14 @@ def final_means(steps: Rows) -> dict[str, float | None]:
 def verdict(final: Mapping[str, float | None], objective: str, losses: Sequence[float] = ()) -> str:
     """What training did to the answers' likelihoods, in words.
 
-    The rule: where `losses` are stuck at ln 2, nothing was learnt. Else it goes by the mean log-ratios of chosen (c) and rejected
-    (r) answers to the reference over the last tenth of the steps. Within +-0.1 nats an answer has not moved. c down is the case
-    to look into, unless the objective is apo_down, which means it; both up is told apart by which rose more. Where the data has
-    answers of one side only, the verdict is about that side.
+    The rule: where `losses` never left the first, nothing was learnt. Else it goes by the mean log-ratios of chosen (c) and
+    rejected (r) answers to the reference over the last tenth of the steps. Within +-0.1 nats an answer has not moved. c down is
+    the case to look into, unless the objective is apo_down, which means it; both up is told apart by which rose more. Where the
+    data has answers of one side only, the verdict is about that side.
     """
     if is_stuck(losses):
-        return "the loss sat at ln 2, so nothing was learnt: raise align.learning_rate, or look at the data"
+        where = f"the loss sat at {losses[0]:.4g}, where it began"
+        return f"{where}, so nothing was learnt: raise align.learning_rate, or look at the data"
     found = (final["chosen_logratio"], final["rejected_logratio"])
     c, r = (math.nan if value is None else value for value in found)
     if not (abs(c) >= NOTICEABLE or abs(r) >= NOTICEABLE):

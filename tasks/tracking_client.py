@@ -87,9 +87,12 @@ def log_changes(client: Any, run_id: str, changes: Iterable[Change]) -> None:
 
 
 def log_params(client: Any, run_id: str, config: Mapping[str, Any]) -> None:
+    """MLflow lets no parameter change: one that was told keeps its value, whatever a run that goes on does otherwise."""
     from mlflow.entities import Param
 
-    params = [Param(clean(k), str(v)[:VALUE]) for k, v in flatten(config).items()]
+    told = client.get_run(run_id).data.params
+    given = {clean(k): str(v)[:VALUE] for k, v in flatten(config).items()}
+    params = [Param(k, v) for k, v in given.items() if k not in told]
     for begin in range(0, len(params), PARAMS):
         client.log_batch(run_id, params=params[begin : begin + PARAMS])
 

@@ -316,12 +316,11 @@ def _extrapolates(config: AlignConfig) -> bool:
 
 def _file_serves(path: Path) -> Need:
     """What the first readable line of a preference file promises."""
-    from models.transcripts import EXTRAS, first_object
+    from models.transcripts import EXTRAS, extras_in, first_object
 
-    keys, served = set(first_object(path)), Need(0)
-    for key, column in EXTRAS.items():
-        if key in keys and column in PAIR_COLUMNS:
-            served |= PAIR_COLUMNS[column]
+    keys, served = extras_in(first_object(path)), Need(0)
+    for key in keys:
+        served |= PAIR_COLUMNS.get(EXTRAS[key], Need(0))
     if {"chosen_score", "rejected_score"} - keys:
         served &= ~Need.SCORES
     return served

@@ -1,6 +1,5 @@
 """How a training tells how far it is, and whether it gets anywhere. Imports no torch."""
 
-import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -18,8 +17,9 @@ class Progress(Protocol):
 
 
 def is_stuck(losses: Sequence[float]) -> bool:
-    """Whether the loss has sat at ln 2, where a margin of zero leaves it, for the last twenty steps (within 1e-4 nats)."""
-    return len(losses) >= STUCK and all(abs(loss - math.log(2)) < 1e-4 for loss in losses[-STUCK:])
+    """Whether the loss has sat where it began for the last twenty steps (within 1e-4): where margins of zero leave it, at ln 2
+    with dpo, at 1 with apo_zero. One that begins at 0 says nothing of that, as policy gradients' do."""
+    return len(losses) >= STUCK and abs(losses[0]) > 1e-3 and all(abs(loss - losses[0]) < 1e-4 for loss in losses[-STUCK:])
 
 
 def silent(done: int, total: int, tokens_per_second: float | None = None, /) -> None:

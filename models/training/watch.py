@@ -84,8 +84,9 @@ class HeldOut:
 
 def alarm(rows: Rows) -> str | None:
     """A sentence if the training is stuck."""
-    if is_stuck([row["loss"] for row in rows[-STUCK:]]):
-        return f"the loss has sat at ln 2 for {STUCK} steps, so nothing is learnt: raise align.learning_rate, or look at the data"
+    if len(rows) >= STUCK and is_stuck([row["loss"] for row in (rows[0], *rows[-STUCK:])]):
+        where = f"the loss has sat at {rows[0]['loss']:.4g}, where it began, for {STUCK} steps"
+        return f"{where}, so nothing is learnt: raise align.learning_rate, or look at the data"
     return None
 
 

@@ -1,5 +1,7 @@
 """Prompts that stand in an evaluation set are found, however they are dressed, and others are not."""
 
+import gzip
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,8 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_contracts.config_validate import ContaminationConfig
 from data_contracts.overlap import EvaluationTexts
 from data_contracts.suites import pairs, prompts
+from models.transcripts import parse_transcript
+from tasks.contamination import evaluation_texts
 from tests.data_contracts.given_expect import LIMITS, broken_contracts
 from tests.data_contracts.test_suites_pairs import GOOD
 
@@ -39,6 +44,18 @@ def test_a_rewording_is_found_by_likeness() -> None:
     hit = short_runs.hit(reworded)
     assert hit is not None and hit.kind == "similar" and 0.6 <= hit.share < 1
     assert short_runs.hit("Bread needs flour and water and salt and time more than anything else and an oven") is None
+
+
+def test_what_people_ask_is_not_taken_for_mixevals_questions_and_those_are(shared_data: Path) -> None:
+    """The runs and likenesses of real questions are seldom by chance: nothing that people asked is set aside."""
+    (folder,) = (shared_data / "mixeval").rglob("mixeval-hard")
+    texts = evaluation_texts(str(folder), ContaminationConfig())
+    with gzip.open(shared_data / "hh_harmless_test.jsonl.gz", "rt") as lines:
+        told = [parse_transcript(json.loads(line)["chosen"]) or [] for line, _ in zip(lines, range(700), strict=False)]
+    asked = [message["content"] for conversation in told for message in conversation if message["role"] == "user"]
+    assert len(asked) > 1500 and not [text for text in asked if texts.hit(text)]
+    questions = [text for text in texts.texts if len(text.split()) > 30][:50]
+    assert all(texts.hit(f"Tell me: {' '.join(text.split()[5:25])}?") for text in questions)
 
 
 @settings(deadline=None)

@@ -2,15 +2,20 @@
 
 import json
 import shutil
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from data_contracts.errors import PlumblineError
+from flows import services
 from flows.cli import app
 from flows.lock import locked
+from flows.processes import identify
 from tasks.lineage import read_rollbacks
+from tests.end_to_end.command import ROOT
 from tests.tasks.run_folder import make_run
 from tests.tasks.test_tracking import trackable
 
@@ -60,8 +65,10 @@ def test_an_outage_does_not_undo_a_rollback(run: Path, monkeypatch: pytest.Monke
     assert done.exit_code == 0 and "MLflow could not be told" in done.output and "plumbline sync" in done.output
     assert len(read_rollbacks(run)) == 1
     assert isinstance(plumbline("sync", run).exception, PlumblineError)
+    assert f"MLflow was not told everything: plumbline sync {run}" in plumbline("status", run).output
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     assert "knows everything" in plumbline("sync", run).output
+    assert "MLflow" not in plumbline("status", run).output
 
 
 def test_sync_says_what_stopped_a_run_and_leaves_one_alone_that_works(run: Path) -> None:
@@ -73,3 +80,29 @@ def test_sync_says_what_stopped_a_run_and_leaves_one_alone_that_works(run: Path)
     done = plumbline("sync", run)
     assert done.exit_code == 0 and f"plumbline resume {run} goes on" in done.output
     assert isinstance(plumbline("sync", run.parent).exception, PlumblineError)  # no run, no sweep
+
+
+def test_what_a_server_is_to_be_told_is_told_no_store_of_its_own(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the servers of `plumbline up` down, sync made a store in the run's folder and said that it knows everything."""
+    for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
+        monkeypatch.setenv(name, "")  # so that what is set here is taken back afterwards
+        monkeypatch.delenv(name)
+    own = run / "mlflow.db"
+    store = own.rename(run / "kept.db")
+    servers = run.parent / "services"
+    servers.mkdir()
+    standing_in = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    gone = replace(identify(standing_in.pid), boot="an earlier one")
+    known = {name: services.Service(name, "http://127.0.0.1:1", gone, "SQLite") for name in ("prefect", "mlflow")}
+    services._write(servers, known)
+    refused = plumbline("sync", run).exception
+    assert isinstance(refused, PlumblineError) and "(they are not running): plumbline up" in str(refused)
+    assert "plumbline sync" in plumbline("rollback", run, "--reason", "worse in use").output
+    services._write(servers, known | {"prefect": replace(known["prefect"], process=identify(standing_in.pid))})
+    for command in (("sync", run), ("deploy", ROOT / "configs" / "demo.yaml", "--services", servers)):
+        assert "(only Prefect is running): plumbline up" in str(plumbline(*command).exception)
+    standing_in.kill()
+    standing_in.wait()
+    assert not own.exists()
+    store.rename(own)  # a run that began without servers has one, which goes on to be told
+    assert "knows everything" in plumbline("sync", run).output

@@ -103,6 +103,7 @@ def test_combinations_that_make_sense_are_let_through():
 def test_a_preference_file_serves_what_its_first_readable_line_promises(tmp_path):
     plain, scored = '{"prompt": "a", "chosen": "b", "rejected": "c"', ', "chosen_score": 2.0, "rejected_score": 1.0'
     refuse_config(human(tmp_path, "odpo", plain + scored + "}"))
+    refuse_config(human(tmp_path, "odpo", plain + ', "score_chosen": 8.0, "score_rejected": 3.5}'))
     with pytest.raises(PlumblineError, match="needs a judge's score"):
         refuse_config(human(tmp_path, "odpo", plain + ', "chosen_score": 2.0}'))
     with pytest.raises(PlumblineError, match="a preference file holds pairs"):

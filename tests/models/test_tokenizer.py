@@ -90,3 +90,21 @@ def test_a_folder_that_was_written_anew_is_looked_at_anew(tiny: Checkpoint, tmp_
     assert not misread(folder)
     (folder / "config.json").write_text(json.dumps({"model_type": "qwen2"}))
     assert misread(folder)
+
+
+def test_a_model_with_a_short_context_is_opened_without_a_warning_of_its_length(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from transformers.utils import logging
+
+    folder = write(tmp_path / "short", "llama", "PreTrainedTokenizerFast")
+    told = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(told | {"model_max_length": 8}))
+    logging.enable_propagation()
+    try:
+        tokenizer = load_tokenizer(folder)
+        assert caplog.messages == []
+        tokenizer("much longer than eight tokens, by far", add_special_tokens=False)
+        assert "longer than the specified maximum" in caplog.text  # of which this would have seen it
+    finally:
+        logging.disable_propagation()

@@ -116,6 +116,16 @@ def test_a_loss_that_is_no_number_stops_with_one_sentence(pairs, tiny, tmp_path)
     assert not (tmp_path / "out" / "model").exists()
 
 
+def test_the_bound_on_the_gradient_and_the_decay_of_weights_act(pairs, tiny, tmp_path):
+    start, moved = load_file(tiny.path / "model.safetensors"), {}
+    for name, settings in {"plain": {}, "bound": {"max_grad_norm": 1e-12}, "decay": {"weight_decay": 100.0}}.items():
+        run(pairs, tmp_path / name, tiny, epochs=1, warmup=0.0, schedule="constant", **settings)
+        after = load_file(tmp_path / name / "model" / "model.safetensors")
+        moved[name] = sum((after[k] - start[k]).norm() for k in start) / sum(start[k].norm() for k in start)
+    assert moved["bound"] < 1e-3 * moved["plain"] and moved["plain"] < 0.1
+    assert moved["decay"] == pytest.approx(1 - 0.9**3, rel=0.1)  # three steps, each of which takes learning rate x decay away
+
+
 def test_broken_weights_are_refused_before_training(pairs, tiny, tmp_path):
     shutil.copytree(tiny.path, tmp_path / "broken")
     weights = load_file(tiny.path / "model.safetensors")

@@ -1,7 +1,6 @@
 """What is watched while training runs: held-out pairs, memory, a loss that does not move."""
 
 import logging
-import math
 
 import pytest
 import torch
@@ -18,6 +17,7 @@ from models.training.jobs import fresh_accelerator
 from models.training.logps import all_logps
 from models.training.loop import within_memory
 from models.training.tree import lay, plant
+from tests.models.objective_cases import batch, make
 from tests.models.test_training_gradient import objective
 from tests.models.test_training_loop import run
 
@@ -118,10 +118,17 @@ def test_an_objective_whose_reward_is_no_sum_of_log_ratios_says_none(pairs, tiny
     )
 
 
-def test_a_loss_that_sits_at_ln_2_is_an_alarm_and_one_that_moves_is_not():
-    still = [{"loss": math.log(2) + 1e-5 * (-1) ** i} for i in range(20)]
-    assert "ln 2" in watch.alarm(still)
-    assert watch.alarm(still[:19]) is None and watch.alarm([*still, {"loss": 0.69}]) is None
+@pytest.mark.parametrize("name", ["dpo", "apo_zero", "apo_down", "kto", "ipo_sum", "simpo", "hinge"])
+def test_a_loss_that_sits_where_it_began_is_an_alarm_and_one_that_moves_is_not(name):
+    at = make(name)(batch(((-12.0, -15.0),), ((-12.0, -15.0),)), State())[0].item()
+    still = [{"loss": at + 1e-5 * (-1) ** i} for i in range(20)]
+    assert f"at {still[0]['loss']:.4g}, where it began" in watch.alarm(still)
+    assert watch.alarm(still[:19]) is None and watch.alarm([*still, {"loss": at - 3e-3}]) is None
+    assert watch.alarm([{"loss": at + 1e-2}, *still]) is None  # it has moved, and rests elsewhere
+
+
+def test_a_loss_that_is_no_measure_is_no_alarm():
+    assert watch.alarm([{"loss": 0.0}] * 20) is None  # policy gradients begin there, and learn all the same
     assert watch.alarm([{"loss": float("nan")}] * 20) is None
 
 

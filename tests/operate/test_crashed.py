@@ -14,8 +14,10 @@ from httpx import HTTPStatusError
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Completed, Pending, Running
+from prefect.states import Completed, Failed, Pending, Running
 
+from data_contracts.errors import PlumblineError
+from flows.scheduled import refuse_lost
 from flows.server import PrefectServer
 from flows.undeployed import give_back_place
 from tests.end_to_end.command import ROOT, environment
@@ -158,3 +160,18 @@ def test_a_firing_whose_deployment_was_deleted_can_still_end(api: str) -> None:
             client.set_flow_run_state(id_, Completed())
         give_back_place(client.read_flow_run(id_))
         assert client.set_flow_run_state(id_, Completed()).status == SetStateStatus.ACCEPT
+
+
+def test_a_firing_begins_no_run_anew_where_earlier_ones_have_added_rounds(api: str, tmp_path: Path) -> None:
+    with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
+        flow = client.create_flow_from_name("scheduled")
+        deployed = client.create_deployment(flow_id=flow, name="nightly")
+        for name, state in (("added", Completed()), ("skipped", Completed(name="Skipped")), ("failed", Failed())):
+            where = {"run_dir": str(tmp_path / name)}
+            client.create_flow_run_from_deployment(deployed, parameters=where, state=state)
+        with pytest.raises(PlumblineError, match=r"added is gone.*put it back, or, to begin anew, delete the deployment"):
+            refuse_lost(tmp_path / "added", str(deployed))
+        for name in ("skipped", "failed", "new"):
+            refuse_lost(tmp_path / name, str(deployed))
+        again = client.create_deployment(flow_id=flow, name="begun anew")
+        refuse_lost(tmp_path / "added", str(again))

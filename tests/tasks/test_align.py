@@ -124,16 +124,19 @@ def test_the_verdict_says_in_words_what_happened(chosen, rejected, objective, wo
     assert verdict({"chosen_logratio": chosen, "rejected_logratio": rejected}, objective) == words
 
 
-def test_a_loss_that_sat_at_ln_2_is_the_verdict():
+def test_a_loss_that_sat_where_it_began_is_the_verdict():
     moved = {"chosen_logratio": 2.0, "rejected_logratio": -3.0}
-    assert verdict(moved, "dpo", [math.log(2)] * 20).startswith("the loss sat at ln 2")
-    assert verdict(moved, "dpo", [math.log(2)] * 19) == verdict(moved, "dpo", [0.6] * 20) == verdict(moved, "dpo")
+    assert verdict(moved, "dpo", [math.log(2)] * 20).startswith("the loss sat at 0.6931, where it began, so nothing was learnt")
+    assert verdict(moved, "apo_zero", [1.0] * 20).startswith("the loss sat at 1, where it began")
+    assert verdict(moved, "dpo", [math.log(2)] * 19) == verdict(moved, "dpo", [0.7, *[0.6] * 20]) == verdict(moved, "dpo")
 
 
 def test_who_does_the_work_decides_nothing_about_what_is_made(tiny, trainer, tmp_path):
     pairs = pairs_dataset(tmp_path / "pairs", tiny, 8)
-    made = align(tmp_path / "align", pairs, config(epochs=1), tiny, tiny, 0, trainer)
-    assert align(tmp_path / "align", pairs, config(epochs=1, processes=2, sharded=True), tiny, tiny, 0, NoTrainer()) == made
+    made = align(tmp_path / "align", pairs, config(epochs=1, batch_size=64), tiny, tiny, 0, trainer)
+    others = config(epochs=1, batch_size=64, processes=2, sharded=True)
+    assert align(tmp_path / "align", pairs, others, tiny, tiny, 0, NoTrainer()) == made
+    assert made.facts["effective_batch"] == 8  # there are no more pairs
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,8 @@ def test_what_cannot_be_read_has_a_named_reason(name: str) -> None:
 @pytest.mark.parametrize("value", [10**400, math.nan, math.inf, True, "1"])
 def test_a_score_that_is_no_number_has_a_named_reason(value: Any) -> None:
     assert read_extras({"chosen_score": value}) == Unreadable("not_a_number")
+    assert read_extras({"score_chosen": value}) == Unreadable("not_a_number")
+    assert read_extras({"score_chosen": 8.0, "score_rejected": 3}) == {"chosen_score": 8.0, "rejected_score": 3.0}
     assert read_extras({"chosen_score": -1.5, "weight": 2}) == {"chosen_score": -1.5, "weight": 2.0}
 
 

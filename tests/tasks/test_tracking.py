@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -303,6 +304,37 @@ def test_whatever_a_benchmark_calls_its_parts_is_a_name_that_mlflow_takes(
     found = client.get_run(id_).data
     assert found.metrics == {made: float(i) for i, (_, made) in enumerate([*plain, *paths])}
     assert found.params == {"law/eu": "law/eu", "qa/en": "qa//en", "qa": "qa/", "long": "y" * 500}
-    log_params(client, id_, {f"many.{i}": i for i in range(250)})  # more than MLflow takes at once
-    log_metrics(client, id_, [("curve", 0.5, step) for step in range(1500)])
-    assert len(client.get_run(id_).data.params) == 254 and len(client.get_metric_history(id_, "curve")) == 1500
+
+
+def test_a_server_is_sent_no_more_at_once_than_it_takes() -> None:
+    """MLflow's own limits; only a server holds to them, SQLite takes any number."""
+    from mlflow.utils.validation import MAX_METRICS_PER_BATCH, MAX_PARAMS_TAGS_PER_BATCH
+
+    sent: list[dict[str, list[Any]]] = []
+    nothing = SimpleNamespace(data=SimpleNamespace(params={}))
+    client = SimpleNamespace(log_batch=lambda _, **batch: sent.append(batch), get_run=lambda _: nothing)
+    log_params(client, "id", {f"many.{i}": i for i in range(250)})
+    log_metrics(client, "id", [("curve", 0.5, step) for step in range(2500)])
+    params, metrics = ([len(batch[kind]) for batch in sent if kind in batch] for kind in ("params", "metrics"))
+    assert max(params) <= MAX_PARAMS_TAGS_PER_BATCH and sum(params) == 250
+    assert max(metrics) <= MAX_METRICS_PER_BATCH and sum(metrics) == 2500
+
+
+def test_a_run_that_goes_on_otherwise_than_an_outage_left_it_is_told_all_the_same(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first attempt got as far as the parameters; since then the run was given more rounds."""
+    from mlflow import MlflowClient
+
+    def gone(*_: Any) -> None:
+        raise ConnectionError("the server is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_artifact", gone)
+        with pytest.raises(ConnectionError):
+            track(run)
+    assert (parent(run).data.params["rounds"], is_told(run)) == ("2", False)
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    (run / "config.yaml").write_text(yaml.safe_dump(config | {"rounds": 5}))
+    track(run)
+    assert is_told(run) and told(run)["runs"] == 4
