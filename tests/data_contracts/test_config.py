@@ -352,6 +352,7 @@ LEAKS = {
     "no scheme": {"base_url": f"{SECRET}.host/v1"},
     "unfinished": {"base_url": f"https:/{SECRET}"},
     "the key in place of its variable": {"api_key_env": SECRET},
+    "a key that could be a name": {"api_key_env": "gsk_5ecre7Kdj38dhGs0aLq"},
 }
 
 
@@ -359,8 +360,10 @@ LEAKS = {
 def test_what_may_be_a_secret_is_refused_and_not_repeated(here: Path, name: str) -> None:
     with pytest.raises(PlumblineError, match=r"teacher\.(base_url|api_key_env) ") as told:
         load_config(write(here, rounds(teacher=OPENAI | LEAKS[name])))
-    assert SECRET not in str(told.value) and len(str(told.value).splitlines()) == 1
+    assert not any(value in str(told.value) for value in (SECRET, *LEAKS[name].values()))
+    assert len(str(told.value).splitlines()) == 1
     load_config(write(here, rounds(teacher=OPENAI | {"base_url": "https://[::1]:8000/some/v1", "api_key_env": "A_KEY"})))
+    load_config(write(here, rounds(teacher=OPENAI | {"api_key_env": "TEACHER_2_API_KEY_OF_PRODUCTION"})))
 
 
 def test_the_saved_config_loads_as_itself(here: Path) -> None:
