@@ -1,6 +1,9 @@
 """What TRL, Online-RLHF, HALOs, OpenRLHF, LLaMA-Factory, Axolotl and vLLM call what a configuration has here under another name,
 or does not have: for whoever brings their habits. docs/names.md shows the same."""
 
+import difflib
+from collections.abc import Iterable
+
 # what is to be written or known here -> their names for it
 _THERE: dict[str, tuple[str, ...]] = {
     "policy": ("model", "model_name", "model_name_or_path", "model_path", "base_model", "pretrain", "sft_model"),
@@ -85,3 +88,9 @@ OBJECTIVES = {
     "rdpo": "r_dpo",
     "listwise": "plackett_luce",
 }
+
+
+def objectives_like(given: str, known: Iterable[str]) -> str:
+    """The objectives that a name may have been meant as, in words; empty if none is like it."""
+    alike = given.lower().replace("-", "_")
+    return OBJECTIVES.get(alike) or " or ".join(difflib.get_close_matches(alike, list(known)))

@@ -5,13 +5,14 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import IO, Any, TypeGuard
 
 from data_contracts.errors import PlumblineError
 
 _GZIP = b"\x1f\x8b"
+_LONGEST = 2**26  # bytes of a line: no conversation is as long, and a small gzip file may hold one that fills the memory
 SURROGATE = re.compile(r"[\ud800-\udfff]")  # half a pair: JSON can spell it, and no text file can hold it
 
 
@@ -34,14 +35,20 @@ def lines_of(path: Path, progress: Callable[[int, int], None] = lambda done, tot
     Raises PlumblineError if the file cannot be read, if it is a damaged gzip file, and for the two other formats in which such
     data comes: Parquet, and one JSON array of all rows.
     """
+    if path.exists() and not path.is_file():  # a pipe or a device might never end
+        raise PlumblineError(f"{path} is no file: name a file of JSON lines")
     try:
         with path.open("rb") as raw, contextlib.ExitStack() as closing:
             total, head = path.stat().st_size, raw.read(4)
             raw.seek(0)
             if head == b"PAR1":
                 raise PlumblineError(_instead(path, "a Parquet file", "read_parquet"))
-            stream: Iterable[bytes] = closing.enter_context(gzip.open(raw)) if head.startswith(_GZIP) else raw
-            for number, line in enumerate(stream, 1):
+            stream: gzip.GzipFile | IO[bytes] = closing.enter_context(gzip.open(raw)) if head.startswith(_GZIP) else raw
+            for number, line in enumerate(iter(lambda: stream.readline(_LONGEST + 1), b""), 1):
+                if len(line) > _LONGEST:
+                    raise PlumblineError(
+                        f"{path}:{number} is longer than {_LONGEST >> 20} MiB, as no line of such data is: mend it"
+                    )
                 if number == 1 and re.match(rb"(\xef\xbb\xbf)?\s*\[\s*(\{|$)", line):
                     raise PlumblineError(_instead(path, "one JSON array", "read_json"))
                 if line.strip():

@@ -1,6 +1,5 @@
 """From a YAML file and `--set a.b=c` to a checked configuration, or one sentence that names the key."""
 
-import difflib
 import os
 import re
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from data_contracts.check_method import check_method
 from data_contracts.config import HumanPairsConfig, RoundsConfig, RunConfig
-from data_contracts.config_elsewhere import OBJECTIVES
+from data_contracts.config_elsewhere import objectives_like
 from data_contracts.config_judge import check_judge
 from data_contracts.config_keys import keys_of, meant, models_at, tag_of
 from data_contracts.config_paths import resolve_paths
@@ -151,7 +150,7 @@ def sentence(
         is_tag = owner in _TAGGED and not part.isdigit()
         path.append((part, is_tag))
         owner = owner if part.isdigit() else "" if is_tag else part
-    names = [part for part, is_tag in path if not is_tag]
+    names = [part for part, is_tag in path if not is_tag and "[" not in part]  # a union's members without names: list[any]
     if len(names) > 2 and names[-3:-2] == ["objective"]:
         del names[-2]
     key = ".".join(names)
@@ -183,8 +182,7 @@ def _offered(given: str, expected: str) -> str:
     names = expected.replace("'", "").split(", ")
     if len(names) <= _MANY:
         return f"must be one of {expected}"
-    alike = given.lower().replace("-", "_")
-    near = OBJECTIVES.get(alike) or " or ".join(difflib.get_close_matches(alike, names))
+    near = objectives_like(given, names)
     return f"must be one of {len(names)}{near and f', perhaps {near}'}: plumbline objectives lists them"
 
 
@@ -195,6 +193,8 @@ def _check_together(config: RoundsConfig | HumanPairsConfig, where: str) -> None
                 f"{where}: {key} is {value!r}, which does not exist: correct it (in a config file it is relative to that file, "
                 "on the command line to the working directory)"
             )
+        if not os.path.isfile(value) and not os.path.isdir(value):
+            raise PlumblineError(f"{where}: {key} is {value!r}, a pipe or a device, which may never end: name a file")
     for key, value in _checkpoints(config):
         if not os.path.isdir(value) and not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", value):
             raise PlumblineError(f"{where}: {key} is {value!r}, neither a folder with a checkpoint nor a hub id like org/name")

@@ -62,6 +62,9 @@ def digest(value: Any) -> str:
 
 
 def file_digest(path: Path) -> str:
+    """Raises PlumblineError for what is no file: a pipe or a device might never end."""
+    if not path.is_file():
+        raise PlumblineError(f"{path} is no file that can be read: put one there")
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 

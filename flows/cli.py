@@ -75,16 +75,21 @@ def status(
     if folder is None:
         cli_services.show(services)
         return
+    from data_contracts.plain import plain
     from flows.display import console
+    from flows.lock import holder
     from tasks import lineage, summary
     from tasks.selection import selection_note
+    from tasks.tracking import is_told
 
     console().print(summary.render_status(summary.status(folder)))
     console().print(summary.render(summary.collect(folder), note=selection_note(folder)))
     if summary.read_config(folder)["flow"] == "rounds":
-        typer.echo(lineage.told(folder))
+        typer.echo(plain(lineage.told(folder)))
     if model := lineage.champion_folder(folder):
         typer.echo(f"model: {model}")
+    if not holder(folder) and not is_told(folder):
+        typer.echo(f"MLflow was not told everything: plumbline sync {folder}")
     typer.echo(f"state: {_state(folder)}")
 
 

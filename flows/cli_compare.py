@@ -75,6 +75,7 @@ def sync(folder: Either) -> None:
     That may be rounds, cells, rollbacks, or that a process was killed.
     """
     from data_contracts.errors import PlumblineError
+    from data_contracts.plain import plain
     from tasks.failure import read_failure
     from tasks.summary import read_config
 
@@ -86,7 +87,7 @@ def sync(folder: Either) -> None:
         raise PlumblineError(f"{problem}; try again when that is over")
     if sentence := read_failure(folder):
         again = "plumbline sweep with its file" if is_sweep else f"plumbline resume {folder}"
-        typer.echo(f"it has stopped ({sentence}): {again} goes on")
+        typer.echo(f"it has stopped ({plain(sentence)}): {again} goes on")
 
 
 def _tell(folder: Path) -> str | None:
@@ -102,6 +103,7 @@ def _tell(folder: Path) -> str | None:
     adopt(servers)
     if "MLFLOW_TRACKING_URI" not in os.environ and not (folder / "mlflow.db").exists() and (why := unused(servers)):
         return f"MLflow could not be told, since {why}"  # and not: a store of its own knows everything
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # what it waits for is nothing to wait for
     try:
         with locked(folder):
             catch_up(folder)

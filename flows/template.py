@@ -16,6 +16,6 @@ def check_template(config: RoundsConfig | HumanPairsConfig, policy: Checkpoint) 
     if between := astray(load_tokenizer(policy.path)):
         raise PlumblineError(
             f"the chat template of {policy.path} does not write an answer where it asks for one ({in_short(between, 60)!r} is "
-            "between), so answers of others would be learnt at a wrong place: use a template that neither opens nor writes a "
-            "thought, or a method that takes the policy's own samples only (on_policy_judge, best_of_n, rso)"
+            "between), so answers of others would be learnt at a wrong place: give the model a chat_template.jinja that writes "
+            "nothing there, or use a method that takes the policy's own samples only (on_policy_judge, best_of_n, rso)"
         )

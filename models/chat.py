@@ -122,8 +122,8 @@ def control_tokens(tokenizer: "PreTrainedTokenizerFast") -> list[str]:
 def reserve_control_tokens(tokenizer: "PreTrainedTokenizerFast") -> None:
     """Have the added tokens that the chat template writes around turns count as special, which not every checkpoint says of them.
 
-    Dolphin's `<|im_start|>` and DeepSeek's `<｜Assistant｜>` are not, and what is not special is read as the token in any text.
-    A thought's marks (`<think>`) stay as they are, since answers hold them.
+    `<｜Assistant｜>` of the Qwens distilled from DeepSeek R1 is not, and what is not special is read as the token in any text. A
+    thought's marks (`<think>`) stay as they are, since answers hold them.
     """
     added = [token for token in tokenizer.added_tokens_decoder.values() if not token.special and not _THOUGHT.search(str(token))]
     if not added or not tokenizer.chat_template:

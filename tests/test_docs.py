@@ -21,6 +21,7 @@ from data_contracts.suites import check_settings
 from flows.cli import app
 from models.benchmark import load_benchmark
 from models.objectives.serving import refuse_config
+from tasks.prompts import read_prompts
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [*(ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -147,7 +148,10 @@ def test_the_number_of_objectives_is_the_registry_s() -> None:
         assert re.search(rf"\ball {len(CONFIGS)}\b", TEXTS[page]), f"{page} should say that there are {len(CONFIGS)}"
 
 
-def test_questions_and_the_rubric_that_are_shown_are_read(tmp_path: Path) -> None:
+def test_prompts_questions_and_the_rubric_that_are_shown_are_read(tmp_path: Path) -> None:
+    (shown,) = re.findall(r"^```json\n(.*?)^```", TEXTS["docs/pairs.md"], re.M | re.S)
+    (tmp_path / "prompts.jsonl").write_text(shown)
+    assert [(id_, len(messages)) for id_, messages in read_prompts(tmp_path / "prompts.jsonl")] == [("1", 1), ("b-7", 2)]
     folder = tmp_path / "shown"
     folder.mkdir()
     for block in re.findall(r"^```json\n(.*?)^```", TEXTS["docs/evaluation.md"], re.M | re.S):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_contracts.config_align import AlignConfig
+from data_contracts.config_elsewhere import objectives_like
 from data_contracts.errors import PlumblineError
 from data_contracts.objective_config import CONFIGS
 from models.objectives import REGISTRY, build_objective
@@ -39,7 +40,8 @@ def describe(name: str) -> dict[str, Any]:
     Raises PlumblineError for a name that is not registered.
     """
     if name not in REGISTRY:
-        raise PlumblineError(f"there is no objective {name!r}; `plumbline objectives` lists those there are")
+        near = objectives_like(name, REGISTRY)
+        raise PlumblineError(f"there is no objective {name!r}{near and f', perhaps {near}'}: `plumbline objectives` lists all")
     text = cleandoc(REGISTRY[name].__doc__ or "").partition("\n\n")[2]
     return _row(name) | {"text": text, "symbols": None if name in LISTS else SYMBOLS}
 

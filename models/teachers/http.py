@@ -1,22 +1,35 @@
 """One call of an OpenAI-compatible server: what to send, what came back, and what a refusal means."""
 
+import asyncio
 import email.utils
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from data_contracts.errors import PassingError, PlumblineError, in_short
 from data_contracts.json_text import read_json
+from data_contracts.mask import is_http
 from models.journal import Reply, Request
 from models.teachers.scheduler import Again
 from models.teachers.weigh import candidates_in
 
 if TYPE_CHECKING:
-    from openai import APIError
+    from openai import APIError, AsyncOpenAI
 
 _PASSING = (408, 409, 425, 429)  # with every 5xx: may be answered later
+_LARGEST = 2**26  # bytes of an answer: no reply is as long, and memory ends
 _QUOTA = "insufficient_quota"  # a 429 that no waiting mends
 _OWN_FAULT = (("content_filter", "content_filter"), ("too_long", "context_length"), ("too_long", "context length"))
+
+
+def client_of(address: str, key: str, timeout: float, proxies: bool = True) -> "AsyncOpenAI":
+    """A client that tries once and follows nobody elsewhere; `timeout` in seconds for each part of an exchange."""
+    from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+
+    http = DefaultAsyncHttpxClient(follow_redirects=False, trust_env=proxies, timeout=timeout)
+    return AsyncOpenAI(base_url=address, api_key=key, max_retries=0, timeout=timeout, http_client=http)
 
 
 def chat_body(request: Request) -> dict[str, Any]:
@@ -25,18 +38,22 @@ def chat_body(request: Request) -> dict[str, Any]:
 
 
 async def attempt(
-    call: Callable[[], Awaitable[Any]], server: str, explain: Callable[["APIError"], str], timeout: float
+    call: Callable[[], AbstractAsyncContextManager[Any]], server: str, explain: Callable[["APIError"], str], timeout: float
 ) -> Reply | Again:
-    """One try. Raises PlumblineError, in the words of `explain`, for a refusal that trying again would not mend."""
+    """One try; `call` opens the answer (openai's `with_streaming_response`), which is to be whole after `timeout` seconds.
+
+    Raises PlumblineError, in the words of `explain`, for a refusal that trying again would not mend.
+    """
     from openai import APIConnectionError, APIError, APITimeoutError, BadRequestError
 
     try:
-        raw = await call()
+        async with asyncio.timeout(timeout):  # the client's own is for each of its parts, and they may drip for ever
+            text = await text_of(call())
     except BadRequestError as error:
         if reply := own_fault(f"{error.code} {error.message}"):
             return reply
         raise PlumblineError(explain(error)) from None
-    except APITimeoutError:
+    except (APITimeoutError, TimeoutError):
         return Again(PassingError(f"{server} gave no answer within teacher.timeout ({timeout:g} s): raise it or resume later"))
     except APIConnectionError as error:
         return Again(PassingError(explain(error)))
@@ -46,13 +63,37 @@ async def attempt(
             wait = retry_after(getattr(error, "response").headers)  # noqa: B009
             return Again(PassingError(explain(error)), wait, throttled=status == 429)
         raise PlumblineError(explain(error)) from None
-    reply = read_reply(raw.http_response.text)
+    reply = read_reply(text)
     if reply is None:  # a web page, or an error sent as a success
         raise PlumblineError(
             f"{server} answered with something else than a chat completion: check teacher.base_url (it usually ends in /v1), "
             "then resume the run"
         )
     return reply
+
+
+async def text_of(opening: AbstractAsyncContextManager[Any]) -> str:
+    """The text of an answer; nothing where it is too long to be one. Raises openai's errors, also where it breaks off."""
+    from openai import APIConnectionError
+
+    async with opening as answer:
+        parts, size = list[bytes](), 0
+        try:
+            async for part in answer.iter_bytes():
+                parts.append(part)
+                size += len(part)
+                if size > _LARGEST:
+                    return ""
+        except Exception as error:  # the edge: whatever the library below openai's calls a connection that broke
+            raise APIConnectionError(request=answer.http_request) from error
+        return b"".join(parts).decode("utf-8", "replace")
+
+
+def elsewhere(response: Any) -> str:
+    """What to say of an answer that sends to another address, where prompts would go without anybody having named it."""
+    location = response.headers.get("location", "")
+    place = f"{urlsplit(location).scheme}://{urlsplit(location).hostname}" if is_http(location) else "not of the web"
+    return f"sends to another address ({place}, HTTP {response.status_code}): name the right one in teacher.base_url"
 
 
 def own_fault(about: str) -> Reply | None:
@@ -66,6 +107,8 @@ def refusal(error: "APIError", server: str, model: str, key_env: str, secret: st
     status = getattr(error, "status_code", None)
     if status is None:
         return f"{server} gave no answer ({type(error).__name__}): check teacher.base_url and the network, then resume the run"
+    if 300 <= status < 400:
+        return f"{server} {elsewhere(getattr(error, 'response'))}, then resume the run"  # noqa: B009
     if status in (401, 403):
         return f"{server} refused the key in {key_env} (HTTP {status}): export a valid one, then resume the run"
     said = in_short(str(error.message).replace(secret, "[key]"))

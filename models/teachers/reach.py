@@ -1,5 +1,6 @@
 """Whether a teacher's server is there and takes the key, asked before anything is spent on a run that would find out later."""
 
+import asyncio
 import difflib
 import os
 import re
@@ -9,9 +10,10 @@ from urllib.parse import urlsplit
 from data_contracts.config_teacher import OpenAITeacher
 from data_contracts.errors import PlumblineError
 from data_contracts.json_text import read_json
+from models.teachers.http import client_of, elsewhere, text_of
 
 if TYPE_CHECKING:
-    from openai import OpenAI
+    from openai import AsyncOpenAI
 
 _PATIENCE = 10.0  # seconds
 _REFUSED, _ABSENT = (401, 403), 404
@@ -47,20 +49,19 @@ def reach(config: OpenAITeacher) -> str | None:
     import openai
 
     secret, server = key_of(config), f"the teacher's server {urlsplit(config.base_url).hostname}"
-    with openai.OpenAI(base_url=config.base_url, api_key=secret, max_retries=0, timeout=_PATIENCE) as client:
-        try:
-            status, text = _ask(client, about_models=True)
-            if status in (*_REFUSED, _ABSENT):
-                listed, (status, text) = status, _ask(client, about_models=False)
-                if status == listed == _ABSENT:
-                    return (
-                        f"{server} knows neither /models nor /chat/completions below teacher.base_url, which usually ends in /v1"
-                    )
-        except openai.APIConnectionError as error:
-            why = type(error.__cause__).__name__
-            if why in _NOBODY:
-                raise PlumblineError(f"{server} cannot be reached ({why}): check teacher.base_url and the network") from None
-            return None  # somebody is there, who is slow or broke off
+    try:
+        status, text, other = asyncio.run(_tried(config.base_url, secret))
+    except TimeoutError:
+        return None  # somebody is there, who is slow
+    except openai.APIConnectionError as error:
+        why = type(error.__cause__).__name__
+        if why in _NOBODY:
+            raise PlumblineError(f"{server} cannot be reached ({why}): check teacher.base_url and the network") from None
+        return None  # or who broke off
+    if status == other == _ABSENT:
+        return f"{server} knows neither /models nor /chat/completions below teacher.base_url, which usually ends in /v1"
+    if 300 <= status < 400:
+        raise PlumblineError(f"{server} {text}")
     if status in _REFUSED:
         raise PlumblineError(
             f"{server} refused the key in {config.api_key_env}, named by teacher.api_key_env (HTTP {status}): export a valid one"
@@ -72,16 +73,25 @@ def reach(config: OpenAITeacher) -> str | None:
     return None
 
 
-def _ask(client: "OpenAI", about_models: bool) -> tuple[int, str]:
+async def _tried(address: str, secret: str) -> tuple[int, str, int | None]:
+    """Status and text of the answer to the last question, and the status of the one before it, if there was one."""
+    async with asyncio.timeout(_PATIENCE), client_of(address, secret, _PATIENCE) as client:
+        status, text = await _ask(client, about_models=True)
+        if status not in (*_REFUSED, _ABSENT):
+            return status, text, None
+        return *await _ask(client, about_models=False), status
+
+
+async def _ask(client: "AsyncOpenAI", about_models: bool) -> tuple[int, str]:
     """Status and text of the answer, whatever it is: to the question for the models, or to an empty completion."""
     import openai
 
     try:
         if about_models:
-            return 200, client.models.with_raw_response.list().http_response.text
-        client.post("/chat/completions", cast_to=object, body={})
+            return 200, await text_of(client.models.with_streaming_response.list())
+        await client.post("/chat/completions", cast_to=object, body={})
     except openai.APIStatusError as error:
-        return error.status_code, ""
+        return error.status_code, elsewhere(error.response) if error.response.is_redirect else ""
     return 200, ""
 
 

@@ -8,7 +8,7 @@ from models.engine import Progress
 from models.journal import Journal, Reply, Request
 from models.teacher import Keep, Teacher, server_teacher
 from models.teachers.budget import Allowance
-from models.teachers.http import attempt, chat_body, refusal
+from models.teachers.http import attempt, chat_body, client_of, refusal
 from models.teachers.reach import key_of
 from models.teachers.scheduler import Again, ask_all
 from models.teachers.weigh import CHAT
@@ -33,14 +33,12 @@ def openai_teacher(config: OpenAITeacher, journal: Journal) -> Teacher:
 
 
 async def _ask(config: OpenAITeacher, secret: str, missing: list[Request], allowance: Allowance, keep: Keep) -> None:
-    from openai import AsyncOpenAI
-
     server = f"the teacher's server {urlsplit(config.base_url).hostname}"
-    async with AsyncOpenAI(base_url=config.base_url, api_key=secret, max_retries=0, timeout=config.timeout) as client:
+    async with client_of(config.base_url, secret, config.timeout) as client:
 
         async def once(request: Request) -> Reply | Again:
             return await attempt(
-                lambda: client.chat.completions.with_raw_response.create(**chat_body(request)),
+                lambda: client.chat.completions.with_streaming_response.create(**chat_body(request)),
                 server,
                 lambda error: refusal(error, server, config.model, config.api_key_env, secret),
                 config.timeout,

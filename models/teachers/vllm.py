@@ -15,7 +15,7 @@ from models.engine import Progress
 from models.journal import Journal, Reply, Request
 from models.teacher import Keep, Teacher, server_teacher
 from models.teachers.budget import Allowance
-from models.teachers.http import attempt
+from models.teachers.http import attempt, client_of
 from models.teachers.scheduler import Again, ask_all
 from models.teachers.vllm_server import VllmServer
 from models.teachers.weigh import COMPLETIONS
@@ -45,21 +45,16 @@ async def _ask(
     allowance: Allowance,
     keep: Keep,
 ) -> None:
-    from openai import AsyncOpenAI, DefaultAsyncHttpxClient
-
     name = "the teacher's own vLLM server"
     # past any proxy: loopback is nobody else's business
-    http = DefaultAsyncHttpxClient(trust_env=False, timeout=config.timeout)
-    async with AsyncOpenAI(
-        base_url=f"{server.url}/v1", api_key=server.key, max_retries=0, timeout=config.timeout, http_client=http
-    ) as client:
+    async with client_of(f"{server.url}/v1", server.key, config.timeout, proxies=False) as client:
 
         async def once(request: Request) -> Reply | Again:
             prompt = prompts[request.key]
             room = config.max_model_len - len(prompt)
             sampling = request.sampling | {"max_tokens": min(request.sampling["max_tokens"], room)}
             return await attempt(
-                lambda: client.completions.with_raw_response.create(
+                lambda: client.completions.with_streaming_response.create(
                     model="teacher", prompt=prompt, seed=request.server_seed, **sampling
                 ),
                 name,

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from pathlib import Path
@@ -34,6 +35,7 @@ class VllmServer:
     def __init__(self, model: Path, config: VllmTeacher, log: Path) -> None:
         self._model, self._config, self._log = model, config, log
         self._process: subprocess.Popen[bytes] | None = None
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self.url, self.key = "", ""
 
     def ready(self) -> None:
@@ -44,10 +46,16 @@ class VllmServer:
         port, self.key = _free_port(), secrets.token_hex(16)
         self.url = f"http://127.0.0.1:{port}"
         self._log.parent.mkdir(parents=True, exist_ok=True)
+        # the sockets of its processes: it leaves them behind, and otherwise in the temporary folder of everybody
+        self._scratch = tempfile.TemporaryDirectory(prefix="plumbline-teacher-")
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 command(self._model, self._config, port),
-                env=_environment(self._config) | {"VLLM_API_KEY": self.key},  # not on the command line, which everybody may read
+                env=_environment(self._config)
+                | {
+                    "VLLM_RPC_BASE_PATH": self._scratch.name,
+                    "VLLM_API_KEY": self.key,
+                },  # not on the command line, which everybody may read
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -72,6 +80,8 @@ class VllmServer:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(seconds)
         self._process = None
+        if self._scratch is not None:
+            self._scratch.cleanup()
 
 
 def command(model: Path, config: VllmTeacher, port: int) -> list[str]:

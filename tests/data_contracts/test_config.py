@@ -78,6 +78,7 @@ WRONG: dict[str, tuple[dict[str, Any] | str, list[str]]] = {
         rounds(align={"objective": {"name": "dpo"}, "lr_scheduler_type": "cosine"}),
         ["here it is align.schedule"],
     ),
+    "as TRL names it, of a teacher": (rounds(teacher={"kind": "local", "model_name": "teacher"}), ["model_name: perhaps model"]),
     "what TRL does and a run does not": (rounds(push_to_hub=True), ["unknown key push_to_hub", "nothing: no run uploads"]),
     "at another place": (rounds(align={"objective": {"name": "dpo"}, "beta": 1.0}), ["perhaps align.objective.beta"]),
     "a key of other objectives": (
@@ -234,6 +235,13 @@ def test_the_models_and_files_of_a_method_are_found_beside_the_config(here: Path
     assert named == [str(here / "teacher"), str(here / "pairs.jsonl"), None]
 
 
+@pytest.mark.parametrize("key", ["prompts.file", "evaluate.benchmark"])
+def test_a_pipe_is_no_file(here: Path, key: str) -> None:
+    os.mkfifo(here / "pipe")
+    with pytest.raises(PlumblineError, match=rf"{key} is .*a pipe or a device"):
+        load_config(write(here, rounds()), [f"{key}={here / 'pipe'}"])
+
+
 def test_a_config_file_that_is_not_there_is_told(here: Path) -> None:
     with pytest.raises(PlumblineError, match=r"none\.yaml does not exist"):
         load_config(here / "none.yaml")
@@ -344,6 +352,7 @@ LEAKS = {
     "no scheme": {"base_url": f"{SECRET}.host/v1"},
     "unfinished": {"base_url": f"https:/{SECRET}"},
     "the key in place of its variable": {"api_key_env": SECRET},
+    "a key that could be a name": {"api_key_env": "gsk_5ecre7Kdj38dhGs0aLq"},
 }
 
 
@@ -351,8 +360,10 @@ LEAKS = {
 def test_what_may_be_a_secret_is_refused_and_not_repeated(here: Path, name: str) -> None:
     with pytest.raises(PlumblineError, match=r"teacher\.(base_url|api_key_env) ") as told:
         load_config(write(here, rounds(teacher=OPENAI | LEAKS[name])))
-    assert SECRET not in str(told.value) and len(str(told.value).splitlines()) == 1
+    assert not any(value in str(told.value) for value in (SECRET, *LEAKS[name].values()))
+    assert len(str(told.value).splitlines()) == 1
     load_config(write(here, rounds(teacher=OPENAI | {"base_url": "https://[::1]:8000/some/v1", "api_key_env": "A_KEY"})))
+    load_config(write(here, rounds(teacher=OPENAI | {"api_key_env": "TEACHER_2_API_KEY_OF_PRODUCTION"})))
 
 
 def test_the_saved_config_loads_as_itself(here: Path) -> None:

@@ -1,11 +1,15 @@
 """What a stranger's JSON can do is be refused, in a sentence that names the line."""
 
+import gzip
+import os
 from pathlib import Path
 
 import pytest
 
+from data_contracts import json_text
 from data_contracts.errors import PlumblineError
-from data_contracts.json_text import json_lines, read_json
+from data_contracts.json_text import json_lines, lines_of, read_json
+from data_contracts.store import file_digest
 
 DEEP = "[" * 100_000
 
@@ -44,3 +48,25 @@ def test_a_folder_or_nothing_is_no_file(tmp_path: Path) -> None:
     for path, said in ((tmp_path, "is a folder"), (tmp_path / "none", "there is no file")):
         with pytest.raises(PlumblineError, match=rf"{said}.*: rows are JSON lines"):
             list(json_lines(path, "rows"))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for read in (lines_of, file_digest, lambda path: json_lines(path, "rows")):
+        with pytest.raises(PlumblineError, match="no file"):
+            list(read(tmp_path / "pipe"))
+
+
+def test_a_line_without_end_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_text, "_LONGEST", 50)
+    path, packed = tmp_path / "rows.jsonl", tmp_path / "rows.jsonl.gz"
+    for longest in (50, 51):
+        lines = b"{}\n" + b" " * (longest - 1) + b"\n"
+        path.write_bytes(lines)
+        packed.write_bytes(gzip.compress(lines))
+        for file in (path, packed):
+            if longest == 50:
+                assert [number for number, _ in lines_of(file)] == [1]
+            else:
+                with pytest.raises(PlumblineError, match=r":2 is longer than"):
+                    list(lines_of(file))

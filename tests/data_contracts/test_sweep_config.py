@@ -60,6 +60,7 @@ def test_paths_are_relative_to_the_sweeps_file(tmp_path: Path) -> None:
     [
         ({"grid": {}}, "grid"),
         ({"grid": {"seed": []}}, "needs values"),
+        ({"grid": {"seed": 1}}, r"grid\.seed is 1: should be a valid list"),
         ({"grid": {"seed": [1, 1]}}, "needs values that differ"),
         ({"grid": {"seed": ["a/b", "a b"]}}, "the cell a-b is impossible"),
         ({"grid": {"align.epochs": [1, 0]}}, "the cell 0 is impossible.*align.epochs is 0"),

@@ -18,6 +18,7 @@ from data_contracts.store import build
 from flows.cli import PANELS, app, main
 from flows.cli import _show as show
 from flows.lock import locked
+from tasks import lineage
 from tasks.failure import SILENT, write_failure
 from tests.tasks.run_folder import make_run
 
@@ -219,3 +220,10 @@ def test_status_says_whether_a_run_works_has_stopped_or_is_finished(tmp_path: Pa
     done = make_run(tmp_path / "done")
     (done / "report.html").touch()
     assert said(done) == "state: finished"
+
+
+def test_the_reason_of_a_rollback_gives_a_terminal_no_orders(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    lineage.roll_back(run, None, "worse\x1b]0;mine\x07\nstate: finished")
+    shown = CliRunner().invoke(app, ["status", str(run)]).output
+    assert "worse ]0;mine  state: finished\n" in shown and "\x1b" not in shown and "\x07" not in shown

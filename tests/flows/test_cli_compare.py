@@ -65,8 +65,10 @@ def test_an_outage_does_not_undo_a_rollback(run: Path, monkeypatch: pytest.Monke
     assert done.exit_code == 0 and "MLflow could not be told" in done.output and "plumbline sync" in done.output
     assert len(read_rollbacks(run)) == 1
     assert isinstance(plumbline("sync", run).exception, PlumblineError)
+    assert f"MLflow was not told everything: plumbline sync {run}" in plumbline("status", run).output
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     assert "knows everything" in plumbline("sync", run).output
+    assert "MLflow" not in plumbline("status", run).output
 
 
 def test_sync_says_what_stopped_a_run_and_leaves_one_alone_that_works(run: Path) -> None:

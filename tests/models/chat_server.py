@@ -2,7 +2,7 @@
 
 import json
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from models.chat import user
@@ -26,6 +26,31 @@ def refuses(status, message, code=None):
 
 def echo(request):
     return says("re: " + request["messages"][-1]["content"])
+
+
+@contextmanager
+def dripping():
+    """Answers everything with a reply that never ends, a byte at a time; yields its address."""
+    over = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.send_response(200)
+            self.end_headers()
+            with suppress(ConnectionError):
+                while not over.wait(0.05):
+                    self.wfile.write(b" ")
+
+        do_GET = do_POST
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+        over.set()
+        server.shutdown()
 
 
 @contextmanager

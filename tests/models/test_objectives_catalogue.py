@@ -40,6 +40,8 @@ def test_describing_gives_the_formula_and_an_unknown_name_is_refused():
     assert "h = r_w - r_l" in shown["symbols"] and describe("lipo")["symbols"] is None
     with pytest.raises(PlumblineError, match="no objective 'dpoo'"):
         describe("dpoo")
+    with pytest.raises(PlumblineError, match="no objective 'sigmoid', perhaps dpo:"):  # TRL's name
+        describe("sigmoid")
 
 
 @pytest.mark.parametrize("name", REGISTRY)

@@ -12,7 +12,7 @@ from data_contracts.config_teacher import OpenAITeacher
 from data_contracts.errors import PlumblineError
 from models.teachers import reach as module
 from models.teachers.reach import reach
-from tests.models.chat_server import refuses, serving
+from tests.models.chat_server import dripping, refuses, serving
 
 SECRET = "sk-very-secret-0123456789"
 Answer = tuple[int, Any]
@@ -108,6 +108,17 @@ def test_somebody_who_is_slow_or_breaks_off_is_somebody(monkeypatch: pytest.Monk
         assert reach(at(address)) is None
     with listener(lambda connection: connection.close()) as address:
         assert reach(at(address)) is None
+    with dripping() as address:
+        assert reach(at(address)) is None
+
+
+@pytest.mark.parametrize("status", [301, 302, 307])
+def test_a_server_that_sends_elsewhere_is_told_and_not_followed(status: int) -> None:
+    with serving(lambda _: (200, {}), lambda: lists("big")) as (other, _, headers):
+        moved = (status, "", ("location", f"{other}/models"))
+        with serving(lambda _: (400, {}), lambda: moved) as (address, _, _), pytest.raises(PlumblineError) as told:
+            reach(at(address))
+    assert "sends to another address (http://127.0.0.1" in str(told.value) and headers == []
 
 
 @pytest.mark.parametrize("secret", ["sk-smart”quote", "sk-one\nsk-two"])

@@ -17,7 +17,7 @@ from models.engine import Completion, Sampling, quiet
 from models.journal import Journal, Reply
 from models.teacher import local_teacher
 from models.teachers.server import openai_teacher
-from tests.models.chat_server import chats, echo, refuses, says, serving
+from tests.models.chat_server import chats, dripping, echo, refuses, says, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "sk-very-secret-0123456789"
@@ -182,6 +182,30 @@ def test_a_server_that_is_not_there_is_named(journal, monkeypatch):
         pass
     with pytest.raises(PlumblineError, match=r"127\.0\.0\.1 gave no answer \(APIConnectionError\)"):
         teacher_at(address, journal).complete(chats("a"), SAMPLING, 0, quiet)
+
+
+def test_a_reply_that_never_ends_is_not_waited_for(journal, monkeypatch):
+    monkeypatch.setattr("models.teachers.scheduler.TRIES", 1)
+    with dripping() as address, pytest.raises(PlumblineError, match=r"gave no answer within teacher\.timeout \(0\.3 s\)"):
+        teacher_at(address, journal, timeout=0.3).complete(chats("a"), SAMPLING, 0, quiet)
+
+
+def test_prompts_go_to_the_address_that_was_named_and_nowhere_else(journal):
+    with serving(echo) as (other, requests, headers):
+        for status in (302, 307, 308):
+            moved = (status, "", ("location", f"{other}/chat/completions"))
+            with serving(lambda _, moved=moved: moved) as (address, _, _), pytest.raises(PlumblineError) as told:
+                teacher_at(address, journal).complete(chats("a"), SAMPLING, 0, quiet)
+            assert f"sends to another address (http://127.0.0.1, HTTP {status})" in str(told.value)
+        assert requests == [] and headers == []
+
+
+def test_an_answer_without_end_does_not_fill_the_memory(journal, monkeypatch):
+    monkeypatch.setattr("models.teachers.http._LARGEST", 5000)
+    with serving(lambda _: says("x" * 6000)) as (address, _, _), pytest.raises(PlumblineError, match="something else"):
+        teacher_at(address, journal).complete(chats("a"), SAMPLING, 0, quiet)
+    with serving(lambda _: says("x" * 4000)) as (address, _, _):
+        assert len(teacher_at(address, journal).complete(chats("a"), SAMPLING, 0, quiet)[0].text) == 4000
 
 
 def test_the_key_and_the_address_are_nowhere_on_disk(journal, tmp_path):

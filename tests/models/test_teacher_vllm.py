@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIG = VllmTeacher(kind="vllm", model="unused", max_model_len=256)
 GREEDY = Sampling(temperature=0.0, top_p=1.0, max_tokens=24)
 STAND_IN = """
-import http.server, os, subprocess, sys
+import http.server, os, socket, subprocess, sys
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200)
@@ -31,6 +31,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_): pass
 subprocess.Popen(["sleep", "600"])  # like vLLM's engine: a child that must go, too
 assert os.environ["VLLM_API_KEY"]
+with open(sys.argv[2], "w") as told:
+    told.write(os.environ["VLLM_RPC_BASE_PATH"])
+socket.socket(socket.AF_UNIX).bind(os.environ["VLLM_RPC_BASE_PATH"] + "/left-behind")
 http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
 
@@ -56,7 +59,9 @@ def gone(mark):
 
 
 def test_the_server_is_started_once_and_stopped_with_all_it_started(tmp_path, tiny, monkeypatch):
-    monkeypatch.setattr("models.teachers.vllm_server.command", lambda _, __, port: [sys.executable, "-c", STAND_IN, str(port)])
+    told = tmp_path / "told"
+    line = [sys.executable, "-c", STAND_IN]
+    monkeypatch.setattr("models.teachers.vllm_server.command", lambda _, __, port: [*line, str(port), str(told)])
     monkeypatch.setenv("PLUMBLINE_TEST_MARK", str(tmp_path))
     server = VllmServer(tiny.path, CONFIG, tmp_path / "logs" / "teacher.log")
     mine = running(tmp_path)  # with the variable set late, this process itself does not show
@@ -65,8 +70,10 @@ def test_the_server_is_started_once_and_stopped_with_all_it_started(tmp_path, ti
     assert url.startswith("http://127.0.0.1:") and len(running(tmp_path)) == len(mine) + 2
     server.ready()
     assert server.url == url
+    sockets = Path(told.read_text())
+    assert (sockets / "left-behind").exists() and sockets.stat().st_mode & 0o77 == 0
     server.close()
-    assert gone(tmp_path)
+    assert gone(tmp_path) and not sockets.exists()
     server.close()
 
 

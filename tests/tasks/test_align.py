@@ -133,8 +133,10 @@ def test_a_loss_that_sat_where_it_began_is_the_verdict():
 
 def test_who_does_the_work_decides_nothing_about_what_is_made(tiny, trainer, tmp_path):
     pairs = pairs_dataset(tmp_path / "pairs", tiny, 8)
-    made = align(tmp_path / "align", pairs, config(epochs=1), tiny, tiny, 0, trainer)
-    assert align(tmp_path / "align", pairs, config(epochs=1, processes=2, sharded=True), tiny, tiny, 0, NoTrainer()) == made
+    made = align(tmp_path / "align", pairs, config(epochs=1, batch_size=64), tiny, tiny, 0, trainer)
+    others = config(epochs=1, batch_size=64, processes=2, sharded=True)
+    assert align(tmp_path / "align", pairs, others, tiny, tiny, 0, NoTrainer()) == made
+    assert made.facts["effective_batch"] == 8  # there are no more pairs
 
 
 @pytest.mark.parametrize(

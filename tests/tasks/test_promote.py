@@ -1,8 +1,10 @@
 """A candidate is promoted only if its gain is above the threshold with confidence and it wins often enough."""
 
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from data_contracts.config_evaluate import EvaluateConfig, HarnessConfig, PromoteConfig, WinRateConfig
 from data_contracts.errors import PlumblineError
@@ -73,6 +75,13 @@ def test_too_few_wins_are_rolled_back_whatever_the_gain(tmp_path: Path) -> None:
 
 def test_a_gain_below_the_threshold_is_rolled_back(tmp_path: Path) -> None:
     assert not decision(tmp_path, MORE, HALF, min_gain=0.15).promoted
+
+
+def test_every_model_is_promoted_where_the_documentation_says_so(tmp_path: Path) -> None:
+    shown = re.search("`promote: ({.*})`\\.", (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text())
+    assert shown
+    assert decision(tmp_path / "worst", [0.0] * 100, [1.0] * 100, 0.05, **yaml.safe_load(shown[1])).promoted
+    assert not decision(tmp_path / "otherwise", [0.0] * 100, [1.0] * 100, 0.05).promoted
 
 
 def test_a_metric_the_benchmark_lacks_and_other_questions_are_refused(tmp_path: Path) -> None:
