@@ -41,6 +41,7 @@ help:
 $(UV):
 	@echo "creating .venv"
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12)) else f"plumbline needs Python 3.11 or 3.12, this is {v[0]}.{v[1]}: make PYTHON=python3.11")'
+	@$(PYTHON) -m models.prerequisites $(BACKEND)
 	@$(PYTHON) -m venv .venv && $(BIN)/python -m pip install -q uv
 
 $(READY): $(UV) requirements/$(BACKEND).txt pyproject.toml

@@ -40,8 +40,9 @@ def meant(roots: Sequence[type[BaseModel]], path: Sequence[tuple[str, bool]], gr
         return f"{path[-2][0]} takes none, {', '.join(others[:_MANY])}{' and others' if len(others) > _MANY else ''} do"
     if near := difflib.get_close_matches(given, known, n=1, cutoff=_SURELY):
         return f"perhaps {near[0]}"
-    if given in ELSEWHERE:
-        return f"here it is {ELSEWHERE[given]}"
+    if here := ELSEWHERE.get(given):
+        own = [key for key in known if given.startswith(f"{key}_")]  # teacher.model_name is no policy
+        return f"perhaps {own[0]}" if own and not here.startswith(f"{group}.") else f"here it is {here}"
     whole = models_at(roots, path[:1]) if path[0][1] else list(roots)  # the flow that the file names
     if places := _places(whole, given):
         return f"perhaps {' or '.join(places[:_MANY])}"

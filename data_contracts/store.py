@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel
 
 from data_contracts.clock import now
-from data_contracts.errors import PlumblineError
+from data_contracts.errors import PlumblineError, in_short
+from data_contracts.json_text import read_json
 from data_contracts.made_with import made_with
 from data_contracts.records import SCHEMAS, VERSION
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 Rows = list[Row]
+_TOLD = {"kind", "key", "rows", "seconds", "facts", "data"}  # what a dataset is opened by
 _shared: list[Path] = []  # the folder in which `sharing` collects datasets, if it does
 
 
@@ -90,8 +92,13 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def load_json(path: Path, missing: Any = None) -> Any:
-    """What `write_json` wrote, or `missing` where nothing was written yet."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else missing
+    """What `write_json` wrote, or `missing` where nothing was written yet. Raises PlumblineError if it was damaged since."""
+    if not path.is_file():
+        return missing
+    try:
+        return read_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise PlumblineError(f"{path} is damaged ({in_short(error)}): put a whole copy there") from None
 
 
 def dataset_key(
@@ -114,6 +121,8 @@ def open_dataset(folder: Path) -> Dataset:
         raise PlumblineError(
             f"{folder} holds no finished dataset (no manifest.json): name a dataset's folder, or run the stage that makes it"
         )
+    if not isinstance(manifest, dict) or not manifest.keys() >= _TOLD:
+        raise PlumblineError(f"{folder / 'manifest.json'} is no dataset's manifest: put a whole copy there, or delete the folder")
     if file_digest(folder / "data.parquet") != manifest["data"]:
         raise PlumblineError(f"{folder}/data.parquet was changed after it was finished: delete the folder and resume the run")
     return Dataset(folder, manifest["kind"], manifest["key"], manifest["rows"], manifest["seconds"], manifest["facts"], manifest)

@@ -21,7 +21,9 @@ from flows.display import console, quiet_libraries, working
 from flows.reachable import check_addresses, check_journal, check_server, fetch_data
 from flows.server import PrefectServer
 from flows.stopped import keeping_why
+from models.gpus import visible
 from models.objectives.serving import far_reference, refuse_config
+from models.prerequisites import check_machine
 from models.teachers.reach import key_of
 from tasks.changes import write_changes
 from tasks.contamination import evaluation_texts
@@ -141,6 +143,8 @@ def execute(
     if before == config and is_finished(folder) and read_failure(folder) is None and not book.was_cut_short(folder):
         return  # whatever its teacher or its files have become since
     check(config, folder)
+    if isinstance(config, RoundsConfig):
+        check_machine("cuda" if visible() else "cpu")
     check_addresses()
     check_server(config, folder)
     _tell_unused(folder)

@@ -22,7 +22,8 @@ from data_contracts.errors import PlumblineError, in_short
 from models.chat import decode_answer
 from models.checkpoint import Checkpoint, end_tokens, load_model, load_tokenizer, read_config, weight_count
 from models.engine_swap import forget_experts, retie
-from models.gpus import shards
+from models.gpus import shards, visible
+from models.prerequisites import check_machine
 
 log = logging.getLogger(__name__)
 _ENVIRONMENT = {
@@ -85,7 +86,8 @@ class Probe:
 
 
 def preload() -> None:
-    """Import vLLM, which takes 15-40 s, while something else starts up."""
+    """Import vLLM, which takes 15-40 s, while something else starts up. Raises PlumblineError as check_machine does."""
+    check_machine("cuda" if visible() else "cpu")
     os.environ.update({k: os.environ.get(k, v) for k, v in _ENVIRONMENT.items()})
     import vllm  # noqa: F401
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from data_contracts.errors import PlumblineError
+from data_contracts.load_config import read_yaml
 from data_contracts.store import load_json
 from tasks.run_folder import round_name, rounds_with
 from tasks.serving import stages as data_stages
@@ -59,8 +59,7 @@ def read_config(run: Path) -> dict[str, Any]:
         if (run / "sweep.yaml").is_file():
             raise PlumblineError(f"{run} holds a sweep: name one of its runs in {run / 'cells'}, or run plumbline sweep again")
         raise PlumblineError(f"{run} holds no run (no config.yaml): name the folder of a run, for example runs/demo")
-    config: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return config
+    return read_yaml(path)
 
 
 def manifest(folder: Path) -> Manifest | None:

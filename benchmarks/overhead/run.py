@@ -59,7 +59,8 @@ def full(config: Any, folder: Path, seconds: Seconds) -> None:
 def in_turn(config: Any, folder: Path, seconds: Seconds) -> None:
     """As `full`, and after each round the same round bare, in another folder, by the same engine and trainer.
 
-    What MLflow is told of a round is told while the next one runs, never beside a bare one.
+    What MLflow is told of a round is told while the next one runs, never beside a bare one. The proof that new weights are in use
+    needs a forward pass of transformers, once for each weights: each of the two pays for its own.
     """
 
     def both(round_flow: Callable[[int], None]) -> Callable[[int], None]:
@@ -69,8 +70,12 @@ def in_turn(config: Any, folder: Path, seconds: Seconds) -> None:
             from flows import outbox
             from flows.session import current
 
+            probes = current().engine().probes
+            known = dict(probes)
             timed(round_flow, seconds["rounds"])(number)
             outbox.flush()
+            probes.clear()
+            probes.update(known)
             beside[:] = beside or [bare_session(current(), folder.parents[1] / "bare" / "run")]
             time.sleep(_REST)
             with stage_only(beside[0]):

@@ -78,6 +78,7 @@ WRONG: dict[str, tuple[dict[str, Any] | str, list[str]]] = {
         rounds(align={"objective": {"name": "dpo"}, "lr_scheduler_type": "cosine"}),
         ["here it is align.schedule"],
     ),
+    "as TRL names it, of a teacher": (rounds(teacher={"kind": "local", "model_name": "teacher"}), ["model_name: perhaps model"]),
     "what TRL does and a run does not": (rounds(push_to_hub=True), ["unknown key push_to_hub", "nothing: no run uploads"]),
     "at another place": (rounds(align={"objective": {"name": "dpo"}, "beta": 1.0}), ["perhaps align.objective.beta"]),
     "a key of other objectives": (

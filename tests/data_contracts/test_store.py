@@ -107,6 +107,15 @@ def test_a_changed_data_file_is_noticed(tmp_path: Path) -> None:
     assert open_dataset(made.folder).records() == ROWS
 
 
+@pytest.mark.parametrize("text", ['{"kind":', "[]", "{}", "[" * 100_000, "\xff"])
+def test_a_damaged_manifest_is_one_sentence_that_names_it(tmp_path: Path, text: str) -> None:
+    folder = build(tmp_path / "pairs", "pairs", {}, lambda _: ([], {})).folder
+    open_dataset(folder)
+    (folder / "manifest.json").write_text(text, encoding="latin-1")
+    with pytest.raises(PlumblineError, match=r"manifest\.json is (damaged|no dataset's manifest)"):
+        open_dataset(folder)
+
+
 def test_the_manifest_names_kind_parents_models_and_settings(tmp_path: Path) -> None:
     parent = build(tmp_path / "parent", "prompts", {}, Stage())
     made = build(tmp_path / "round-1" / "d", "prompts", {"n": 1}, Stage(), [parent], {"policy": "h"})

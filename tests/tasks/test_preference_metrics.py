@@ -1,12 +1,16 @@
 """What a candidate is measured by besides its scores, on the embedded student and a copy of it that moved."""
 
 import pytest
+import torch
 
 from data_contracts.config_align import AlignConfig
 from data_contracts.config_evaluate import PreferenceMetricsConfig
 from data_contracts.store import build
 from models.chat import encode_prompt
-from models.checkpoint import load_tokenizer, open_checkpoint
+from models.checkpoint import load_model, load_tokenizer, open_checkpoint
+from models.engine import Completion
+from models.training.data import Example
+from models.training.logps import all_logps
 from tasks.preference_metrics import Compared, _pairs, _ranked, preference_metrics
 from tasks.rank import rank
 from tests.pairs_dataset import pair_rows, pairs_dataset
@@ -41,7 +45,6 @@ def moved(student, tmp_path_factory):
     """The student with a little noise on its weights."""
     import shutil
 
-    import torch
     from safetensors.torch import load_file, save_file
 
     folder = tmp_path_factory.mktemp("moved")
@@ -54,10 +57,10 @@ def moved(student, tmp_path_factory):
     return open_checkpoint(folder)
 
 
-def measure(folder, student, engine, candidate, pairs, align=DPO, config=CONFIG):
+def measure(folder, student, engine, candidate, pairs, align=DPO, config=CONFIG, others=None):
     tokenizer = load_tokenizer(student.path)
     after, before = answers(folder / "after", tokenizer, [1, 2, 3, 4] * 3), answers(folder / "before", tokenizer)
-    models = Compared(candidate, student, student, student)
+    models = Compared(candidate, *(others or [student] * 3))
     return preference_metrics(folder / "out", pairs, after, before, models, align, config, 8, 0, engine)
 
 
@@ -80,6 +83,43 @@ def test_a_model_that_moved_is_away_from_its_start_and_ranked_as_the_trainer_ran
         assert row["policy_chosen"] == pytest.approx(ranked[row["pair_id"]]["chosen_logp"], abs=1e-2)
         assert row["policy_chosen"] != row["reference_chosen"]
     assert "calibration" not in made.facts["train"] and "reach" in made.facts["train"]  # nobody judged these pairs
+
+
+class Plain:
+    """What the metrics ask of an engine, by plain forwards; every answer is the same."""
+
+    max_model_len = 512
+
+    def use(self, checkpoint):
+        self.model = load_model(checkpoint.path, torch.float32).eval()
+
+    def generate(self, prompts, *_):
+        return [Completion("one two", [5, 6, 7, 8], "length") for _ in prompts]
+
+    def score(self, prompts, written, _):
+        examples = [Example(str(i), list(p), (list(a),)) for i, (p, a) in enumerate(zip(prompts, written, strict=True))]
+        return all_logps(self.model, examples, 4096)[:, 0].tolist()
+
+
+def test_previous_model_start_and_reference_are_told_apart(student, teacher, moved, tiny, tmp_path):
+    """From the second round on they are other models."""
+    pairs, plain, tokenizer = pairs_dataset(tmp_path / "pairs", student, 8), Plain(), load_tokenizer(student.path)
+    made = measure(tmp_path, student, plain, moved, pairs, others=[student, teacher, tiny])
+    asked = [encode_prompt(tokenizer, [{"role": "user", "content": f"Say {i}"}]) for i in range(2)]
+    given = {row["pair_id"]: row for row in pairs.records()}
+    row = made.records()[0]
+    pair = given[row["pair_id"]]
+
+    def under(model):
+        plain.use(model)
+        *said, chosen = plain.score([*asked, pair["prompt_ids"]], [[5, 6, 7, 8]] * 2 + [pair["chosen_ids"]], None)
+        return sum(said) / 8, chosen
+
+    (own, chosen), (previous, _), (start, _), (_, reference) = map(under, (moved, student, teacher, tiny))
+    found = [made.facts["kl"][name]["per_token"] for name in ("previous", "start")]
+    assert found == pytest.approx([own - previous, own - start], abs=1e-4) and abs(found[0] - found[1]) > 0.1
+    assert (row["policy_chosen"], row["reference_chosen"]) == pytest.approx((chosen, reference), abs=1e-3)
+    assert abs(chosen - reference) > 0.1
 
 
 def test_judged_pairs_show_calibration_and_held_out_pairs_are_called_so(student, moved, engine, tmp_path):
