@@ -33,12 +33,18 @@ def show(url: "URL") -> str:
 
 
 def prepare(url: "URL") -> None:
-    """Make the two schemas. Raises PlumblineError if the database cannot be reached or does not allow it."""
+    """Make the two schemas. Raises PlumblineError if the database cannot be reached, does not allow it, or keeps no Unicode."""
     import psycopg2
 
     try:
         connection = psycopg2.connect(url.render_as_string(hide_password=False), connect_timeout=10)
         try:
+            encoding = connection.get_parameter_status("server_encoding")
+            if encoding != "UTF8":  # MLflow's server would answer 500 to the first arrow in a text
+                raise PlumblineError(
+                    f"the database {show(url)} is encoded in {encoding}, which cannot hold every text: name one that was made "
+                    "with createdb --encoding UTF8 --template template0"
+                )
             with connection, connection.cursor() as cursor:
                 for schema in SCHEMAS:
                     cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")

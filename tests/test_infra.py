@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from flows import database
+from models.prerequisites import COMPILERS, LIBRARIES
 from tests.end_to_end.command import plumbline
 from tests.operate.services import Operated
 
@@ -98,3 +99,11 @@ def test_prefect_takes_the_job_template_and_a_deployment_to_its_pool(
     outside = plumbline(operated.home, "deploy", str(config), "--pool", kind, "--run-dir", str(operated.home), *services)
     assert outside.returncode == 2
     assert "a container does not see it" in outside.stderr
+
+
+def test_the_image_installs_what_vllm_takes_from_the_machine() -> None:
+    installed = (INFRA / "Dockerfile").read_text().split("apt-get install", 1)[1].split("&&", 1)[0].split()
+    compilers = [usual for _, usual, *_ in COMPILERS.values()]
+    libraries = [package for needed in LIBRARIES.values() for package in needed.values()]
+    assert {*compilers, *libraries} <= {*installed}
+    assert len({*compilers, *libraries}) == 3

@@ -57,6 +57,19 @@ def test_up_on_postgresql_answers_keeps_its_data_tells_no_password_and_leaves_no
     assert "nothing was running" in again.stdout
 
 
+def test_a_database_that_cannot_hold_every_text_is_refused() -> None:
+    import psycopg2
+
+    with cluster() as address:
+        connection = psycopg2.connect(address)
+        connection.autocommit = True
+        connection.cursor().execute("CREATE DATABASE narrow ENCODING 'SQL_ASCII' TEMPLATE template0")
+        connection.close()
+        database.prepare(database.parse(address))
+        with pytest.raises(PlumblineError, match="/narrow is encoded in SQL_ASCII, which cannot hold every text: name one"):
+            database.prepare(database.parse(address.removesuffix("postgres") + "narrow"))
+
+
 def _post(server: str, path: str, body: dict[str, Any]) -> Any:
     request = urllib.request.Request(f"{server}/api{path}", json.dumps(body).encode(), {"content-type": "application/json"})
     with urllib.request.urlopen(request, timeout=60) as reply:
