@@ -88,9 +88,8 @@ def secret_fault(teacher: OpenAITeacher) -> str | None:
     if teacher.base_url.rstrip("/").endswith("/completions"):
         return "base_url names the place of the completions, which is added to it: end it before that, usually at /v1"
     name = teacher.api_key_env
-    is_key = (
-        len(name) >= 20 and re.search("[a-z]", name) and re.search("[0-9]", name)
-    )  # gsk_… and hf_… could be names by their form
+    # gsk_… and hf_… could be names by their form
+    is_key = len(name) >= 20 and re.search("[a-z]", name) and re.search("[0-9]", name)
     if is_key or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         return "api_key_env is no variable's name: export the key in a variable such as OPENAI_API_KEY and name that"
     return None

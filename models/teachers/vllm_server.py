@@ -51,11 +51,8 @@ class VllmServer:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 command(self._model, self._config, port),
-                env=_environment(self._config)
-                | {
-                    "VLLM_RPC_BASE_PATH": self._scratch.name,
-                    "VLLM_API_KEY": self.key,
-                },  # not on the command line, which everybody may read
+                # the key is not on the command line, which everybody may read
+                env=_environment(self._config) | {"VLLM_RPC_BASE_PATH": self._scratch.name, "VLLM_API_KEY": self.key},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
