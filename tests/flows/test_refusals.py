@@ -12,6 +12,7 @@ from flows.iterate import check, execute
 from flows.lock import locked
 from flows.session import open_session
 from models.checkpoint import open_checkpoint
+from models.prerequisites import LIBRARIES
 from tasks.evaluate import check_room
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,6 +80,16 @@ def test_a_finished_run_needs_no_key_to_be_told_finished(tmp_path: Path, monkeyp
         book.sign(tmp_path, {}, "killed between the report and its end", 1)
     with pytest.raises(PlumblineError, match="MISSING_KEY"):  # it is taken up, so that Prefect is told
         execute(config, tmp_path)
+
+
+def test_what_vllm_lacks_of_the_machine_stops_a_run_before_its_folder_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for backend in LIBRARIES:
+        monkeypatch.setitem(LIBRARIES, backend, {"libmissing.so.1": "libmissing1"})
+    with pytest.raises(PlumblineError, match=r"vLLM needs libmissing\.so\.1"):
+        execute(load_config(DEMO), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("name", ["clair", "demo", "human_pairs", "iterative_dpo"])
