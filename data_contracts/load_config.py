@@ -16,29 +16,12 @@ from data_contracts.config_judge import check_judge
 from data_contracts.config_keys import keys_of, meant, models_at, tag_of
 from data_contracts.config_paths import resolve_paths
 from data_contracts.config_teacher import secret_fault
-from data_contracts.errors import PlumblineError, in_short
+from data_contracts.errors import PlumblineError
 from data_contracts.flatten import flatten
+from data_contracts.parse_yaml import parse_yaml
 
 _MANY = 20  # names that a sentence can bear; only the objectives are more
-_LARGEST = 100_000  # values in a configuration, those that aliases repeat counted each time
 _ADAPTER: TypeAdapter[RoundsConfig | HumanPairsConfig] = TypeAdapter(RunConfig)
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that refuses a key given twice, which plain YAML lets pass with the last one winning."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: list[Any] = []
-        for key in (self.construct_object(k, deep=deep) for k, _ in node.value):
-            if key in seen:
-                line = node.value[len(seen)][0].start_mark.line + 1
-                raise yaml.YAMLError(f"line {line}: the key {key!r} is given twice")
-            seen.append(key)
-        return super().construct_mapping(node, deep)
-
-
-# YAML 1.1 reads 1e-4 as text; everybody who writes a learning rate means the number.
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
 
 
 def load_config(path: Path, sets: Sequence[str] = (), told_in: Path | None = None) -> RoundsConfig | HumanPairsConfig:
@@ -81,7 +64,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise PlumblineError(f"config file {path} cannot be read as UTF-8 text: {error}") from None
-    tree = _parse(text, str(path))
+    tree = parse_yaml(text, str(path))
     if not isinstance(tree, dict):
         raise PlumblineError(f"{path} must be a mapping of keys to values: see configs/demo.yaml")
     return tree
@@ -89,37 +72,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def dump_config(config: RoundsConfig | HumanPairsConfig) -> str:
     return yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True)
-
-
-def _parse(text: str, where: str) -> Any:
-    try:
-        tree = yaml.load(text, _Loader)
-        if _size(tree, {}) > _LARGEST:
-            raise ValueError("its aliases repeat values too often")
-        return tree
-    except yaml.YAMLError as error:
-        raise PlumblineError(f"{where} is not valid YAML: {_fault(error)}") from None
-    except (ValueError, RecursionError) as error:  # a date that no calendar has; a number of 5,000 digits
-        told = "it nests too deeply" if isinstance(error, RecursionError) else in_short(error)
-        raise PlumblineError(f"{where} is not valid YAML: {told}") from None
-
-
-def _size(value: Any, sizes: dict[int, int]) -> int:
-    """How many values there are below and with this one, again for every alias: ten lines of aliases can stand for billions."""
-    if id(value) not in sizes:
-        sizes[id(value)] = _LARGEST  # for whatever is inside itself
-        below = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-        sizes[id(value)] = 1 + sum(_size(part, sizes) for part in below)
-    return sizes[id(value)]
-
-
-def _fault(error: yaml.YAMLError) -> str:
-    """Where it is and what, without the excerpt and the position in a "<unicode string>" that YAML's own words hold."""
-    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
-        return in_short(error)
-    words = [str(error.context)] if str(error.problem).startswith("but ") else []
-    problem = "a tab, and only spaces may indent" if r"'\t'" in str(error.problem) else " ".join([*words, str(error.problem)])
-    return f"line {error.problem_mark.line + 1}: {in_short(problem)}"
 
 
 def _assign(tree: dict[str, Any], assignment: str) -> None:
@@ -131,7 +83,7 @@ def _assign(tree: dict[str, Any], assignment: str) -> None:
         tree = tree.setdefault(name, {})
         if not isinstance(tree, dict):
             raise PlumblineError(f"--set {assignment!r}: {name!r} is a value, not a group of keys")
-    tree[last] = _parse(value, f"--set {assignment!r}")
+    tree[last] = parse_yaml(value, f"--set {assignment!r}")
 
 
 _TAGGED = ("flow", "teacher", "method", "stronger", "weaker", "sources")  # after these pydantic names the member of a union, too

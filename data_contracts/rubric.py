@@ -8,6 +8,7 @@ from pydantic import Field, PositiveFloat, ValidationError
 
 from data_contracts.config_base import Name, Share, Strict
 from data_contracts.errors import PlumblineError, in_short
+from data_contracts.parse_yaml import parse_yaml
 
 
 class Evidence(Strict):
@@ -36,18 +37,16 @@ class Rubric(Strict):
 
 def load_rubric(path: Path) -> Rubric:
     """Raises PlumblineError if the file is no rubric."""
-    import yaml
-
     if not os.path.isfile(path):
         raise PlumblineError(f"there is no rubric {str(path)[:200]}: name a YAML file with a name and criteria")
     try:
-        return Rubric.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return Rubric.model_validate(parse_yaml(path.read_text(encoding="utf-8"), f"the rubric {path}"))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise PlumblineError(f"the rubric {path}: {where}: {first['msg']}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise PlumblineError(f"the rubric {path} is not valid YAML: {in_short(error)}") from None
+    except UnicodeDecodeError as error:
+        raise PlumblineError(f"the rubric {path} is not UTF-8 text: {in_short(error)}") from None
 
 
 def dump_rubric(rubric: Rubric) -> str:

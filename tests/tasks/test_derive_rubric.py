@@ -125,11 +125,16 @@ def test_principles_are_lines_of_their_own():
     ("text", "said"),
     [
         *(("name: a b\ncriteria: [{text: x}]", "name"), ("name: a\ncriteria: []", "criteria"), ("- 1", "the file")),
-        *(("a: [", "not valid YAML"), ("[" * 3000, "not valid YAML"), ("name: 2026-99-99", "not valid YAML")),
+        *(("a: [", "not valid YAML"), ("[" * 3000, "nests too deeply"), ("name: a\nname: b", "twice")),
+        *(
+            ("name: 2026-99-99", "criteria"),
+            (f"name: a\ncriteria: {'9' * 5000}", "not valid YAML"),
+            ("name: \udcff", "not UTF-8"),
+        ),
     ],
 )
 def test_a_damaged_rubric_is_one_sentence(tmp_path, text, said):
     path = tmp_path / "rubric.yaml"
-    path.write_text(text)
+    path.write_text(text, errors="surrogateescape")
     with pytest.raises(PlumblineError, match=said):
         load_rubric(path)

@@ -1,0 +1,14 @@
+import yaml
+
+from data_contracts.parse_yaml import parse_yaml
+
+DATE = "tag:yaml.org,2002:timestamp"
+
+
+def test_a_date_is_its_text_whatever_a_library_has_made_of_pyyaml(monkeypatch):
+    text = "{name: 2026-11-22, rate: 1e-4}"
+    meant = {"name": "2026-11-22", "rate": 1e-4}
+    for constructor in (yaml.SafeLoader.construct_yaml_timestamp, yaml.SafeLoader.construct_yaml_str):
+        monkeypatch.setitem(yaml.SafeLoader.yaml_constructors, DATE, constructor)
+        assert (yaml.safe_load(text)["name"] == meant["name"]) == (constructor is yaml.SafeLoader.construct_yaml_str)
+        assert parse_yaml(text, "it") == meant
