@@ -1,7 +1,6 @@
 """Who may be told as crashed stands in the folder's book; the telling itself is tested on a real server (tests/operate)."""
 
 import json
-import logging
 from pathlib import Path
 from types import SimpleNamespace
 from uuid import UUID, uuid4
@@ -71,11 +70,11 @@ def test_who_comes_to_the_end_signs_out_and_whoever_is_killed_does_not(tmp_path:
 
 @pytest.mark.parametrize(("ended", "told"), [(StateType.FAILED, {"round": "Crashed"}), (StateType.COMPLETED, {})])
 def test_what_a_run_that_failed_could_not_tell_its_server_is_told_later(
-    ended: StateType, told: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    ended: StateType, told: dict[str, str], tmp_path: Path
 ) -> None:
     """As when the server's database was away just as the round within ended, and was back for the run's own end."""
     run, within = (SimpleNamespace(id=uuid4(), name=name, run_count=1, state_type=ended) for name in ("run", "round"))
-    within.state_type = StateType.RUNNING
+    within.state_type, within.state, within.parameters = StateType.RUNNING, None, {"number": 1}
     names, found = {run.id: "run", within.id: "round"}, dict[str, str]()
 
     class Client:
@@ -91,6 +90,5 @@ def test_what_a_run_that_failed_could_not_tell_its_server_is_told_later(
         def set_flow_run_state(self, id_: UUID, state: State, force: bool) -> None:
             found[names[id_]] = str(state.name)
 
-    monkeypatch.setattr(crashed, "get_run_logger", lambda: logging.getLogger("test"))
-    assert crashed._crash(Client(), {str(run.id): 1}, "dead") == {}  # type: ignore[arg-type]
+    assert crashed._crash(Client(), {str(run.id): 1}, tmp_path) == {}  # type: ignore[arg-type]
     assert found == told
