@@ -6,9 +6,11 @@ them is asked before it is told anything, so nothing is made twice, however ofte
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -17,9 +19,10 @@ from data_contracts.store import write_text
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
-    from prefect.client.schemas.objects import Artifact, TaskRun
+    from prefect.client.schemas.objects import TaskRun
 
 Line = dict[str, Any]  # the flow run's id as "flow_run", and an "event" or an "artifact", as the API takes them
+Key = tuple[str, str, str]
 _MOST = 200  # of anything in one answer of the server
 _RECORDED = 20.0  # seconds until a server has written down the task runs that it was told: five, by default
 _SERVERS = {"id", "created", "updated", "flow_run_id", "state_id", "state_type", "state_name", "state"} | {
@@ -86,7 +89,7 @@ def ended(run: "TaskRun") -> Line:
             "task_run": run.model_dump(mode="json", exclude_none=True, exclude=_SERVERS),
         },
     }
-    return {"flow_run": str(run.flow_run_id), "task_run": str(run.id), "event": event}
+    return {"flow_run": str(run.flow_run_id), "event": event}
 
 
 def tell(folder: Path, client: "SyncPrefectClient") -> Told:
@@ -102,65 +105,74 @@ def tell(folder: Path, client: "SyncPrefectClient") -> Told:
     known = {str(run.id) for run in found}
     told.left = [line for line in lines if line["flow_run"] not in known]
     ours = [line for line in lines if line["flow_run"] in known]
-    told.tasks = _tell_tasks(client, {line["task_run"]: line["event"] for line in ours if "event" in line})
-    told.artifacts = _tell_artifacts(client, [line["artifact"] for line in ours if "artifact" in line], list(known))
+    if known:
+        told.artifacts = _tell_artifacts(client, [line["artifact"] for line in ours if "artifact" in line], list(known))
+        told.tasks = _tell_tasks(client, {_key(line): line["event"] for line in ours if "event" in line}, list(known))
     _keep(folder, told.left)
     return told
 
 
-def _tell_tasks(client: "SyncPrefectClient", events: Mapping[str, Line]) -> int:
-    missed, begin = _unended(client, events), time.monotonic()
+def _tell_tasks(client: "SyncPrefectClient", events: Mapping[Key, Line], flow_runs: list[str]) -> int:
+    missed, begin = _missing(client, events, flow_runs), time.monotonic()
     for part in _parts(missed):
-        client.request("POST", "/events", json=[events[id_] for id_ in part])
-    left = missed
-    while left := _unended(client, left):
+        client.request("POST", "/events", json=[events[key] for key in part])
+    while left := _missing(client, events, flow_runs) if missed else []:
         if time.monotonic() - begin > _RECORDED:
             raise TimeoutError(f"Prefect's server has not written down {len(left)} task runs that it was told of")
         time.sleep(0.3)
     return len(missed)
 
 
-def _unended(client: "SyncPrefectClient", ids: Iterable[str]) -> list[str]:
-    from prefect.client.schemas.filters import TaskRunFilter
+def _missing(client: "SyncPrefectClient", events: Mapping[Key, Line], flow_runs: list[str]) -> list[Key]:
+    """Of which task runs the server does not know how they ended, or only how an earlier attempt did."""
+    from prefect.client.schemas.filters import FlowRunFilter
 
-    parts = _parts(list(ids))
-    runs = [run for part in parts for run in client.read_task_runs(task_run_filter=TaskRunFilter(id={"any_": part}))]
-    ended = {str(run.id) for run in runs if run.state and run.state.is_final()}
-    return [id_ for part in parts for id_ in part if id_ not in ended]
+    there, ended = FlowRunFilter(id={"any_": flow_runs}), dict[Key, datetime]()
+    for run in _all(lambda offset: client.read_task_runs(flow_run_filter=there, limit=_MOST, offset=offset)):
+        if run.state and run.state.is_final():
+            ended[str(run.flow_run_id), run.task_key, run.dynamic_key] = run.state.timestamp
+    return [key for key, event in events.items() if key not in ended or ended[key] < datetime.fromisoformat(event["occurred"])]
 
 
 def _tell_artifacts(client: "SyncPrefectClient", kept: list[Line], flow_runs: list[str]) -> int:
     from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
-
-    there, made = list(_artifacts(client, flow_runs)), 0
-    bars = {_place(one): one for one in kept if one["type"] == "progress"}  # of a bar only how far it came at last
-    for one in [*(one for one in kept if one["type"] != "progress"), *bars.values()]:
-        same = [other for other in there if _place(other.model_dump(mode="json")) == _place(one)]
-        if one["type"] == "progress" and same:
-            if same[0].data < one["data"]:
-                client.update_artifact(same[0].id, ArtifactUpdate(data=one["data"], description=one["description"]))
-                made += 1
-        elif not any(other.data == one["data"] for other in same):
-            there.append(client.create_artifact(ArtifactCreate(**one)))
-            made += 1
-    return made
-
-
-def _artifacts(client: "SyncPrefectClient", flow_runs: list[str]) -> "Iterator[Artifact]":
     from prefect.client.schemas.filters import ArtifactFilter
 
-    for flow_run in flow_runs:
-        only, offset = ArtifactFilter(flow_run_id={"any_": [UUID(flow_run)]}), 0
-        while part := client.read_artifacts(artifact_filter=only, limit=_MOST, offset=offset):
-            yield from part
-            offset += len(part)
+    only, made = ArtifactFilter(flow_run_id={"any_": [UUID(id_) for id_ in flow_runs]}), 0
+    there = defaultdict[tuple[Any, ...], list[Any]](list)
+    for artifact in _all(lambda offset: client.read_artifacts(artifact_filter=only, limit=_MOST, offset=offset)):
+        there[_place(artifact.model_dump(mode="json"))].append(artifact)
+    bars = {_place(one): one for one in kept if one["type"] == "progress"}  # of a bar only how far it came at last
+    for one in [*(one for one in kept if one["type"] != "progress"), *bars.values()]:
+        same = there[_place(one)]
+        if one["type"] != "progress" or not same:
+            if all(other.data != one["data"] for other in same):
+                same.append(client.create_artifact(ArtifactCreate(**one)))
+                made += 1
+        elif same[0].data < one["data"]:
+            client.update_artifact(same[0].id, ArtifactUpdate(data=one["data"], description=one["description"]))
+            made += 1
+    return made
 
 
 def _place(artifact: Line) -> tuple[Any, ...]:
     return tuple(artifact[name] for name in ("flow_run_id", "task_run_id", "key", "type"))
 
 
-def _parts(ids: list[str]) -> list[list[str]]:
+def _key(line: Line) -> Key:
+    """As the server tells task runs apart: an attempt of a flow run that is retried has new ids for what it has known before."""
+    run = line["event"]["payload"]["task_run"]
+    return line["flow_run"], run["task_key"], run["dynamic_key"]
+
+
+def _all(read: Callable[[int], list[Any]]) -> Iterator[Any]:
+    offset = 0
+    while part := read(offset):
+        yield from part
+        offset += len(part)
+
+
+def _parts(ids: list[Any]) -> list[list[Any]]:
     return [ids[i : i + _MOST] for i in range(0, len(ids), _MOST)]
 
 
