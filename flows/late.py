@@ -7,11 +7,14 @@ from data_contracts.mask import mask
 from flows import book, services, untold
 from flows.lock import locked
 from flows.server import PrefectServer
+from tasks.failure import read_failure
 
 
 def is_told(folder: Path) -> bool:
     """Whether Prefect knows how everything in `folder` ended that worked there, and what it had to show; asks no server."""
-    return not any(untold.path(place).exists() or book.was_cut_short(place) for place in _places(folder))
+    return not any(
+        untold.path(place).exists() or (book.was_cut_short(place) and read_failure(place) is None) for place in _places(folder)
+    )
 
 
 def tell(folder: Path) -> str:
