@@ -102,10 +102,10 @@ def _how_it_ended(run: "FlowRun", folder: Path) -> "State":
     number = (run.parameters or {}).get("number")
     if number is not None and (folder / f"round-{number}" / "decision.json").exists():
         return Completed(message="Told late: the decision is in the run's folder.")
-    if str(run.id) == book.worked_last(folder) and (folder / "config.yaml").exists():
+    if str(run.id) == book.worked_last(folder):
         if why := read_failure(folder):
             return (Crashed if was_killed(folder) else Failed)(message=f"{why}. What was finished is kept.")
-        if summary.is_finished(folder):
+        if (folder / "config.yaml").exists() and summary.is_finished(folder):
             return Completed(message="Told late: everything is in the run's folder.")
     return Crashed(message=_silent(folder))
 

@@ -35,9 +35,7 @@ def tell(folder: Path) -> str:
     finally:
         own.stop()
     tasks, artifacts, left = (sum(count) for count in zip(*told, strict=True))
-    missed = (
-        f"was told of {tasks} stages and {artifacts} artifacts that it had missed" if tasks + artifacts else "knows everything"
-    )
+    missed = f"was told of {tasks} stages and {artifacts} artifacts it had missed" if tasks + artifacts else "knows everything"
     return f"{name} {missed}" + (f"; it knows nothing of {left} flow runs, of which another server was told" if left else "")
 
 
