@@ -139,8 +139,8 @@ def open_dataset(folder: Path) -> Dataset:
 
 
 def _check_form(data: Path, manifest: dict[str, Any]) -> None:
-    """Raises PlumblineError for a file that is no such dataset, though its hash stands in the manifest. One that was made before a
-    column came may lack it."""
+    """Raises PlumblineError for a file that is no such dataset, though its hash stands in the manifest. One that was made before
+    a column came may lack it."""
     try:
         found = pq.ParquetFile(data)
     except (pa.ArrowException, OSError) as error:

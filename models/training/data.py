@@ -10,7 +10,6 @@ from itertools import pairwise, takewhile
 from operator import eq
 from pathlib import Path
 
-
 from data_contracts.errors import PlumblineError
 from data_contracts.store import Rows, read_parquet
 

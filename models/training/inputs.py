@@ -9,7 +9,6 @@ from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-
 from data_contracts.errors import PlumblineError
 from data_contracts.store import Rows, load_json, read_parquet
 from models.chat import encode_answer, encode_prompt, user
