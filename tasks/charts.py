@@ -86,7 +86,7 @@ def _y_axis(frame: _Frame, values: Sequence[float], label: str) -> list[Markup]:
     return [*parts, upright.format(middle, label)]
 
 
-def _x_ticks(frame: _Frame, whole: bool, names: Sequence[str]) -> list[tuple[float, str]]:
+def _x_ticks(frame: _Frame, whole: bool, names: Sequence[str]) -> Sequence[tuple[float, str]]:
     """Numbers, or as many of the names as have room."""
     if names:
         every = math.ceil(max(map(_wide, names)) * len(names) / _BREADTH)
