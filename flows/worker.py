@@ -4,6 +4,7 @@ Prefect's own (3.7) ends after twelve requests in vain, a quarter of an hour, an
 without a server would end a schedule without a word. What the requests meet is still told, in a line and not in a hundred.
 """
 
+import signal
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -41,5 +42,7 @@ def be_patient() -> None:
 
 
 if __name__ == "__main__":
+    # A script's `plumbline worker &` is begun with this signal ignored, and Prefect passes a SIGTERM on to itself as this one.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     be_patient()
     app()
