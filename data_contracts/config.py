@@ -51,9 +51,15 @@ class RoundsConfig(Strict):
 
 class PairsFileConfig(Strict):
     """JSON lines, plain or gzip, with `chosen`/`rejected` transcripts or `prompt`/`chosen`/`rejected` texts or messages, or with
-    `prompt`/`completion`/`label`, true or false (for objectives on single answers, such as kto)."""
+    `prompt`/`completion`/`label`, true or false (for objectives on single answers, such as kto).
+
+    `prompt`, `chosen` and `rejected` say what the file calls them, a dot going one deeper.
+    """
 
     file: str
+    prompt: str = "prompt"
+    chosen: str = "chosen"
+    rejected: str = "rejected"
     held_out: Inside = 0.1
 
 

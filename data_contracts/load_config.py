@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,37 +97,51 @@ def sentence(
     `union`: the key that chooses among the whole's members, the `roots`, if one does.
     """
     first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+    more = len(error.errors()) - 1
+    path = _path(first["loc"], union)
+    return f"{where}: {_fault(first, path, roots)}" + (f" (and {more} more)" if more else "")
+
+
+def _path(loc: Sequence[str | int], union: str) -> list[tuple[str, bool]]:
+    """The parts of pydantic's `loc`, and whether each names a member of a union and not a key."""
     path, owner = list[tuple[str, bool]](), union
-    for part in map(str, first["loc"]):
+    for part in map(str, loc):
         is_tag = owner in _TAGGED and not part.isdigit()
         path.append((part, is_tag))
-        owner = owner if part.isdigit() else "" if is_tag else part
+        if not part.isdigit():
+            owner = "" if is_tag else part
+    return path
+
+
+def _fault(error: Mapping[str, Any], path: Sequence[tuple[str, bool]], roots: Sequence[type[BaseModel]]) -> str:
+    """What is wrong at `path`, by the type of pydantic's error."""
     names = [part for part, is_tag in path if not is_tag and "[" not in part]  # a union's members without names: list[any]
     if len(names) > 2 and names[-3:-2] == ["objective"]:
         del names[-2]
-    key = ".".join(names)
-    kind, more = first["type"], len(error.errors()) - 1
+    key, kind, given = ".".join(names), error["type"], error["input"]
     if kind == "extra_forbidden":
-        group = ".".join(names[:-1]) or "a configuration"
-        text = f"unknown key {key}: {meant(roots, path, group)}"
-    elif kind == "missing":
-        text = f"the key {key} is missing"
-    elif kind == "union_tag_not_found":
-        text = f"{key or 'the config'} needs the key {first['ctx']['discriminator']}"
-        text += "" if key else " (rounds or human_pairs)"
-    elif kind == "union_tag_invalid":
-        ctx = first["ctx"]
-        tag = ctx["discriminator"].strip("'")
-        text = f"{key + '.' if key else ''}{tag} is {ctx['tag']!r}, {_offered(ctx['tag'], ctx['expected_tags'])}"
-    elif kind in ("model_type", "model_attributes_type", "dict_type"):
-        there = models_at(roots, path)
-        takes = f", one of them {tag}" if (tag := tag_of(there)) else f": {', '.join(keys_of(there))}" if there else ""
-        text = f"{key} is {first['input']!r}, which must be a group of keys{takes}"
-    elif kind == "string_pattern_mismatch" and names[-1] == "name":
-        text = f"{key} is {first['input']!r}: use small letters, digits, - and _ (it names a folder)"
-    else:
-        text = f"{key} is {first['input']!r}: {first['msg'].removeprefix('Input ')}"
-    return f"{where}: {text}" + (f" (and {more} more)" if more else "")
+        return f"unknown key {key}: {meant(roots, path, '.'.join(names[:-1]) or 'a configuration')}"
+    if kind == "missing":
+        return f"the key {key} is missing"
+    if kind == "union_tag_not_found":
+        return f"{key or 'the config'} needs the key {error['ctx']['discriminator']}" + (
+            "" if key else " (rounds or human_pairs)"
+        )
+    if kind == "union_tag_invalid":
+        tag, chosen = error["ctx"]["discriminator"].strip("'"), error["ctx"]["tag"]
+        return f"{'.'.join([*names, tag])} is {chosen!r}, {_offered(chosen, error['ctx']['expected_tags'])}"
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return f"{key} is {given!r}, which must be a group of keys{_keys_at(roots, path)}"
+    if kind == "string_pattern_mismatch" and names[-1] == "name":
+        return f"{key} is {given!r}: use small letters, digits, - and _ (it names a folder)"
+    return f"{key} is {given!r}: {error['msg'].removeprefix('Input ')}"
+
+
+def _keys_at(roots: Sequence[type[BaseModel]], path: Sequence[tuple[str, bool]]) -> str:
+    models = models_at(roots, path)
+    if tag := tag_of(models):
+        return f", one of them {tag}"
+    return f": {', '.join(keys_of(models))}" if models else ""
 
 
 def _offered(given: str, expected: str) -> str:

@@ -49,7 +49,12 @@ def rollback(
     from tasks.summary import is_finished, read_config
     from tasks.sweep import is_cell
 
-    read_config(folder)
+    config = read_config(folder)
+    if config["flow"] == "human_pairs":
+        raise PlumblineError(
+            f"{folder} is one alignment on a preference file, where no round is promoted or rolled back: what it began with is "
+            f"still in {config['policy']}"
+        )
     told = is_finished(folder)
     if is_cell(folder):
         raise PlumblineError(

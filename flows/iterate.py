@@ -28,6 +28,7 @@ from models.teachers.reach import key_of
 from tasks.changes import write_changes
 from tasks.contamination import evaluation_texts
 from tasks.failure import read_failure
+from tasks.import_pairs import check_preferences
 from tasks.import_recorded import check_recorded
 from tasks.measures import check_measures
 from tasks.pair import METHODS, revise_config
@@ -71,7 +72,7 @@ def check(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
         _check_sizes(config)
         check_measures(config)
         if config.method.name == "recorded":
-            check_recorded(config.prompts, config.rounds)
+            check_recorded(config.prompts, config.method, config.rounds)
         else:
             check_enough(Path(config.prompts.file), config.prompts.per_round, config.rounds)
             _check_files(config)
@@ -79,6 +80,8 @@ def check(config: RoundsConfig | HumanPairsConfig, folder: Path) -> None:
         if config.teacher.kind == "openai":
             key_of(config.teacher)
         check_journal(config.teacher, folder)
+    else:
+        check_preferences(config.pairs)
     saved = folder / "config.yaml"
     if saved.exists():
         old, new = (flatten(c.model_dump(mode="json", by_alias=True)) for c in (load_config(saved), config))

@@ -207,13 +207,7 @@ def open_session(
     Raises BusyError if another process works on the folder, PlumblineError if a model cannot be used.
     """
     with locked(folder):
-        policy = open_checkpoint(config.policy)
-        teacher = _open_teacher(config)
-        others = _open_others(config) | _open_second(config, policy)
-        for model in (policy, *([teacher] if teacher else [])):
-            check_model(model.path)
-        check_trainable(policy.path)
-        _check_lengths(config, policy, teacher)
+        policy, teacher, others = open_models(config)
         _check_inputs(folder, config, {"policy": policy} | ({"teacher.model": teacher} if teacher else {}) | others)
         trainer = lender.trainer if lender else _open_trainer(folder, config)
         session = Session(folder, config, trainer, policy, teacher, others, lender, overrides or {})
@@ -223,6 +217,21 @@ def open_session(
         finally:
             _current.pop()
             session.close()
+
+
+def open_models(config: RoundsConfig | HumanPairsConfig) -> tuple[Checkpoint, Checkpoint | None, dict[str, Checkpoint]]:
+    """The policy, the teacher if it is a model here, and by their names in the configuration what else the run asks.
+
+    Raises PlumblineError if one of them cannot be used, or not for the lengths that the configuration asks for.
+    """
+    policy = open_checkpoint(config.policy)
+    teacher = _open_teacher(config)
+    others = _open_others(config) | _open_second(config, policy)
+    for model in (policy, *([teacher] if teacher else [])):
+        check_model(model.path)
+    check_trainable(policy.path)
+    _check_lengths(config, policy, teacher)
+    return policy, teacher, others
 
 
 @contextmanager

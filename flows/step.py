@@ -17,6 +17,7 @@ from flows import outbox, story
 from flows.display import console, working
 from flows.session import current
 from models.checkpoint import Checkpoint
+from tasks.validate import set_aside
 
 
 def step(label: str, stage: Callable[..., Dataset], folder: Path, *arguments: Any, retries: int = 0) -> Dataset:
@@ -47,8 +48,8 @@ def step(label: str, stage: Callable[..., Dataset], folder: Path, *arguments: An
                 story.gate(label, folder.with_name(f"{folder.name}.failed"))
                 raise
         if lost := dataset.facts.get("quarantined"):
-            where = escape(f"{folder}/gate.json")
-            console().print(f"[yellow]![/] {label}: {lost} of {dataset.rows + lost} rows set aside, see {where}")
+            where, why = escape(f"{folder}/gate.json"), set_aside(dataset.folder)
+            console().print(f"[yellow]![/] {label}: {lost} of {dataset.rows + lost} rows set aside ({why}), see {where}")
         for text in dataset.facts.get("warnings", []):
             console().print(f"[yellow]![/] {label}: {escape(text)}")
         get_run_logger().info("%s: %d rows in %.1f s", label, dataset.rows, dataset.seconds)

@@ -20,7 +20,7 @@ from flows.display import console, quiet_libraries
 from flows.iterate import PRIVATE, check, flush_logs, import_flow, start
 from flows.reachable import check_addresses, check_server, fetch_data
 from flows.server import PrefectServer
-from flows.session import Session, open_lender, open_session
+from flows.session import Session, open_lender, open_models, open_session
 from flows.stopped import sentence
 from tasks.failure import clear_failure, write_failure
 from tasks.summary import is_finished
@@ -66,6 +66,7 @@ def _run(sweep: Sweep, folder: Path, left: list[Cell]) -> None:
     server = PrefectServer(folder / "prefect")
     try:
         server.check_given()
+        _check_models(left)
         for cell in {repr(_harness(cell.config)): cell for cell in left}.values():  # not after an hour
             fetch_data(cell.config, cell_folder(folder, cell))
         with open_lender(folder, left[0].config) as lender:
@@ -93,6 +94,20 @@ def _run(sweep: Sweep, folder: Path, left: list[Cell]) -> None:
     finally:
         flush_logs()
         server.stop()
+
+
+def _check_models(left: list[Cell]) -> None:
+    """Raises PlumblineError naming the cell whose models cannot be used: not at its turn, after hours of the others'."""
+    for cell in {_models_of(cell.config): cell for cell in reversed(left)}.values():
+        try:
+            open_models(cell.config)
+        except PlumblineError as error:
+            raise PlumblineError(f"cell {cell.label}: {error}") from None
+
+
+def _models_of(config: Config) -> str:
+    """What decides whether models can be used: all but what most sweeps vary."""
+    return repr((config.model_copy(update={"name": "", "seed": 0, "align": None}), config.align.second_reference))
 
 
 def _harness(config: Config) -> Any:

@@ -6,6 +6,7 @@ without a server would end a schedule without a word. What the requests meet is 
 Nor can it tell of a firing that its process has ended where the deployment was deleted meanwhile: see flows/undeployed.py.
 """
 
+import signal
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
@@ -66,6 +67,8 @@ def give_back_places() -> None:
 
 
 if __name__ == "__main__":
+    # A script's `plumbline worker &` is begun with this signal ignored, and Prefect passes a SIGTERM on to itself as this one.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     be_patient()
     give_back_places()
     app()

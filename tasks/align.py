@@ -154,7 +154,9 @@ def verdict(final: Mapping[str, float | None], objective: str, losses: Sequence[
         return "rejected answers became less likely" if r < 0 else "rejected answers became more likely: look at the data"
     if c <= -NOTICEABLE:
         fell = "chosen answers became less likely" + (", rejected ones even more so" if r < c else "")
-        return f"{fell}, as apo_down intends" if objective == "apo_down" and r < c else f"{fell}: consider apo_zero or sft"
+        if objective == "apo_down" and r < c:
+            return f"{fell}, as apo_down intends"
+        return f"{fell}: {_consider(objective, 'apo_zero', 'sft')}"
     chosen = "chosen answers became more likely" if c >= NOTICEABLE else "chosen answers stayed as likely"
     if math.isnan(r):
         return chosen
@@ -162,6 +164,12 @@ def verdict(final: Mapping[str, float | None], objective: str, losses: Sequence[
         return f"{chosen}, rejected less likely"
     if r < NOTICEABLE:
         return f"{chosen}, rejected stayed as likely"
-    return (
-        f"{chosen}, rejected too but less" if r < c else f"{chosen}, but rejected became likelier still: consider apo_zero or dpo"
-    )
+    if r < c:
+        return f"{chosen}, rejected too but less"
+    return f"{chosen}, but rejected became likelier still: {_consider(objective, 'apo_zero', 'dpo')}"
+
+
+def _consider(objective: str, *others: str) -> str:
+    """Advice that does not name what was tried."""
+    left = [name for name in others if name != objective]
+    return f"consider {' or '.join(left)}{' or a lower align.learning_rate' if len(left) < len(others) else ''}"

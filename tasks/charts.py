@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 _WIDTH, _HEIGHT = 460, 270
 _LEFT, _RIGHT, _BOTTOM = 68, 14, 46  # on the left: numbers such as 0.075, and the axis's name
+_BREADTH = _WIDTH - _LEFT - _RIGHT
 _LINE, _CHARACTER = 20, 8.2  # of the legend, in the larger letters of a narrow screen
 _MOST_POINTS = 300
 _MOST_LETTERS = 36  # of a name in the legend: its last ones, since names are often paths
@@ -29,6 +30,21 @@ class Series:
     bars: Sequence[tuple[float, float]] = ()
 
 
+@dataclass(frozen=True)
+class _Frame:
+    """Where values lie on the picture: its height, what the legend leaves free at the top, and the ranges of both axes."""
+
+    height: int
+    top: int
+    x: tuple[float, float]
+    y: tuple[float, float]
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        across = (x - self.x[0]) / (self.x[1] - self.x[0]) * _BREADTH
+        up = (y - self.y[0]) / (self.y[1] - self.y[0]) * (self.height - self.top - _BOTTOM)
+        return round(_LEFT + across, 1), round(self.height - _BOTTOM - up, 1)
+
+
 def chart(title: str, x_label: str, y_label: str, series: Sequence[Series], x_names: Sequence[str] = ()) -> Markup:
     """An SVG line chart with axes, units and a legend.
 
@@ -40,42 +56,62 @@ def chart(title: str, x_label: str, y_label: str, series: Sequence[Series], x_na
     xs = [x for s in series for x, _ in s.points]
     ys = [y for s in series for _, y in s.points] + [y for s in series for bar in s.bars for y in bar]
     whole = all(float(x).is_integer() for x in xs)
-    x_low, x_high = (-0.5, len(x_names) - 0.5) if x_names else _spread(min(xs), max(xs), 0.5 if whole else None)
+    x_range = (-0.5, len(x_names) - 0.5) if x_names else _spread(min(xs), max(xs), 0.5 if whole else None)
     y_ticks = ticks(*_spread(min(ys), max(ys)))
-    y_low, y_high = min(y_ticks[0], *ys), max(y_ticks[-1], *ys)
-
     keys, rows = _placed([] if len(series) == 1 and series[0].label in title.lower() else series)
-    top = 14 + _LINE * rows
-    height = _HEIGHT + _LINE * (rows - 1)
+    height, top = _HEIGHT + _LINE * (rows - 1), 14 + _LINE * rows
+    frame = _Frame(height, top, x_range, (min(y_ticks[0], *ys), max(y_ticks[-1], *ys)))
+    parts = [
+        Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(_WIDTH, height, title),
+        Markup("<title>{}</title>").format(title),
+        *_y_axis(frame, y_ticks, y_label),
+        *_x_axis(frame, _x_ticks(frame, whole, x_names), x_label),
+        *_lines(frame, series, beside=bool(x_names)),
+        *keys,
+        Markup("</svg>"),
+    ]
+    return Markup("").join(parts)
 
-    def at(x: float, y: float) -> tuple[float, float]:
-        across = (x - x_low) / (x_high - x_low) * (_WIDTH - _LEFT - _RIGHT)
-        up = (y - y_low) / (y_high - y_low) * (height - top - _BOTTOM)
-        return round(_LEFT + across, 1), round(height - _BOTTOM - up, 1)
 
-    parts = [Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(_WIDTH, height, title)]
-    parts.append(Markup("<title>{}</title>").format(title))
-    for value, name in zip(y_ticks, labels(y_ticks), strict=True):
-        x, y = at(x_low, value)
-        parts.append(Markup('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(x, _WIDTH - _RIGHT, y, y))
-        parts.append(Markup('<text x="{}" y="{}" text-anchor="end" dy=".32em">{}</text>').format(x - 7, y, name))
-    x_ticks = [value for value in ticks(x_low, x_high, whole) if x_low <= value <= x_high]
-    every = math.ceil(max((_wide(name) for name in x_names), default=0) * len(x_names) / (_WIDTH - _LEFT - _RIGHT)) or 1
-    named = list(enumerate(x_names))[::every] if x_names else list(zip(x_ticks, labels(x_ticks), strict=True))
-    for value, name in named:
-        x, _ = at(value, y_low)
-        parts.append(Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(x, height - _BOTTOM + 18, name))
-    centre = (_LEFT + _WIDTH - _RIGHT) / 2
-    parts.append(Markup('<text class="axis" x="{}" y="{}" text-anchor="middle">{}</text>').format(centre, height - 6, x_label))
-    middle = (top + height - _BOTTOM) / 2
-    place = Markup('<text class="axis" transform="translate(13 {}) rotate(-90)" text-anchor="middle">{}</text>')
-    parts.append(place.format(middle, y_label))
+def _y_axis(frame: _Frame, values: Sequence[float], label: str) -> list[Markup]:
+    """A grid line and a number a tick, and the axis's name turned upright."""
+    line = Markup('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>')
+    text = Markup('<text x="{}" y="{}" text-anchor="end" dy=".32em">{}</text>')
+    parts = []
+    for value, name in zip(values, labels(values), strict=True):
+        x, y = frame.at(frame.x[0], value)
+        parts += [line.format(x, _WIDTH - _RIGHT, y, y), text.format(x - 7, y, name)]
+    middle = (frame.top + frame.height - _BOTTOM) / 2
+    upright = Markup('<text class="axis" transform="translate(13 {}) rotate(-90)" text-anchor="middle">{}</text>')
+    return [*parts, upright.format(middle, label)]
+
+
+def _x_ticks(frame: _Frame, whole: bool, names: Sequence[str]) -> Sequence[tuple[float, str]]:
+    """Numbers, or as many of the names as have room."""
+    if names:
+        every = math.ceil(max(map(_wide, names)) * len(names) / _BREADTH)
+        return list(enumerate(names))[::every]
+    values = [value for value in ticks(*frame.x, whole) if frame.x[0] <= value <= frame.x[1]]
+    return list(zip(values, labels(values), strict=True))
+
+
+def _x_axis(frame: _Frame, named: Sequence[tuple[float, str]], label: str) -> list[Markup]:
+    text, y = Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>'), frame.height - _BOTTOM + 18
+    parts = [text.format(frame.at(value, frame.y[0])[0], y, name) for value, name in named]
+    axis = Markup('<text class="axis" x="{}" y="{}" text-anchor="middle">{}</text>')
+    return [*parts, axis.format((_LEFT + _WIDTH - _RIGHT) / 2, frame.height - 6, label)]
+
+
+def _lines(frame: _Frame, series: Sequence[Series], beside: bool) -> list[Markup]:
+    """Every series; with `beside`, intervals at the same place stand beside each other and not on top."""
     measured = [s for s in series if s.bars]
-    apart = min(0.25, 12 * (x_high - x_low) / (_WIDTH - _LEFT - _RIGHT))
-    for s in series:  # bars stand beside each other, not on top
-        shift = (measured.index(s) - (len(measured) - 1) / 2) * apart if s.bars and x_names else 0.0
-        parts.append(_drawn(s, [at(x + shift, y) for x, y in s.points], [(at(0, a)[1], at(0, b)[1]) for a, b in s.bars]))
-    return Markup("").join([*parts, *keys, Markup("</svg>")])
+    apart = min(0.25, 12 * (frame.x[1] - frame.x[0]) / _BREADTH)
+    parts = []
+    for s in series:
+        shift = (measured.index(s) - (len(measured) - 1) / 2) * apart if s.bars and beside else 0.0
+        points = [frame.at(x + shift, y) for x, y in s.points]
+        parts.append(_drawn(s, points, [(frame.at(0, low)[1], frame.at(0, high)[1]) for low, high in s.bars]))
+    return parts
 
 
 def number(value: float) -> str:

@@ -41,25 +41,17 @@ def complete(
     def make(_work: Path) -> tuple[Rows, Row]:
         rows, left_out = pairs.records(), dict[str, int]()
         answers = {(r["index"], r["prompt_id"]): r["token_ids"] for r in further.records()} if further is not None else {}
-
-        def keep(column: str) -> None:
-            nonlocal rows
-            kept = [row for row in rows if row[column]]
-            left_out[column] = len(rows) - len(kept)
-            rows = kept
-
         for need, column in FURTHER.items():
             if need in needs:
-                for row in rows:
-                    row[column] = row[column] or answers.get((writers.get(need, -1), row["prompt_id"]))
-                keep(column)
+                writer = writers.get(need, -1)
+                rows = [row | {column: row[column] or answers.get((writer, row["prompt_id"]))} for row in rows]
+                rows, left_out[column] = _having(column, rows)
         if Need.REPROMPT in needs:
             tokenizer = load_tokenizer(policy.path)
-            for row in rows:
-                row["reprompt_ids"] = row["reprompt_ids"] or _changed(row, tokenizer, seed)
+            rows = [row | {"reprompt_ids": row["reprompt_ids"] or _changed(row, tokenizer, seed)} for row in rows]
         if Need.TWO_PROMPTS in needs:
             rows = [row | {"on_policy": is_on_policy(row, policy.hash)} for row in _across(rows)]
-            keep("rejected_prompt_ids")
+            rows, left_out["rejected_prompt_ids"] = _having("rejected_prompt_ids", rows)
         return rows, {"pairs": len(rows), "left_out": left_out}
 
     slice_ = {
@@ -69,6 +61,12 @@ def complete(
     }
     parents = [pairs] if further is None else [pairs, further]
     return build(folder, "pairs", slice_, make, parents, {"policy": policy.hash})
+
+
+def _having(column: str, rows: Rows) -> tuple[Rows, int]:
+    """The rows that have something in `column`, and how many do not."""
+    kept = [row for row in rows if row[column]]
+    return kept, len(rows) - len(kept)
 
 
 def _changed(row: Row, tokenizer: "PreTrainedTokenizerFast", seed: int) -> list[int]:

@@ -92,16 +92,11 @@ def heat_maps(
     shown = {name: values for name, values in beside.items() if any(v is not None for v in values)}
     widths = [max(1.1 * len(columns) + 0.6, 2.6)] * len(panels) + [1.6] * len(shown)
     figure = blank(figsize=(sum(widths) + 3, 0.62 * len(rows) + 2.2), dpi=120)
-    cells = [v for grid in panels.values() for line in grid for v in line if not isinstance(v, str)]
-    low, high = (min([*cells, *([start] if start is not None else [])]), max(cells)) if cells else (0.0, 1.0)
     fields = list(figure.subplots(1, len(widths), squeeze=False, width_ratios=widths)[0])
+    cells = [v for grid in panels.values() for line in grid for v in line if not isinstance(v, str)]
+    scale = (min([*cells, *([start] if start is not None else [])]), max(cells)) if cells else (0.0, 1.0)
     for field, (name, grid) in zip(fields, panels.items(), strict=False):
-        numbers = [[float("nan") if isinstance(v, str) else v for v in line] for line in grid]
-        image = field.imshow(numbers, vmin=low, vmax=high, cmap="viridis", aspect="auto")
-        for i, line in enumerate(grid):
-            for j, value in enumerate(line):
-                text, ink = (value, "black") if isinstance(value, str) else (f"{value:.3f}", _ink(image.to_rgba(value)))
-                field.text(j, i, text, ha="center", va="center", color=ink, fontsize=9)
+        image = _cells(field, grid, scale)
         field.set_xticks(range(len(columns)), columns, rotation=30, ha="right", rotation_mode="anchor")
         field.set_yticks(range(len(rows)), rows if field is fields[0] else [""] * len(rows))
         field.set(title=name, xlabel=axes[1] if len(axes) > 1 else "")
@@ -113,15 +108,31 @@ def heat_maps(
             bar.ax.axhline(start, color="black", linewidth=1.5)
             bar.ax.set_title(f"start {start:.3f}\n(black line)", fontsize=8, loc="left")
     for field, (name, values) in zip(fields[len(panels) :], shown.items(), strict=True):
-        field.barh(range(len(rows)), [0.0 if v is None else v for v in values], color="#b7d3cf")
-        for i, mean in enumerate(values):
-            field.text(0, i, " –" if mean is None else f" {mean:.2f}", va="center", fontsize=8)
-        field.set_yticks(range(len(rows)), [""] * len(rows))
-        field.set_ylim(len(rows) - 0.5, -0.5)
-        field.set(title=name, xlabel="mean over pairs")
-        field.spines[["top", "right"]].set_visible(False)
+        _bars(field, name, values)
     figure.suptitle(title)
     figure.savefig(path)
+
+
+def _cells(field: Any, grid: Grid, scale: tuple[float, float]) -> Any:
+    """One heat map with its value, or its text, in every cell."""
+    numbers = [[float("nan") if isinstance(v, str) else v for v in line] for line in grid]
+    image = field.imshow(numbers, vmin=scale[0], vmax=scale[1], cmap="viridis", aspect="auto")
+    for i, line in enumerate(grid):
+        for j, value in enumerate(line):
+            text, ink = (value, "black") if isinstance(value, str) else (f"{value:.3f}", _ink(image.to_rgba(value)))
+            field.text(j, i, text, ha="center", va="center", color=ink, fontsize=9)
+    return image
+
+
+def _bars(field: Any, name: str, values: Sequence[float | None]) -> None:
+    """A bar a row of the heat maps, its value beside it."""
+    field.barh(range(len(values)), [0.0 if v is None else v for v in values], color="#b7d3cf")
+    for i, mean in enumerate(values):
+        field.text(0, i, " –" if mean is None else f" {mean:.2f}", va="center", fontsize=8)
+    field.set_yticks(range(len(values)), [""] * len(values))
+    field.set_ylim(len(values) - 0.5, -0.5)
+    field.set(title=name, xlabel="mean over pairs")
+    field.spines[["top", "right"]].set_visible(False)
 
 
 def _ink(behind: Sequence[float]) -> str:

@@ -9,10 +9,12 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from data_contracts.config import PairsFileConfig
+from data_contracts.config_pairs import Recorded
 from data_contracts.errors import PlumblineError
 from data_contracts.json_text import lines_of, read_json
 from data_contracts.store import Dataset, Row, Rows, build, file_digest
@@ -21,6 +23,7 @@ from models.checkpoint import Checkpoint, load_tokenizer
 from models.engine import Progress, quiet
 from models.transcripts import EXTRAS, REASONS, Preference, Unreadable, first_object, read_extras, read_preference
 from tasks.comparison import margin
+from tasks.sample_others import look_up
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -51,16 +54,49 @@ def import_pairs(
         tokenizer = load_tokenizer(policy.path)
 
         def read(told: Any, number: int) -> Row | Unreadable:
-            preference = read_preference(told)
+            preference = read_named(told, number, config)
             return preference if isinstance(preference, Unreadable) else row_of(preference, number, tokenizer, told)
 
         rows, facts = read_lines(lines_of(path, progress), read, work)
         if not rows:
-            told = f"{facts['warnings'][0]}; {_keys_of(path)}" if facts["lines"] else "it is empty"
-            raise PlumblineError(f"{path} is no preference file: {told}; give {_SHAPES}")
+            raise _nothing_in(path, facts)
         return rows, facts
 
-    return build(folder, "pairs", {"file": file_digest(path)}, make, models={"policy": policy.hash})
+    slice_ = {"file": file_digest(path), "keys": [config.prompt, config.chosen, config.rejected]}
+    return build(folder, "pairs", slice_, make, models={"policy": policy.hash})
+
+
+def check_preferences(config: PairsFileConfig) -> None:
+    """Raises PlumblineError if no line of the file is a preference; the first that is one ends the reading."""
+    path, unreadable = Path(config.file), Counter[str]()
+    if not find_preference(lines_of(path), config, unreadable):
+        raise _nothing_in(path, facts_of(0, unreadable))
+
+
+def find_preference(lines: Iterable[tuple[int, bytes]], names: PairsFileConfig | Recorded, unreadable: Counter[str]) -> bool:
+    """Whether one of `lines` is a preference. Why those before it are none is counted in `unreadable`."""
+    for number, line in lines:
+        found = _read(line, number, partial(read_named, names=names))
+        if not isinstance(found, Unreadable):
+            return True
+        unreadable[found.reason] += 1
+    return False
+
+
+def read_named(told: Any, _number: int, names: PairsFileConfig | Recorded) -> Preference | Unreadable:
+    """The preference in a parsed JSON line whose prompt and answers stand under the keys that `names` gives."""
+    if not isinstance(told, dict):
+        return Unreadable("not_an_object")
+    sides = {side: look_up(told, getattr(names, side)) for side in ("prompt", "chosen", "rejected")}
+    return read_preference(sides | {key: told.get(key) for key in ("completion", "label")})
+
+
+def _nothing_in(path: Path, facts: Mapping[str, Any]) -> PlumblineError:
+    told = f"{facts['warnings'][0]}; {keys_of(path)}" if facts["lines"] else "it is empty"
+    return PlumblineError(
+        f"{path} is no preference file: {told}; give {_SHAPES}, and where they have other names rename them, or say with "
+        "pairs.prompt, pairs.chosen and pairs.rejected what they are called"
+    )
 
 
 def facts_of(pairs: int, unreadable: Mapping[str, int]) -> dict[str, Any]:
@@ -71,7 +107,8 @@ def facts_of(pairs: int, unreadable: Mapping[str, int]) -> dict[str, Any]:
     return {"lines": pairs + lost, "pairs": pairs, "unreadable": dict(unreadable), "warnings": told}
 
 
-def _keys_of(path: Path) -> str:
+def keys_of(path: Path) -> str:
+    """What the first line that is an object holds, in words."""
     keys = [repr(key) for key in first_object(path)]
     return f"the first has {', '.join(keys[:8]) or 'no keys'}"
 

@@ -1,6 +1,7 @@
 """Import recorded: a round's share of a file of pairs, or of answers by several models, as pairs of the policy's tokens."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -13,8 +14,8 @@ from data_contracts.store import Dataset, Row, Rows, build, digest, open_dataset
 from models.chat import encode_answer
 from models.checkpoint import Checkpoint, load_tokenizer
 from models.engine import Progress, quiet
-from models.transcripts import REASONS, Unreadable, read_preference
-from tasks.import_pairs import read_lines, row_of
+from models.transcripts import REASONS, Unreadable
+from tasks.import_pairs import find_preference, keys_of, read_lines, read_named, row_of
 from tasks.run_folder import rounds_with
 from tasks.sample_others import look_up
 
@@ -22,14 +23,17 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 
-def check_recorded(prompts: PromptsConfig, rounds: int) -> None:
-    """Raises PlumblineError if the file has fewer lines than the rounds need."""
+def check_recorded(prompts: PromptsConfig, method: Recorded, rounds: int) -> None:
+    """Raises PlumblineError if the file has fewer lines than the rounds need, or none of the first round's is a pair."""
     have = sum(1 for _ in lines_of(Path(prompts.file)))
     if have < prompts.per_round * rounds:
         raise PlumblineError(
             f"{prompts.file} holds {have} lines, but {rounds} rounds of prompts.per_round {prompts.per_round} need "
             f"{prompts.per_round * rounds}: lower one of them or add lines"
         )
+    unreadable = Counter[str]()
+    if not find_preference(_lines(prompts, 1), method, unreadable):
+        raise _no_pair(prompts, 1, unreadable)
 
 
 def check_lines(run: Path, prompts: PromptsConfig) -> None:
@@ -50,20 +54,25 @@ def import_recorded(
     Facts: `lines`, `pairs`, `unreadable` (reason → lines; the lines are in `unreadable.jsonl`).
     Raises PlumblineError if no line could be read.
     """
-    path = Path(prompts.file)
 
     def make(work: Path) -> tuple[Rows, dict[str, Any]]:
         read = partial(_read, method=method, tokenizer=load_tokenizer(policy.path))
         rows, facts = read_lines(_lines(prompts, number, progress), read, work)
         if not rows:
-            reasons = facts["unreadable"]
-            why = REASONS[max(reasons, key=reasons.__getitem__)] if reasons else "there is none"
-            raise PlumblineError(f"{path}: no line of round {number} could be read as a pair ({why}): check the keys in method")
+            raise _no_pair(prompts, number, facts["unreadable"])
         return rows, facts
 
     # keyed by what is taken, not by the whole file: that may grow between rounds
     slice_ = {"lines": _content(prompts, number), "round": number, **method.model_dump(mode="json")}
     return build(folder, "pairs", slice_, make, models={"policy": policy.hash})
+
+
+def _no_pair(prompts: PromptsConfig, number: int, reasons: Mapping[str, int]) -> PlumblineError:
+    path = Path(prompts.file)
+    why = REASONS[max(reasons, key=reasons.__getitem__)] if reasons else "there is none"
+    return PlumblineError(
+        f"{path}: no line of round {number} could be read as a pair ({why}; {keys_of(path)}): correct the keys in method"
+    )
 
 
 def _lines(prompts: PromptsConfig, number: int, progress: Progress = quiet) -> Iterator[tuple[int, bytes]]:
@@ -77,8 +86,7 @@ def _content(prompts: PromptsConfig, number: int) -> str:
 
 
 def _read(told: Any, number: int, method: Recorded, tokenizer: "PreTrainedTokenizerFast") -> Row | Unreadable:
-    sides = {side: look_up(told, getattr(method, side)) for side in ("prompt", "chosen", "rejected")}
-    preference = read_preference(sides | {key: look_up(told, key) for key in ("completion", "label")})
+    preference = read_named(told, number, method)
     if isinstance(preference, Unreadable):
         return preference
     row = row_of(preference, number, tokenizer, told)

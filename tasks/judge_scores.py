@@ -51,28 +51,32 @@ def by_checklist(
     assert criteria.rubric is not None
     points = [point.text for point in criteria.rubric.criteria]
     weights = [point.weight for point in criteria.rubric.criteria]
-    repeated = [answer for answer in answers for _ in range(config.votes)]
-    met: list[Sequence[float] | None]
+    tasks = [(render_task(prompt), text) for prompt, text in answers for _ in range(config.votes)]
+    met: Sequence[Sequence[float | None] | None]  # of each vote, how far each point is met, 0 to 1
     if config.verdict == "text":
-        prompts = [render(criteria.template, task=render_task(p), answer=text, points=points) for p, text in repeated]
-        read = [parse_checklist(reply, len(points)) for reply in ask_text(prompts, config, teacher, seed, progress)]
-        met = [None if row is None else [float(yes) for yes in row] for row in read]
+        prompts = [render(criteria.template, task=task, answer=text, points=points) for task, text in tasks]
+        met = [parse_checklist(reply, len(points)) for reply in ask_text(prompts, config, teacher, seed, progress)]
     else:
-        prompts = [
-            render(criteria.template, task=render_task(p), answer=text, point=point) for p, text in repeated for point in points
-        ]
-        each: Votes
-        if config.verdict == "probability":
-            told = weigh_bare(prompts, _YES_NO, config, teacher, seed, progress)
-            each = [None if row is None else row[0] for row in told]
-        else:
-            each = [
-                float(said == "yes") if said else None for said in ask_bare(prompts, _YES_NO, config, teacher, seed, progress)
-            ]
-        rows = [[v for v in each[i : i + len(points)] if v is not None] for i in range(0, len(each), len(points))]
-        met = [row if len(row) == len(points) else None for row in rows]
-    shares = [None if row is None else sum(w * m for w, m in zip(weights, row, strict=True)) / sum(weights) for row in met]
-    return _grouped(shares, config.votes)
+        prompts = [render(criteria.template, task=task, answer=text, point=point) for task, text in tasks for point in points]
+        met = _grouped(_yes(prompts, config, teacher, seed, progress), len(points))
+    return _grouped([_weighted(vote, weights) for vote in met], config.votes)
+
+
+def _yes(prompts: Sequence[str], config: JudgeConfig, teacher: Teacher, seed: int, progress: Progress) -> Votes:
+    """Of each question 1 for yes and 0 for no, or the probability of yes; None for a reply that says neither."""
+    if config.verdict == "probability":
+        weights = weigh_bare(prompts, _YES_NO, config, teacher, seed, progress)
+        return [None if row is None else row[0] for row in weights]
+    replies = ask_bare(prompts, _YES_NO, config, teacher, seed, progress)
+    return [float(said == "yes") if said else None for said in replies]
+
+
+def _weighted(met: Sequence[float | None] | None, weights: Sequence[float]) -> float | None:
+    """The weighted share of points met; None where one of them could not be read."""
+    known = [share for share in met or () if share is not None]
+    if len(known) < len(weights):
+        return None
+    return sum(w * share for w, share in zip(weights, known, strict=True)) / sum(weights)
 
 
 def by_likelihood(answers: Sequence[Answer], teacher: Teacher, progress: Progress) -> list[Votes]:

@@ -1,7 +1,7 @@
 """What alignment did to a model, beyond its scores: how it ranks pairs, how far it moved, and how it writes."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from data_contracts.config_align import AlignConfig
 from data_contracts.config_evaluate import PreferenceMetricsConfig
 from data_contracts.store import Dataset, Rows, build
+from models.chat import opening
 from models.checkpoint import Checkpoint
 from models.engine import Completion, Progress, Sampling, quiet
 from models.objectives.batch import Need
@@ -20,8 +21,6 @@ from tasks.rank import ranking_accuracy
 
 if TYPE_CHECKING:
     from models.engine import Engine
-
-Score = Callable[[Checkpoint, Sequence[Sequence[int]], Sequence[Sequence[int]]], list[float]]
 
 
 @dataclass(frozen=True)
@@ -65,28 +64,21 @@ def preference_metrics(
     def make(_: Path) -> tuple[Rows, dict[str, Any]]:
         pairs = _pairs(data, config.pairs, engine.max_model_len)
         asked = {row["question"]: row["prompt_ids"] for row in answers.records()}
-        questions = sorted(asked, key=_order)[: config.prompts]
-        prompts = [asked[q] for q in questions for _ in range(config.samples)]
+        questions = [q for q in sorted(asked, key=_order)[: config.prompts] for _ in range(config.samples)]
+        prompts = [asked[q] for q in questions]
         engine.use(models.candidate)
         sampling = Sampling(temperature=1.0, top_p=1.0, max_tokens=max_tokens)
         drawn = engine.generate(prompts, sampling, [seed * 100_003 + i for i in range(len(prompts))], progress)
         written = [made.token_ids[: engine.max_model_len - 1 - len(p)] for p, made in zip(prompts, drawn, strict=True)]
-        given = [pair["prompt_ids"] for pair in pairs for _ in range(2)]
-        completions = [pair[side] for pair in pairs for side in ("chosen_ids", "rejected_ids")]
-        logps: dict[str, list[float]] = {}
-        for checkpoint in (models.candidate, models.previous, models.reference, models.start):
-            if checkpoint.hash not in logps:
-                engine.use(checkpoint)
-                logps[checkpoint.hash] = engine.score([*given, *prompts], [*completions, *written], progress)
-        policy, reference = logps[models.candidate.hash], logps[models.reference.hash]
-        rows = [_row(pair, policy[2 * i : 2 * i + 2], reference[2 * i : 2 * i + 2]) for i, pair in enumerate(pairs)]
-        sampled = policy[len(given) :]
-        whose = [q for q in questions for _ in range(config.samples)]
-        kl = {
-            name: _kl(sampled, logps[getattr(models, name).hash][len(given) :], written, whose) for name in ("previous", "start")
-        }
-        facts: dict[str, Any] = {"held_out" if config.held_out else "train": _ranked(rows, align)} if rows else {}
-        facts |= {"kl": kl, "diversity": _diversity(drawn, config.samples)}
+        of_pairs, of_samples = _log_probabilities(engine, models, pairs, prompts, written, progress)
+        policy, reference = of_pairs[models.candidate.hash], of_pairs[models.reference.hash]
+        rows = [_row(pair, policy[i], reference[i]) for i, pair in enumerate(pairs)]
+        own = of_samples[models.candidate.hash]
+        others = {"previous": of_samples[models.previous.hash], "start": of_samples[models.start.hash]}
+        whole = [opening(pair["prompt"]) for pair in pairs]
+        facts: dict[str, Any] = {"held_out" if config.held_out else "train": _ranked(rows, align, whole)} if rows else {}
+        facts |= {"kl": {name: _kl(own, other, written, questions) for name, other in others.items()}}
+        facts |= {"diversity": _diversity(drawn, config.samples)}
         return rows, facts | {"answers": _style(answers), "answers_before": _style(before)}
 
     return build(folder, "preferences", settings, make, [data, answers, before], names)
@@ -112,6 +104,31 @@ def _pairs(data: Dataset, count: int, room: int) -> Rows:
     return sorted(fits, key=lambda row: _order(row["pair_id"]))[:count]
 
 
+def _log_probabilities(
+    engine: "Engine",
+    models: Compared,
+    pairs: Rows,
+    prompts: Sequence[Sequence[int]],
+    written: Sequence[Sequence[int]],
+    progress: Progress,
+) -> tuple[dict[str, list[tuple[float, float]]], dict[str, list[float]]]:
+    """By a checkpoint's hash, in nats: (chosen, rejected) of every pair, and each of the answers `written` to `prompts`.
+
+    Each checkpoint is swapped in and asked once, about everything.
+    """
+    given = [pair["prompt_ids"] for pair in pairs for _ in range(2)]
+    completions = [pair[side] for pair in pairs for side in ("chosen_ids", "rejected_ids")]
+    of_pairs: dict[str, list[tuple[float, float]]] = {}
+    of_samples: dict[str, list[float]] = {}
+    for checkpoint in (models.candidate, models.previous, models.reference, models.start):
+        if checkpoint.hash not in of_pairs:
+            engine.use(checkpoint)
+            found = engine.score([*given, *prompts], [*completions, *written], progress)
+            sides, of_samples[checkpoint.hash] = found[: len(given)], found[len(given) :]
+            of_pairs[checkpoint.hash] = list(zip(sides[::2], sides[1::2], strict=True))
+    return of_pairs, of_samples
+
+
 def _row(pair: dict[str, Any], policy: Sequence[float], reference: Sequence[float]) -> dict[str, Any]:
     return {
         "pair_id": pair["pair_id"],
@@ -125,11 +142,11 @@ def _row(pair: dict[str, Any], policy: Sequence[float], reference: Sequence[floa
     }
 
 
-def _ranked(rows: Rows, align: AlignConfig) -> dict[str, Any]:
+def _ranked(rows: Rows, align: AlignConfig, conversations: Sequence[str]) -> dict[str, Any]:
     found: dict[str, Any] = {"pairs": len(rows)}
     for name in ("policy", "reference"):
         ranked = [r | {"chosen_logp": r[f"{name}_chosen"], "rejected_logp": r[f"{name}_rejected"]} for r in rows]
-        accuracies = ranking_accuracy(ranked)
+        accuracies = ranking_accuracy(ranked, conversations)
         found[name] = {key: accuracies[key] for key in ("accuracy", "accuracy_per_token")}
     if Need.REFERENCE not in configured(align.objective, align.wrappers).needs:
         return found

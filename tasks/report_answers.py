@@ -23,17 +23,10 @@ def draw_answers(answers: Answers, size: int, champion: int = 0) -> dict[str, An
 
     `kinds` counts the distinct questions of each kind, over the models that are shown.
     """
-    always = list(dict.fromkeys(k for k in (next(iter(answers), 0), champion) if k in answers))
-    latest = [k for k in answers if k not in always][-(MODELS - len(always)) :]
-    shown = sorted([*always, *latest])
+    shown = _shown(answers, champion)
     if len(shown) < 2:
         return None
-    by_id = {k: {row["question_id"]: row for row in answers[k]} for k in shown}
-    asked = {row["question"]: row for row in reversed(answers[shown[0]]) if all(row["question_id"] in by_id[k] for k in shown)}
-    found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
-    for first in reversed(asked.values()):
-        rows = [by_id[k][first["question_id"]] for k in shown]
-        found[_kind([row["score"] >= 0.5 for row in rows])].append(_question(rows, [round_name(k) for k in shown]))
+    found = _by_kind(answers, shown)
     drawn: list[list[Markup]] = []
     for kind, questions in found.items():
         some = random.Random(0).sample(questions, min(len(questions), EACH))
@@ -45,6 +38,27 @@ def draw_answers(answers: Answers, size: int, champion: int = 0) -> dict[str, An
         "benchmarks": sorted({row["benchmark"] for row in answers[shown[0]]}),
         "left_out": len(answers) - len(shown),
     }
+
+
+def _shown(answers: Answers, champion: int) -> list[int]:
+    """The rounds whose answers are shown: the start, the champion, and the latest beside them."""
+    always = {k for k in (next(iter(answers), 0), champion) if k in answers}
+    latest = [k for k in answers if k not in always][-(MODELS - len(always)) :]
+    return sorted([*always, *latest])
+
+
+def _by_kind(answers: Answers, shown: list[int]) -> dict[str, list[dict[str, Any]]]:
+    """Each distinct question that all shown models were asked, by what became of its answer."""
+    by_id = {k: {row["question_id"]: row for row in answers[k]} for k in shown}
+    asked: dict[str, str] = {}  # of each distinct question the id of its first row
+    for row in answers[shown[0]]:
+        if all(row["question_id"] in by_id[k] for k in shown):
+            asked.setdefault(row["question"], row["question_id"])
+    found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
+    for question_id in asked.values():
+        rows = [by_id[k][question_id] for k in shown]
+        found[_kind([row["score"] >= 0.5 for row in rows])].append(_question(rows, [round_name(k) for k in shown]))
+    return found
 
 
 def _kind(right: list[bool]) -> str:

@@ -20,7 +20,7 @@ from data_contracts.config_validate import ValidateConfig
 from data_contracts.contrast import summarise
 from data_contracts.errors import PlumblineError
 from data_contracts.gate import ContractResult, GateResult, gate
-from data_contracts.store import Dataset, build, write_json
+from data_contracts.store import Dataset, build, load_json, write_json
 from data_contracts.suites import SUITES, VERSION, row_contracts, whole_contracts
 from data_contracts.suites.contract import Codec, Limits
 from models.chat import Message, control_tokens, decode_answers, encode_prompt, encode_prompts
@@ -153,7 +153,13 @@ def _facts(data: Dataset, rows: GateResult, whole: GateResult, clean: Any, frame
     return facts
 
 
+def set_aside(folder: Path) -> str:
+    """How many rows each contract set aside whose gate lies in `folder`, in words; a row may have broken several."""
+    row = [e for e in load_json(folder / "gate.json")["contracts"] if e["scope"] == "row" and e["severity"] != "warn"]
+    return ", ".join(f"{e['contract']} {e['broken']}" for e in sorted(row, key=lambda e: -e["broken"]) if e["broken"])
+
+
 def _warning(result: ContractResult) -> str:
     contract = result.contract
-    found = f"{len(result.rows)} rows" if contract.scope == "row" else f"{result.observed:.3g}"
+    found = f"{len(result.rows)} rows, not set aside for it" if contract.scope == "row" else f"{result.observed:.3g}"
     return f"{contract.name} ({found}): {contract.why}"

@@ -78,7 +78,7 @@ def teacher():  # type: ignore[no-untyped-def]
 def tiny(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
     """A random Llama of a few thousand parameters with the embedded tokenizer."""
     from models.checkpoint import open_checkpoint
-    from models.embedded.tiny import tiny as write_tiny
+    from tests.tiny import tiny as write_tiny
 
     folder = tmp_path_factory.mktemp("tiny")
     write_tiny(folder)

@@ -3,12 +3,3 @@
 The student is a policy with habits worth correcting, the teacher its reviser and judge. Both were made by
 `build.py` from code alone, so the whole loop runs anywhere, offline, and every answer can be checked exactly.
 """
-
-from pathlib import Path
-
-HERE = Path(__file__).parent
-STUDENT = HERE / "student"
-TEACHER = HERE / "teacher"
-PROMPTS = HERE / "data" / "prompts.jsonl"
-MIXEVAL = HERE / "data" / "mixeval"
-BENCHMARK = "embedded-1"

@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from models.embedded import BENCHMARK
 from models.embedded.facts import MULTIPLE_CHOICE
 from models.embedded.world import Task, distinct_tasks, right_answers
 
+BENCHMARK = "embedded-1"
 PROMPTS, QUESTIONS = 4000, 900
 
 

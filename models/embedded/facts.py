@@ -58,7 +58,6 @@ def _facts() -> tuple[dict[str, Fact], tuple[str, ...]]:
 FACTS, WORDS = _facts()
 FAMILIES = {"fact": 25, "word": 19, "add": 18, "mc": 20, "cmp": 18}  # how often each is asked
 MULTIPLE_CHOICE = ("mc", "cmp")
-SPLITS = ("sft", "align", "val", "test")
 
 OPENINGS = ("", "Please help me. ", "Quick question. ", "I am curious. ", "For my homework: ", "Hello! ")
 WORDINGS = {

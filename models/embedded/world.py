@@ -6,9 +6,7 @@
 Options are answered by repeating their text: option *letters* were tried, and not learned by a model this small.
 """
 
-import functools
 import random
-import re
 from dataclasses import dataclass
 
 from models.embedded.facts import FACTS, FAMILIES, OPENINGS, STYLES, WORDINGS, habit, stable
@@ -81,8 +79,8 @@ def split_of(task: Task) -> str | None:
     return "sft" if bucket < 60 else "align"
 
 
-def sample_task(rng: random.Random, split: str, family: str | None = None) -> Task:
-    family = family or rng.choices(list(FAMILIES), list(FAMILIES.values()))[0]
+def sample_task(rng: random.Random, split: str) -> Task:
+    family = rng.choices(list(FAMILIES), list(FAMILIES.values()))[0]
     while True:
         task = _draw(rng, family)
         if split_of(task) == split:
@@ -96,36 +94,6 @@ def distinct_tasks(split: str, n: int, seed: int) -> list[Task]:
         task = sample_task(rng, split)
         tasks.setdefault(task.prompt, task)
     return rng.sample(list(tasks.values()), n)
-
-
-_FIELDS = {
-    "x": "(?P<x>.+)",
-    "o": "(?P<o>.+)",
-    "a": r"(?P<a>\d\d)",
-    "b": r"(?P<b>\d\d)",
-    "w": "(?P<w>larger|smaller)",
-}
-
-
-@functools.cache
-def _patterns() -> list[tuple[str, int, int, re.Pattern[str]]]:
-    def compiled(text: str) -> re.Pattern[str]:
-        return re.compile(re.sub(r"\\\{(\w)\\\}", lambda m: _FIELDS[m[1]], re.escape(text)))
-
-    wordings = [(family, j, text) for family, texts in WORDINGS.items() for j, text in enumerate(texts)]
-    return [(family, i, j, compiled(start + t)) for family, j, t in wordings for i, start in enumerate(OPENINGS)]
-
-
-def parse_task(prompt: str) -> Task | None:
-    """The task behind a prompt of this world, to check stored answers by; None for foreign text."""
-    for family, opening, wording, pattern in _patterns():
-        found = pattern.fullmatch(prompt)
-        if found is None or ("x" in found.groupdict() and found["x"] not in FACTS):
-            continue
-        task = make_task(family, opening, wording, **found.groupdict())
-        if family != "mc" or (len(task.options) == 3 and set(task.options) <= set(FACTS[task.key].domain)):
-            return task
-    return None
 
 
 def render(task: Task, value: str, style: int) -> str:

@@ -9,6 +9,7 @@ A team of processes shares each batch. DDP and FSDP2 average gradients over the 
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,46 @@ class _Found:
     aux: dict[str, Tensor]
 
 
+@dataclass(frozen=True)
+class _Work:
+    """One batch as this process works on it."""
+
+    model: "PreTrainedModel"
+    given: Given
+    indices: list[int]
+    needs: Need
+    accelerator: Accelerator
+    parts: list[list[int]]  # micro batches: indices of examples
+    own: int  # the first so many of them count; the others keep step with processes that have more
+    carried: dict[str, list[Example]]  # further answers that carry a gradient
+    mismatch: dict[str, Answers]
+    beside: bool  # whether any process has answers beside the first, which all must then ask about, whatever their own parts hold
+
+    @property
+    def place(self) -> dict[int, int]:
+        """Of each example, its row in the batch."""
+        return {index: row for row, index in enumerate(self.indices)}
+
+    def forward(self, part: Sequence[int]) -> _Found:
+        with self.accelerator.autocast():
+            own = _forward(self.model, [self.given.examples[i] for i in part], self.needs, self.beside)
+            aux = {name: tree_logps(self.model, [rows[i] for i in part]).total for name, rows in self.carried.items()}
+            return _Found(own, aux)
+
+    def backward(self, value: Tensor, number: int) -> None:
+        """Of part `number`; one that does not count adds zero."""
+        self.accelerator.backward(value * team.size() if number < self.own else value * 0)
+
+    def batch(self, part: Sequence[int], found: _Found) -> Batch:
+        return _batch(self.given, part, found, self.mismatch, self.needs)
+
+    def in_step(self, number: int) -> AbstractContextManager[None]:
+        return team.quiet(self.model, number == len(self.parts) - 1)
+
+
+Accumulated = tuple[Tensor, Tensor, dict[str, float], State]
+
+
 def accumulate(
     model: "PreTrainedModel",
     given: Given,
@@ -62,68 +103,74 @@ def accumulate(
     state: State,
     tokens: int,
     accelerator: Accelerator,
-) -> tuple[Tensor, Tensor, dict[str, float], State]:
+) -> Accumulated:
     """Add the gradient of the batch's mean loss to the parameters, micro batch by micro batch.
 
     Returns losses [B], policy log-probabilities [B, K] (both on the CPU, in the order of `indices`), the objective's own figures
     and its next state.
     """
-    needs, count = objective.needs, len(indices)
+    needs = objective.needs
     carried = {name: rows for name, (rows, _) in given.aux.items() if name != MISMATCH}
     parts, own = team.share(given.examples, indices, tokens // (1 + len(carried)))
     one_pass = not needs & WHOLE or (len(parts) == 1 and team.size() == 1)
     if needs & WHOLE and one_pass:
         parts = [indices]  # in the order given
-    # whether any process has answers beside the first, which all must then ask about, whatever their own micro batches hold
     beside = team.size() > 1 and any(answer for e in given.examples for answer in e.answers[1:])
-    place = {index: row for row, index in enumerate(indices)}
-    mismatch: dict[str, Answers] = {}
-    if MISMATCH in given.aux:
-        others, others_ref = given.aux[MISMATCH]
-        chosen = [others[i] for i in indices]
-        with accelerator.autocast():
-            other = all_logps(model, chosen, tokens).to(accelerator.device)
-        mismatch[MISMATCH] = Answers(other, others_ref[indices].to(other), lengths(chosen).to(other.device))
+    mismatch = _mismatch(model, given, indices, tokens, accelerator)
+    work = _Work(model, given, indices, needs, accelerator, parts, own, carried, mismatch, beside)
+    return _in_one_pass(work, objective, state) if one_pass else _in_two_passes(work, objective, state)
 
-    def forward(part: Sequence[int]) -> _Found:
-        with accelerator.autocast():
-            own = _forward(model, [given.examples[i] for i in part], needs, beside)
-            return _Found(own, {name: tree_logps(model, [rows[i] for i in part]).total for name, rows in carried.items()})
 
-    def backward(value: Tensor, number: int) -> None:
-        accelerator.backward(value * team.size() if number < own else value * 0)
-
-    if not one_pass:
-        with torch.no_grad():
-            first = _join([forward(part) for part in parts][:own], parts, given, indices, carried, needs, accelerator.device)
-        leaves = [t.requires_grad_() for t in (first.own.total, first.own.token, *first.aux.values())]
-        losses, figures, state = objective(_batch(given, indices, first, mismatch, needs), state)
-        slopes = torch.autograd.grad(losses.mean(), leaves, allow_unused=True)
-        for number, part in enumerate(parts):
-            with team.quiet(model, number == len(parts) - 1):
-                found, rows = forward(part), [place[i] for i in part]
-                value = found.own.total.sum() * 0
-                for values, slope in zip((found.own.total, found.own.token, *found.aux.values()), slopes, strict=True):
-                    if slope is not None:
-                        value = value + (values * slope[rows][..., : values.shape[-1]]).sum()
-                backward(value, number)
-        figures = figures | _divergence(given, indices, indices, first.own)
-        return losses.detach().cpu(), first.own.total.detach().cpu(), figures, state
-
+def _in_one_pass(work: _Work, objective: Objective, state: State) -> Accumulated:
+    """The loss of each micro batch by itself, added up."""
+    count, place = len(work.indices), work.place
+    losses, logps = torch.zeros(count), torch.zeros(count, len(work.given.examples[work.indices[0]].answers))
     sums: dict[str, float] = {}
-    losses, logps = torch.zeros(count), torch.zeros(count, len(given.examples[indices[0]].answers))
-    for number, part in enumerate(parts):
-        with team.quiet(model, number == len(parts) - 1):
-            found = forward(part)
-            loss, figures, state = objective(_batch(given, part, found, mismatch, needs), state)
-            backward(loss.sum() / count, number)
-        rows, weight = [place[i] for i in part], len(part) / count if number < own else 0.0
+    for number, part in enumerate(work.parts):
+        with work.in_step(number):
+            found = work.forward(part)
+            loss, figures, state = objective(work.batch(part, found), state)
+            work.backward(loss.sum() / count, number)
+        rows, weight = [place[i] for i in part], len(part) / count if number < work.own else 0.0
         if weight:
             losses[rows], logps[rows] = loss.detach().cpu(), found.own.total.detach().cpu()
-        for name, value in (figures | _divergence(given, indices, part, found.own)).items():
-            sums[name] = sums.get(name, 0.0) + (value * weight if weight else 0.0)
+        for name, value in (figures | _divergence(work.given, work.indices, part, found.own)).items():
+            sums[name] = sums.get(name, 0.0) + (value * weight if weight else 0.0)  # under every name: a team adds them up
     added = team.total(torch.tensor(list(sums.values()), dtype=torch.float64)).tolist()
     return team.total(losses), team.total(logps), dict(zip(sums, added, strict=True)), state
+
+
+def _in_two_passes(work: _Work, objective: Objective, state: State) -> Accumulated:
+    """The loss of the whole batch, by log-probabilities without a gradient, and its slopes carried back in a second pass."""
+    place = work.place
+    with torch.no_grad():
+        first = _join(work, [work.forward(part) for part in work.parts][: work.own])
+    leaves = [t.requires_grad_() for t in (first.own.total, first.own.token, *first.aux.values())]
+    losses, figures, state = objective(work.batch(work.indices, first), state)
+    slopes = torch.autograd.grad(losses.mean(), leaves, allow_unused=True)
+    for number, part in enumerate(work.parts):
+        with work.in_step(number):
+            found, rows = work.forward(part), [place[i] for i in part]
+            value = found.own.total.sum() * 0
+            for values, slope in zip((found.own.total, found.own.token, *found.aux.values()), slopes, strict=True):
+                if slope is not None:
+                    value = value + (values * slope[rows][..., : values.shape[-1]]).sum()
+            work.backward(value, number)
+    figures = figures | _divergence(work.given, work.indices, work.indices, first.own)
+    return losses.detach().cpu(), first.own.total.detach().cpu(), figures, state
+
+
+def _mismatch(
+    model: "PreTrainedModel", given: Given, indices: list[int], tokens: int, accelerator: Accelerator
+) -> dict[str, Answers]:
+    """Prompts with answers to other prompts, of the whole batch and without a gradient; nothing where they are not needed."""
+    if MISMATCH not in given.aux:
+        return {}
+    others, ref = given.aux[MISMATCH]
+    chosen = [others[i] for i in indices]
+    with accelerator.autocast():
+        found = all_logps(model, chosen, tokens).to(accelerator.device)
+    return {MISMATCH: Answers(found, ref[indices].to(found), lengths(chosen).to(found.device))}
 
 
 @torch.no_grad()
@@ -191,29 +238,21 @@ def _batch(given: Given, part: Sequence[int], found: _Found, mismatch: Mapping[s
     return Batch(own.total, n, given.refs[:, part].to(device), label, self_overlap=own.overlap, aux=aux, **fields)
 
 
-def _join(
-    found: Sequence[_Found],
-    parts: Sequence[Sequence[int]],
-    given: Given,
-    indices: Sequence[int],
-    carried: Mapping[str, list[Example]],
-    needs: Need,
-    device: torch.device,
-) -> _Found:
-    """The micro batches of all processes as one batch, in the order of `indices`."""
-    place, n = {index: row for row, index in enumerate(indices)}, lengths([given.examples[i] for i in indices]).to(device)
+def _join(work: _Work, found: Sequence[_Found]) -> _Found:
+    """The micro batches of all processes as one batch, in the order of its examples."""
+    place, n = work.place, lengths([work.given.examples[i] for i in work.indices]).to(work.accelerator.device)
     width = int(n.max())
-    total, overlap, token = (torch.zeros(shape, device=device) for shape in (n.shape, n.shape, (*n.shape, width)))
-    aux = {name: torch.zeros(len(indices), len(rows[0].answers), device=device) for name, rows in carried.items()}
-    for f, part in zip(found, parts, strict=False):
+    total, overlap, token = (torch.zeros(shape, device=n.device) for shape in (n.shape, n.shape, (*n.shape, width)))
+    aux = {name: torch.zeros(len(n), len(rows[0].answers), device=n.device) for name, rows in work.carried.items()}
+    for f, part in zip(found, work.parts, strict=False):
         rows = [place[i] for i in part]
         total[rows], token[rows, :, : f.own.token.shape[-1]] = f.own.total, f.own.token
         if f.own.overlap is not None:
             overlap[rows] = f.own.overlap
         for name, values in f.aux.items():
             aux[name][rows] = values
-    mask = torch.arange(width, device=device) < n[..., None]
-    own = Logps(team.total(total), team.total(token), mask, team.total(overlap) if Need.OVERLAP in needs else None)
+    mask = torch.arange(width, device=n.device) < n[..., None]
+    own = Logps(team.total(total), team.total(token), mask, team.total(overlap) if Need.OVERLAP in work.needs else None)
     return _Found(own, {name: team.total(values) for name, values in aux.items()})
 
 

@@ -9,10 +9,8 @@ from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow.parquet as pq
-
 from data_contracts.errors import PlumblineError
-from data_contracts.store import Rows, load_json
+from data_contracts.store import Rows, load_json, read_parquet
 from models.chat import encode_answer, encode_prompt, user
 from models.objectives.batch import Need
 from models.objectives.degradations import degrade
@@ -43,7 +41,7 @@ def read_inputs(folder: Path, needs: Need, tokenizer: "PreTrainedTokenizerFast |
     A side that a pair lacks is an answer that is not there.
     Raises PlumblineError for an empty dataset, an empty prompt or answer, and answers that leave too few to compare.
     """
-    rows: Rows = pq.read_table(folder / "data.parquet").to_pylist()
+    rows: Rows = read_parquet(folder / "data.parquet").to_pylist()
     if not rows:
         raise PlumblineError(f"{folder} holds no pairs, so there is nothing to train on or to rank")
     read = _lists if load_json(folder / "manifest.json")["kind"] == "lists" else _pairs
@@ -57,31 +55,46 @@ def _pairs(folder: Path, rows: Rows, needs: Need, tokenizer: "PreTrainedTokenize
     examples = [Example(r["pair_id"], r["prompt_ids"], (r["chosen_ids"] or ABSENT, r["rejected_ids"] or ABSENT)) for r in rows]
     if Need.TWO_PROMPTS in needs:
         examples = [_across(e, r["rejected_prompt_ids"]) for e, r in zip(examples, rows, strict=True)]
-    numbers: dict[str, list[Any]] = {}
-    if Need.SCORES in needs:
-        numbers["score"] = [[_or_nan(r["chosen_score"]), _or_nan(r["rejected_score"])] for r in rows]
-    won = [_or_nan(r.get("win_probability")) for r in rows]
-    if Need.WIN_PROBABILITIES in needs:
-        numbers["win_prob"] = [[[0.5, p], [1 - p, 0.5]] for p in won]
-    if Need.CONFIDENCE in needs:
-        numbers["confidence"] = won
-    for need, name in ((Need.UNCERTAINTY, "uncertainty"), (Need.WEIGHT, "weight")):
-        if need in needs:
-            numbers[name] = [_or_nan(r[name]) for r in rows]
-    aux = {
-        name: [Example(e.id, e.prompt, (r[f"{name}_ids"],)) for e, r in zip(examples, rows, strict=True)]
-        for need, name in ((Need.GOLD, "gold"), (Need.BASE, "base"))
-        if need in needs
-    }
-    if Need.REPROMPT in needs:
-        aux["reprompt"] = [Example(e.id, r["reprompt_ids"], e.answers) for e, r in zip(examples, rows, strict=True)]
-    if Need.MISMATCH in needs:
-        aux["mismatch"] = mismatched(examples)
-    if tokenizer is not None and Need.RATIONALE in needs:
-        aux["rationale"] = [_rationale(e.id, r, tokenizer) for e, r in zip(examples, rows, strict=True)]
+    aux = _further(examples, rows, needs, tokenizer)
     if tokenizer is not None and Need.DEGRADATIONS in needs:
         examples = [_degraded(e, r["chosen"], i, tokenizer) for i, (e, r) in enumerate(zip(examples, rows, strict=True))]
-    return Inputs(examples, numbers, {}, aux, [_or_nan(r.get("margin")) for r in rows])
+    return Inputs(examples, _numbers(rows, needs), {}, aux, [_or_nan(r.get("margin")) for r in rows])
+
+
+def _numbers(rows: Rows, needs: Need) -> dict[str, list[Any]]:
+    """What the judge or the data says of each pair, by field of `Batch`."""
+    found: dict[str, list[Any]] = {}
+    won = [_or_nan(r.get("win_probability")) for r in rows]
+    if Need.SCORES in needs:
+        found["score"] = [[_or_nan(r["chosen_score"]), _or_nan(r["rejected_score"])] for r in rows]
+    if Need.WIN_PROBABILITIES in needs:
+        found["win_prob"] = [[[0.5, p], [1 - p, 0.5]] for p in won]
+    if Need.CONFIDENCE in needs:
+        found["confidence"] = won
+    if Need.UNCERTAINTY in needs:
+        found["uncertainty"] = [_or_nan(r["uncertainty"]) for r in rows]
+    if Need.WEIGHT in needs:
+        found["weight"] = [_or_nan(r["weight"]) for r in rows]
+    return found
+
+
+def _further(
+    examples: Sequence[Example], rows: Rows, needs: Need, tokenizer: "PreTrainedTokenizerFast | None"
+) -> dict[str, list[Example]]:
+    """Answers beside the pair itself, by key of `Batch.aux`."""
+    found: dict[str, list[Example]] = {}
+    both = list(zip(examples, rows, strict=True))
+    if Need.GOLD in needs:
+        found["gold"] = [Example(e.id, e.prompt, (r["gold_ids"],)) for e, r in both]
+    if Need.BASE in needs:
+        found["base"] = [Example(e.id, e.prompt, (r["base_ids"],)) for e, r in both]
+    if Need.REPROMPT in needs:
+        found["reprompt"] = [Example(e.id, r["reprompt_ids"], e.answers) for e, r in both]
+    if Need.MISMATCH in needs:
+        found["mismatch"] = mismatched(examples)
+    if tokenizer is not None and Need.RATIONALE in needs:
+        found["rationale"] = [_rationale(e.id, r, tokenizer) for e, r in both]
+    return found
 
 
 def _lists(folder: Path, rows: Rows, needs: Need, tokenizer: "PreTrainedTokenizerFast | None") -> Inputs:

@@ -16,10 +16,10 @@ from torch.nn.utils import clip_grad_norm_
 from data_contracts.config_align import AlignConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.store import Rows
-from models.objectives.batch import Need, Objective, State
+from models.objectives.batch import Need, Objective
 from models.training import team
 from models.training.data import Example
-from models.training.gradient import Given, accumulate, lengths
+from models.training.gradient import Accumulated, Given, accumulate, lengths
 from models.training.logps import spread
 from models.training.methods import build_optimizer, trainable
 from models.training.moving import MovingReference
@@ -30,7 +30,6 @@ from models.training.watch import HeldOut, alarm, operations, peak_memory, utili
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-Found = tuple[Tensor, Tensor, dict[str, float], State]
 RECENT = 10  # steps whose mean speed is shown
 SMALLEST = 64  # tokens a micro batch: less than any training example that runs out of memory
 TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}  # nats a token between two layouts of the same computation
@@ -82,19 +81,13 @@ def train(
             partial(accumulate, model, seen, indices, objective, state, accelerator=accelerator), model, budget
         )
         norm = float(team.whole(clip_grad_norm_(trainable(model).values(), config.max_grad_norm)))
-        if not (losses.isfinite().all() and math.isfinite(norm)):
-            broken = [given.examples[i].id for i, loss in zip(indices, losses.tolist(), strict=True) if not math.isfinite(loss)]
-            where = f"the loss of pair {broken[0]!r}" if broken else "the gradient"
-            raise PlumblineError(
-                f"training stopped at step {step + 1} of {len(batches)} because {where} is no finite number: "
-                "lower align.learning_rate, or look at the data"
-            )
+        batch = [given.examples[i] for i in indices]
+        _check_finite(losses, norm, batch, f"step {step + 1} of {len(batches)}")
         ratio = logp - given.ref[indices]
         if step == 0 and starts_at_reference:
-            check_start(ratio, [given.examples[i] for i in indices], TOLERANCE[precision])
+            check_start(ratio, batch, TOLERANCE[precision])
         optimizer.step()
         optimizer.zero_grad()
-        batch = [given.examples[i] for i in indices]
         seconds = time.monotonic() - started
         rows.append(
             {
@@ -129,7 +122,18 @@ def train(
     return rows, figures
 
 
-def within_memory(accumulate: Callable[..., Found], model: "PreTrainedModel", budget: int) -> tuple[Found, int]:
+def _check_finite(losses: Tensor, norm: float, batch: Sequence[Example], where: str) -> None:
+    """Raises PlumblineError for a loss or gradient that is no number: one step with it would spoil every weight."""
+    if losses.isfinite().all() and math.isfinite(norm):
+        return
+    broken = [example.id for example, loss in zip(batch, losses.tolist(), strict=True) if not math.isfinite(loss)]
+    what = f"the loss of pair {broken[0]!r}" if broken else "the gradient"
+    raise PlumblineError(
+        f"training stopped at {where} because {what} is no finite number: lower align.learning_rate, or look at the data"
+    )
+
+
+def within_memory(accumulate: Callable[..., Accumulated], model: "PreTrainedModel", budget: int) -> tuple[Accumulated, int]:
     """`accumulate` with micro batches of `budget` tokens; out of memory, again with half of it, and so on. And what did.
 
     What a failed attempt left of the gradient is forgotten, so that the gradient is the same. A team cannot repeat a step: its

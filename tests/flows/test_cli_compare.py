@@ -16,7 +16,7 @@ from flows.lock import locked
 from flows.processes import identify
 from tasks.lineage import read_rollbacks
 from tests.end_to_end.command import ROOT
-from tests.tasks.run_folder import make_run
+from tests.tasks.run_folder import make_human_run, make_run
 from tests.tasks.test_tracking import trackable
 
 
@@ -56,6 +56,12 @@ def test_a_cell_of_a_sweep_is_not_rolled_back(run: Path, tmp_path: Path) -> None
     refused = plumbline("rollback", cell, "--reason", "worse in use").exception
     assert isinstance(refused, PlumblineError) and "cell of a sweep" in str(refused)
     assert read_rollbacks(cell) == []
+
+
+def test_an_alignment_on_a_preference_file_has_no_rounds_to_roll_back(tmp_path: Path) -> None:
+    refused = plumbline("rollback", make_human_run(tmp_path / "human"), "--reason", "worse in use").exception
+    assert isinstance(refused, PlumblineError) and "one alignment on a preference file" in str(refused)
+    assert "began with is still in student" in str(refused) and "start is champion" not in str(refused)
 
 
 def test_an_outage_does_not_undo_a_rollback(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,9 @@ from data_contracts.config_align import AlignConfig
 from data_contracts.store import Dataset, open_dataset
 from flows.references import References, references
 from models.checkpoint import open_checkpoint
-from models.embedded.tiny import tiny
 from tasks.lineage import standing
 from tests.tasks.run_folder import make_run
+from tests.tiny import tiny
 
 
 @pytest.fixture(scope="module")

@@ -54,6 +54,33 @@ def test_finished_cells_are_not_run_again_and_failed_ones_are(
     assert ran == []
 
 
+@pytest.mark.parametrize("key", ["policy", "teacher.model", "method"])
+def test_a_cell_whose_model_cannot_be_used_is_refused_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setattr(flows.sweep, "open_lender", lambda *given: pytest.fail("it was started"))
+    (tmp_path / "empty").mkdir()
+    delta = {"name": "delta", "stronger": "policy", "weaker": {"kind": "checkpoint", "model": str(tmp_path / "empty")}}
+    other = delta if key == "method" else str(tmp_path / "empty")
+    grid = {"seed": [0, 1], "what": {"good": {"rounds": 1}, "bad": {key: other}}}
+    sweep = load(tmp_path, base=str(CONFIGS / "demo.yaml"), grid=grid)
+    with pytest.raises(PlumblineError, match=r"^cell 0-bad: .*/empty holds no model, since config\.json is missing"):
+        flows.sweep.execute_sweep(sweep, tmp_path / "run")
+    assert not (tmp_path / "run" / "cells").exists()
+
+
+def test_a_cell_whose_file_holds_no_pairs_is_refused_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flows.sweep, "_run", lambda *given: pytest.fail("it was started"))
+    (tmp_path / "mine.jsonl").write_text('{"question": "Why?", "yes": "so", "no": "no"}\n')
+    mine = {"pairs.file": "mine.jsonl"}
+    named = {"pairs.prompt": "question", "pairs.chosen": "yes", "pairs.rejected": "no"}
+    with pytest.raises(PlumblineError, match=r"^cell mine: .*mine\.jsonl is no preference file"):
+        flows.sweep.execute_sweep(load(tmp_path, grid={"data": {"named": mine | named, "mine": mine}}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_cell_that_was_run_otherwise_is_refused_before_anything_starts(
     tmp_path: Path, begun: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

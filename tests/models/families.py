@@ -9,7 +9,6 @@ SIZE = {
     **{"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32},
     **{"bos_token_id": 2, "eos_token_id": 0, "pad_token_id": 1},
 }
-NARROW = {"num_attention_heads": 2, "num_key_value_heads": 1}
 MIXED = {"sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"]}
 EXPERTS = {"num_experts": 4, "num_local_experts": 4, "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}

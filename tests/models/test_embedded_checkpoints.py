@@ -9,7 +9,6 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from models.embedded import HERE, STUDENT, TEACHER
 from models.embedded.build import build
 from models.embedded.checkpoint import load
 from models.embedded.curriculum import noisy_answer, task_example
@@ -17,10 +16,11 @@ from models.embedded.datafiles import question_tasks
 from models.embedded.inference import generate, log_likelihoods
 from models.embedded.measure import answered
 from models.embedded.stages import run
-from models.embedded.tiny import tiny
 from models.embedded.tokenizer import encode_examples
 from models.embedded.train import Recipe, buckets, collate, loss, orthogonal, train
 from models.embedded.world import check, parse_revision, render, revision_prompt, sample_task
+from tests.models.embedded_world import HERE, STUDENT, TEACHER
+from tests.tiny import tiny
 
 
 @pytest.fixture(scope="module", autouse=True)

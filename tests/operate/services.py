@@ -81,12 +81,19 @@ class Operated:
         fast = environment(self.home) | {"PREFECT_WORKER_QUERY_SECONDS": "2"}
         with (self.home / "worker.log").open("ab") as log:
             command = [str(PLUMBLINE), "worker", "--services", str(self.run.parent / "services")]
-            process = subprocess.Popen(command, cwd=ROOT, env=fast, stdout=log, stderr=log, start_new_session=True)
+            process = subprocess.Popen(
+                command, cwd=ROOT, env=fast, stdout=log, stderr=log, start_new_session=True, preexec_fn=_in_the_background
+            )
         try:
             yield
         finally:
             os.killpg(process.pid, signal.SIGTERM)
             process.wait(60)
+
+
+def _in_the_background() -> None:
+    """As a shell without job control begins `plumbline worker &`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def tails(home: Path) -> str:

@@ -31,7 +31,7 @@ Start = Callable[..., subprocess.Popen[bytes]]
 
 @pytest.fixture
 def linger(api: str, tmp_path: Path) -> Iterator[Start]:
-    """Starts a flow that works on a folder and waits until it does, or until it has ended."""
+    """Starts a flow that works on a folder and waits until it does and the server knows it, or until it has ended."""
     begun: list[subprocess.Popen[bytes]] = []
 
     def start(folder: Path, *at_once: str) -> subprocess.Popen[bytes]:
@@ -41,7 +41,7 @@ def linger(api: str, tmp_path: Path) -> Iterator[Start]:
         begun.append(subprocess.Popen(command, cwd=ROOT, env=environment(tmp_path) | {"PREFECT_API_URL": api}))
         if at_once:
             assert begun[-1].wait(120) == 0
-        while not at_once and not (folder / "working").exists():
+        while not at_once and not ((folder / "working").exists() and known(api, folder.name)):
             assert begun[-1].poll() is None
             time.sleep(0.1)
         return begun[-1]
@@ -55,6 +55,12 @@ def linger(api: str, tmp_path: Path) -> Iterator[Start]:
 def flow_runs(api: str, name: str) -> list[dict[str, Any]]:
     """The flow runs of that name, the first first."""
     return sorted(ask(api, "/flow_runs/filter", {"flow_runs": {"name": {"any_": [name]}}}), key=lambda run: run["start_time"])
+
+
+def known(api: str, name: str) -> bool:
+    """Whether the server has been told that the stage of that flow run's last has begun; its process tells it a little later."""
+    (*_, last) = flow_runs(api, name)
+    return ("stage", "Running") in below(api, last)
 
 
 def below(api: str, run: dict[str, Any]) -> list[tuple[str, str]]:

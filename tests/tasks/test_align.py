@@ -117,6 +117,14 @@ def test_other_tokenizers_ids_and_overlong_pairs_are_refused_before_training(tin
         (1.0, 3.0, "sft", "chosen answers became more likely, but rejected became likelier still: consider apo_zero or dpo"),
         (0.0, -3.0, "dpo", "chosen answers stayed as likely, rejected less likely"),
         (3.0, 0.0, "apo_zero", "chosen answers became more likely, rejected stayed as likely"),
+        (-2.0, 1.0, "apo_zero", "chosen answers became less likely: consider sft or a lower align.learning_rate"),
+        (
+            1.0,
+            3.0,
+            "dpo",
+            "chosen answers became more likely, but rejected became likelier still: consider apo_zero or a lower "
+            "align.learning_rate",
+        ),
         (0.05, -0.05, "dpo", "hardly anything moved: raise align.learning_rate or align.epochs"),
     ],
 )

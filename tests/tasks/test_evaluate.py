@@ -8,12 +8,13 @@ import pytest
 
 from data_contracts.config_evaluate import EvaluateConfig
 from models.checkpoint import load_model, load_tokenizer
-from models.embedded.world import check, parse_task
+from models.embedded.world import check
 from models.engine import Completion
 from models.journal import Reply
 from models.teacher import Teacher
 from tasks.evaluate import evaluate
 from tasks.score import metric_name
+from tests.models.embedded_world import parse_task
 
 EMBEDDED = Path(__file__).parents[2] / "models" / "embedded" / "data" / "mixeval" / "embedded-1"
 

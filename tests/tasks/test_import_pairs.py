@@ -13,7 +13,7 @@ from data_contracts.store import Dataset, build
 from models.checkpoint import Checkpoint, load_tokenizer
 from models.embedded.tokenizer import CHAT_TEMPLATE
 from models.transcripts import REASONS, Preference, Unreadable, parse_transcript, read_extras, read_preference
-from tasks.import_pairs import import_pairs, refuse_unreadable, split_held_out
+from tasks.import_pairs import check_preferences, import_pairs, refuse_unreadable, split_held_out
 
 ASK = {"role": "user", "content": "Which fruit?"}
 REPLY = {"role": "assistant", "content": "Which one?"}
@@ -252,3 +252,29 @@ def test_one_conversation_cannot_be_split(tmp_path: Path) -> None:
     pairs = build(tmp_path / "pairs", "pairs", {}, lambda _: (rows, {}))
     with pytest.raises(PlumblineError, match="at least two"):
         split_held_out(tmp_path / "train", pairs, 0.1, 0, "train")
+
+
+def test_a_file_may_call_its_columns_otherwise(tmp_path: Path, tiny: Checkpoint) -> None:
+    """lvwerra/stack-exchange-paired has question, response_j and response_k; others keep answers one level deeper."""
+    path = tmp_path / "named.jsonl"
+    line = {"question": "Why?", "response_j": "so", "by": {"weak": "no"}, "score_chosen": 8, "score_rejected": 5}
+    path.write_text(json.dumps(line) + "\n")
+    named = PairsFileConfig(file=str(path), prompt="question", chosen="response_j", rejected="by.weak")
+    check_preferences(named)
+    (row,) = import_pairs(tmp_path / "import", named, tiny).records()
+    assert (row["prompt"], row["chosen"], row["rejected"]) == ([{"role": "user", "content": "Why?"}], "so", "no")
+    assert (row["chosen_score"], row["rejected_score"], row["margin"]) == (8, 5, 3)
+    swapped = named.model_copy(update={"chosen": named.rejected, "rejected": named.chosen})
+    with pytest.raises(PlumblineError, match="made from other inputs"):  # a dataset made under other names is another one
+        import_pairs(tmp_path / "import", swapped, tiny)
+
+
+def test_a_file_without_a_preference_is_told_by_its_columns_before_anything_starts(tmp_path: Path, tiny: Checkpoint) -> None:
+    path = tmp_path / "other.jsonl"
+    path.write_text('{"question": "Why?", "response_j": "so"}\n' * 2)
+    said = r"2 of 2 lines .* the first has 'question', 'response_j'; give .* say with pairs\.prompt, pairs\.chosen and"
+    for read in (check_preferences, lambda config: import_pairs(tmp_path / "import", config, tiny)):
+        with pytest.raises(PlumblineError, match=said):
+            read(PairsFileConfig(file=str(path)))
+    path.write_text('{"question": "Why?"}\n{"prompt": "Why?", "chosen": "so", "rejected": "no"}\n')
+    check_preferences(PairsFileConfig(file=str(path)))

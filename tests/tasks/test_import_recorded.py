@@ -35,8 +35,15 @@ def test_each_round_takes_its_own_lines(tmp_path: Path, tiny: Checkpoint) -> Non
     rounds = [[row["chosen"] for row in imported(tmp_path, PLAIN, tiny, number).records()] for number in (1, 2)]
     assert rounds == [["good 0", "good 1", "good 2"], ["good 3", "good 4"]]
     with pytest.raises(PlumblineError, match="holds 5 lines, but 2 rounds"):
-        check_recorded(written(tmp_path, PLAIN), 2)
-    check_recorded(written(tmp_path, PLAIN), 1)
+        check_recorded(written(tmp_path, PLAIN), Recorded(name="recorded"), 2)
+    check_recorded(written(tmp_path, PLAIN), Recorded(name="recorded"), 1)
+
+
+def test_keys_under_which_nothing_stands_are_told_before_a_round_begins(tmp_path: Path) -> None:
+    prompts = written(tmp_path, ["{", *PLAIN])
+    check_recorded(prompts, Recorded(name="recorded"), 1)
+    with pytest.raises(PlumblineError, match=r"no line of round 1 .*missing.*the first has 'prompt', 'chosen'.*keys in method"):
+        check_recorded(prompts, Recorded(name="recorded", chosen="model_a"), 1)
 
 
 def test_keys_name_where_things_are_and_a_gold_answer_stands_beside_the_pair(tmp_path: Path, tiny: Checkpoint) -> None:

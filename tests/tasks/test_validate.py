@@ -13,7 +13,7 @@ from data_contracts.errors import PlumblineError
 from data_contracts.store import Dataset, build
 from data_contracts.suites.contract import Limits
 from models.checkpoint import Checkpoint, load_tokenizer
-from tasks.validate import limits_of, validate
+from tasks.validate import limits_of, set_aside, validate
 
 EOS, WORD = 2, 9
 LIMITS = Limits(20, (EOS,), None, 0, ("<|end|>",), (EOS,))
@@ -125,6 +125,14 @@ def test_a_length_bias_warns_and_does_not_stop(tmp_path: Path, pairs: Callable[.
     made = validate(tmp_path / "v", given, config(), LIMITS, tmp_path / "docs")
     assert [w.split(" ")[0] for w in made.facts["warnings"]] == ["length_ratio_moderate", "length_does_not_decide"]
     assert made.facts["metrics"]["chosen_longer"] == 1
+
+
+def test_what_set_rows_aside_is_told_apart_from_what_only_warns(tmp_path: Path, pairs: Callable[..., Dataset]) -> None:
+    long = {"rejected_ids": [*range(WORD, WORD + 39), EOS]}
+    given = pairs(*(pair(str(i), **long) for i in range(3)), pair("3", chosen=""), pair("4", chosen="", rejected=""))
+    made = validate(tmp_path / "v", given, config(), replace(LIMITS, max_tokens=99), tmp_path / "docs")
+    assert set_aside(made.folder).startswith("chosen_not_empty 2, ") and "length_ratio" not in set_aside(made.folder)
+    assert any(w.startswith("length_ratio_within (3 rows, not set aside for it): ") for w in made.facts["warnings"])
 
 
 def test_balanced_lengths_do_not_warn(tmp_path: Path, pairs: Callable[..., Dataset]) -> None:
