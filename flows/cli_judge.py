@@ -34,11 +34,13 @@ def rate(
     run, names = _judging(config, set_), _names(field)
     from data_contracts.store import write_text
     from flows.evaluate import open_asked, watch
+    from flows.template import check_judges
     from tasks.criteria import check_templates
     from tasks.rate import rate as rate_samples
     from tasks.rate import rated_rows, samples_in
 
     check_templates(run.judge)
+    check_judges(run, {"judge": run.judge})
     samples = samples_in(answers, out / "answers", names)
     with open_asked(run, out, watched=True) as teacher, watch("judging", watched=True) as progress:
         scores = rate_samples(out / "scores", samples, run.judge, teacher, run.seed, progress)
@@ -67,6 +69,7 @@ def calibrate(
     """
     run, names = _judging(config, set_), _names(field)
     from flows.evaluate import open_asked, watch
+    from flows.template import check_judges
     from tasks.calibrate import calibrate as measure
     from tasks.calibrate import recorded_verdicts, reference_judges, write_calibration
     from tasks.criteria import check_templates
@@ -74,6 +77,7 @@ def calibrate(
     from tasks.recorded import read_recorded
 
     check_templates(run.judge)
+    check_judges(run, {"judge": run.judge})
     rows = read_recorded(recorded, names)[:limit]
     comparisons = [row.comparison for row in rows]
     with open_asked(run, out, watched=True) as teacher, watch("judging", watched=True) as progress:
