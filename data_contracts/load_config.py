@@ -45,6 +45,17 @@ def load_config(path: Path, sets: Sequence[str] = (), told_in: Path | None = Non
     return config
 
 
+def load_rounds(path: Path, needed: str, sets: Sequence[str] = ()) -> RoundsConfig:
+    """The configuration of rounds in `path`, whose `needed` part (its judge, its teacher) is asked for.
+
+    Raises PlumblineError as `load_config` does, and for another flow, which has none.
+    """
+    config = load_config(path, sets)
+    if not isinstance(config, RoundsConfig):
+        raise PlumblineError(f"{path} has no {needed}: give a configuration with flow: rounds")
+    return config
+
+
 def replaced(path: Path, sets: Sequence[str]) -> dict[str, Any]:
     """What the file in `path` says of every key that `sets` give another value or take away; None where it does not name it."""
     before, tree = flatten(read_yaml(path)), read_yaml(path)
