@@ -46,7 +46,7 @@ def answer_benchmark(
     note = folder / "evaluation.json"
     if note.exists():
         if load_json(note)["key"] != key:
-            raise PlumblineError(f"{folder} holds answers of other weights, or asked otherwise: choose another --name or --out")
+            raise PlumblineError(f"{folder} holds answers of other weights, or to other prompts: choose another --name or --out")
         return folder, read_responses(folder)
     prompts = [asked.prompt(question) for question in asked.questions]
     chat = config.prompts != "mixeval-base"

@@ -195,7 +195,7 @@ class Replica:
                 return message["done"]
             told(message["progress"])
         end = how(self._process.wait())
-        raise PlumblineError(f"{self._name} {end}: its last words are in {self._log}; resume the run to start it anew")
+        raise PlumblineError(f"{self._name} {end}: see {self._log}; resume the run to start it anew")
 
     def close(self) -> None:
         with contextlib.suppress(ProcessLookupError):  # it has ended by itself
