@@ -18,6 +18,11 @@ def check_method(config: RoundsConfig) -> None:
         raise PlumblineError("method off_policy_judge compares different answers, but all its sources are the same")
     if isinstance(method, Delta) and _who(method.stronger) == _who(method.weaker):
         raise PlumblineError("method delta prefers one model to another, but stronger and weaker are the same")
+    if config.revise.rubric is not None and len(config.revise.rubric.split()) < 2:
+        raise PlumblineError(
+            f"revise.rubric is {config.revise.rubric!r}, and this text fills the template, not a file of that name: "
+            "write the rubric itself there"
+        )
     worsens = (config.revise.template or "").startswith("worsen")
     if config.revise.template and worsens != (method.name == "worst_revision") and method.revised:
         raise PlumblineError(

@@ -12,11 +12,11 @@ from typing import Any
 from data_contracts.errors import PlumblineError
 from data_contracts.flatten import flatten
 from data_contracts.made_with import together
-from data_contracts.store import Rows, open_dataset
+from data_contracts.store import Row, Rows, open_dataset
 from models.statistics import Gain, holm, paired_test
 from tasks.changes import overrides
 from tasks.lineage import champions, round_number
-from tasks.rank import ranked_rightly
+from tasks.rank import conversations, ranked_rightly
 from tasks.score import metric_name, rows_of
 from tasks.summary import manifest, read_config
 
@@ -197,14 +197,19 @@ def _win_rates(a: Side, b: Side) -> list[dict[str, Any]]:
 
 def _rankings(a: Side, b: Side, notes: list[str]) -> list[dict[str, Any]]:
     """How often the chosen answer of a held-out pair is the likelier one, on the pairs that both ranked."""
-    old, new = (open_dataset(side.data / "rank_after").records() for side in (a, b))
-    lengths = ("chosen_tokens", "rejected_tokens")
-    before = {(row["pair_id"], *(row[k] for k in lengths)): row for row in old}
-    both = [(before[key], row) for row in new if (key := (row["pair_id"], *(row[k] for k in lengths))) in before]
+    old, new = _ranked(a), _ranked(b)
+    both = [key for key in new if key in old]
     if not both:
         notes.append("A and B held out different pairs, so no ranking is compared")
         return []
     if len(both) < max(len(old), len(new)):
         notes.append(f"rankings are over the {len(both)} held-out pairs that both ranked (A {len(old)}, B {len(new)})")
-    old, new = ([ranked_rightly(row) for row in rows] for rows in zip(*both, strict=True))
-    return gains({"ranking accuracy": (old, new)})
+    before, after = ([ranked_rightly(side[key], key[1]) for key in both] for side in (old, new))
+    return gains({"ranking accuracy": (before, after)})
+
+
+def _ranked(side: Side) -> dict[tuple[Any, ...], Row]:
+    """Its rankings by what tells the pairs of two files apart."""
+    openings = conversations(open_dataset(side.data / "held_out"))
+    rows = open_dataset(side.data / "rank_after").records()
+    return {(row["pair_id"], openings[row["pair_id"]], row["chosen_tokens"], row["rejected_tokens"]): row for row in rows}

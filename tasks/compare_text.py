@@ -23,8 +23,9 @@ def render(found: dict[str, Any]) -> Iterator[RenderableType]:
         [r["metric"], str(r["questions"]), f"{r['a']:.3f}", f"{r['b']:.3f}", _interval(r["gain"], r), _p(r["p"]), _verdict(r)]
         for r in found["scores"]
     ]
-    yield _table("scores", ["metric", "questions", "A", "B", "gain (95 % interval)", "p", ""], scores)
-    if others := len(found["scores"]) - 1:
+    if scores:
+        yield _table("scores", ["metric", "questions", "A", "B", "gain (95 % interval)", "p", ""], scores)
+    if (others := len(scores) - 1) > 0:
         yield Text(
             f"significant is p below 0.05: of the first row by itself, of the other {others} adjusted for their number (Holm)"
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from data_contracts.config_align import AlignConfig
 from data_contracts.config_evaluate import PreferenceMetricsConfig
 from data_contracts.store import Dataset, Rows, build
+from models.chat import opening
 from models.checkpoint import Checkpoint
 from models.engine import Completion, Progress, Sampling, quiet
 from models.objectives.batch import Need
@@ -75,7 +76,8 @@ def preference_metrics(
         rows = [_row(pair, policy[i], reference[i]) for i, pair in enumerate(pairs)]
         own = of_samples[models.candidate.hash]
         others = {"previous": of_samples[models.previous.hash], "start": of_samples[models.start.hash]}
-        facts: dict[str, Any] = {"held_out" if config.held_out else "train": _ranked(rows, align)} if rows else {}
+        whole = [opening(pair["prompt"]) for pair in pairs]
+        facts: dict[str, Any] = {"held_out" if config.held_out else "train": _ranked(rows, align, whole)} if rows else {}
         facts |= {"kl": {name: _kl(own, other, written, questions) for name, other in others.items()}}
         facts |= {"diversity": _diversity(drawn, config.samples)}
         return rows, facts | {"answers": _style(answers), "answers_before": _style(before)}
@@ -140,11 +142,11 @@ def _row(pair: dict[str, Any], policy: Sequence[float], reference: Sequence[floa
     }
 
 
-def _ranked(rows: Rows, align: AlignConfig) -> dict[str, Any]:
+def _ranked(rows: Rows, align: AlignConfig, conversations: Sequence[str]) -> dict[str, Any]:
     found: dict[str, Any] = {"pairs": len(rows)}
     for name in ("policy", "reference"):
         ranked = [r | {"chosen_logp": r[f"{name}_chosen"], "rejected_logp": r[f"{name}_rejected"]} for r in rows]
-        accuracies = ranking_accuracy(ranked)
+        accuracies = ranking_accuracy(ranked, conversations)
         found[name] = {key: accuracies[key] for key in ("accuracy", "accuracy_per_token")}
     if Need.REFERENCE not in configured(align.objective, align.wrappers).needs:
         return found

@@ -1,6 +1,6 @@
 """Does a policy give the chosen answer of a held-out pair the higher probability? Before and after training, with intervals."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -54,15 +54,21 @@ def ranking_accuracy(rows: Rows, clusters: Sequence[str] | None = None) -> dict[
     }
 
 
-def ranked_rightly(row: Row) -> Row:
+def conversations(pairs: Dataset) -> dict[str, str]:
+    """Of every pair by its id, the conversation that it is of: pairs of one hang together."""
+    return {row["pair_id"]: opening(row["prompt"]) for row in pairs.records()}
+
+
+def ranked_rightly(row: Row, conversation: str) -> Row:
     """A ranked pair as a question that was answered rightly or not, for models.statistics.paired_test."""
     score = float(row["chosen_logp"] > row["rejected_logp"])
-    return {"question_id": row["pair_id"], "question": row["pair_id"], "score": score}
+    return {"question_id": row["pair_id"], "question": conversation, "score": score}
 
 
-def reward_accuracy(policy: Dataset, reference: Dataset) -> dict[str, float]:
+def reward_accuracy(policy: Dataset, reference: Dataset, openings: Mapping[str, str]) -> dict[str, float]:
     """Share of pairs whose margin grew from `reference` to `policy` (log-ratio of chosen above that of rejected), with interval.
 
+    `openings` is that of `conversations`.
     Raises PlumblineError if the two rankings are not of the same pairs.
     """
     after, before = policy.records(), reference.records()
@@ -72,7 +78,8 @@ def reward_accuracy(policy: Dataset, reference: Dataset) -> dict[str, float]:
     def margin(row: dict[str, Any]) -> float:
         return float(row["chosen_logp"] - row["rejected_logp"])
 
-    return share([margin(a) > margin(b) for a, b in zip(after, before, strict=True)])
+    grew = [margin(a) > margin(b) for a, b in zip(after, before, strict=True)]
+    return share(grew, [openings[row["pair_id"]] for row in after])
 
 
 def share(hits: Sequence[bool], clusters: Sequence[str] | None = None) -> dict[str, float]:

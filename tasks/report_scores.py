@@ -12,7 +12,7 @@ from models.statistics import holm, paired_test
 from tasks import summary
 from tasks.charts import Series, chart
 from tasks.lineage import champions
-from tasks.rank import ranked_rightly, reward_accuracy
+from tasks.rank import conversations, ranked_rightly, reward_accuracy
 from tasks.run_folder import folder_name, round_name
 
 Answers = dict[int, Rows]  # those of each evaluated model by its round; 0 is the start
@@ -56,11 +56,12 @@ def ranked(run: Path) -> dict[str, Any] | None:
     before, after = open_dataset(run / "rank_before"), open_dataset(run / "rank_after")
     if not before.rows:
         return {"n": 0}
-    new, old = ([ranked_rightly(row) for row in data.records()] for data in (after, before))
+    openings = conversations(open_dataset(run / "held_out"))
+    new, old = ([ranked_rightly(row, openings[row["pair_id"]]) for row in data.records()] for data in (after, before))
     return {
         "n": before.rows,
         "shorter": before.facts["shorter"],
-        "reward": reward_accuracy(after, before),
+        "reward": reward_accuracy(after, before, openings),
         "gain": paired_test(new, old),
         "old": before.facts["accuracy"]["mean"],
         "new": after.facts["accuracy"]["mean"],

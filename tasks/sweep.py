@@ -20,7 +20,8 @@ CONTRAST = ("token_jaccard", "character_edits", "length_ratio")  # of a round's 
 
 @dataclass(frozen=True)
 class Result:
-    """`state` is "finished", "failed" or "waiting"; `checkpoints` the overall scores of the models that were kept, in order."""
+    """`state` is "finished", "failed" or "waiting"; `checkpoints` the scores of the models that were kept, in order: none where
+    a preference file left no whole pair to rank."""
 
     label: str
     point: dict[str, str]
@@ -35,14 +36,17 @@ class Result:
     contrast: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0  # of all stages, those of shared datasets included
     verdict: str = ""
+    measure: str = "overall score"  # what a score is
 
     @property
     def figures(self) -> dict[str, float]:
         """The numbers of a finished cell by name."""
-        if not self.checkpoints or self.start is None or self.low is None or self.high is None:
+        if self.state != "finished":
             return {}
-        found = {"start": self.start, "max": max(self.checkpoints), "mean": statistics.mean(self.checkpoints)}
-        found |= {"last": self.checkpoints[-1], "low": self.low, "high": self.high}
+        found: dict[str, float] = {}
+        if self.checkpoints and self.start is not None and self.low is not None and self.high is not None:
+            found |= {"start": self.start, "max": max(self.checkpoints), "mean": statistics.mean(self.checkpoints)}
+            found |= {"last": self.checkpoints[-1], "low": self.low, "high": self.high}
         extra = {"win_rate": self.win_rate, "clean_pairs": self.pairs}
         return found | {k: float(v) for k, v in extra.items() if v is not None} | self.contrast | {"seconds": self.seconds}
 
@@ -98,14 +102,14 @@ def _rounds(run: Path, rounds: int) -> dict[str, Any] | None:
 def _human(run: Path) -> dict[str, Any] | None:
     """How often the chosen answer of a held-out pair is the likelier one, before and after."""
     before, after, pairs, trained = (manifest(run / name) for name in ("rank_before", "rank_after", "validate_pairs", "align"))
-    if before is None or after is None or pairs is None or trained is None or not after["rows"]:
+    if before is None or after is None or pairs is None or trained is None:
         return None
     score = after["facts"]["accuracy"]
-    return {
-        "start": before["facts"]["accuracy"]["mean"],
-        "checkpoints": [score["mean"]],
-        "low": score["low"],
-        "high": score["high"],
+    scores = {"start": before["facts"]["accuracy"]["mean"], "checkpoints": [score["mean"]]} if score else {}
+    return scores | {
+        "measure": "ranking accuracy",
+        "low": score and score["low"],
+        "high": score and score["high"],
         "pairs": pairs["rows"],
         "contrast": _contrast(pairs),
         "seconds": trained["seconds"],
@@ -127,7 +131,7 @@ class Group:
 
     @property
     def finished(self) -> list[Result]:
-        return [r for r in self.results if r.figures]
+        return [r for r in self.results if r.state == "finished"]
 
     def mean(self, name: str) -> float | None:
         values = self.values(name)

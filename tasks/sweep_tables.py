@@ -77,7 +77,7 @@ def _table(
     found = groups(results)
     scores = {"max": "max over checkpoints", "mean": "mean over checkpoints", "last": "last"}
     if not _kept(results):
-        scores = {"last": "overall score"}
+        scores = {"last": _measure(results)}
     figures: dict[str, Callable[[Group], str]] = {title: partial(_spread, name=name) for name, title in scores.items()}
     titles = {"win_rate": ("win rate", 3), "clean_pairs": ("clean pairs", 0)} | {n: (CONTRAST_TITLES[n], 2) for n in CONTRAST}
     for name in further:
@@ -95,13 +95,18 @@ def _kept(results: Sequence[Result]) -> bool:
     return any(len(r.checkpoints) > 1 for r in results)
 
 
+def _measure(results: Sequence[Result]) -> str:
+    return next((r.measure for r in results if r.state == "finished"), Result.measure)
+
+
 def _told(sweep: Grid, results: Sequence[Result]) -> str:
-    done = sum(bool(r.figures) for r in results)
-    starts = [r.figures["start"] for r in results if r.figures]
+    done = sum(r.state == "finished" for r in results)
+    starts = [r.figures["start"] for r in results if "start" in r.figures]
     begin = f" The start scores {min(starts):.3f}." if starts and min(starts) == max(starts) else ""
+    what = {"overall score": "Overall scores", "ranking accuracy": "Ranking accuracies on held-out pairs"}[_measure(results)]
     seeds = len(sweep.axes.get(SEED, [""]))
     several = f", means over {seeds} seeds; in brackets the lowest and the highest" if seeds > 1 else ""
-    text = f"{done} of {len(results)} cells finished.{begin} Overall scores{several}."
+    text = f"{done} of {len(results)} cells finished.{begin} {what}{several}."
     if _kept(results):
         text += (
             " Checkpoints are the models after each epoch: their maximum is the best of several measurements and so too high by "
@@ -150,9 +155,11 @@ def _heat_map(path: Path, sweep: Grid, results: Sequence[Result]) -> None:
     def panel(name: str) -> list[list[float | str]]:
         return [[cell(name, here(row, column)) for column in columns] for row in rows]
 
-    titles = {"max": "maximum over checkpoints", "mean": "mean over checkpoints"} if _kept(results) else {"last": "overall score"}
+    titles = (
+        {"max": "maximum over checkpoints", "mean": "mean over checkpoints"} if _kept(results) else {"last": _measure(results)}
+    )
     contrast = {CONTRAST_TITLES[name]: [here(row).mean(name) for row in rows] for name in CONTRAST[:2]}
-    starts = [r.figures["start"] for r in results if r.figures]
+    starts = [r.figures["start"] for r in results if "start" in r.figures]
     heat_maps(
         path,
         sweep.name,

@@ -159,6 +159,10 @@ WRONG: dict[str, tuple[dict[str, Any] | str, list[str]]] = {
     "nothing rejected": (rounds(method={"name": "rso", "keep": 4}, sample={"n": 4}), ["rso keeps 4", "sample.n must be larger"]),
     "best alone": (rounds(method="best_of_n"), ["best_of_n", "at least 2"]),
     "no threshold": (rounds(method={"name": "best_of_n", "choice": "threshold"}, sample={"n": 2}), ["needs a threshold"]),
+    "a rubric's file": (
+        rounds(revise={"template": "rubric-1", "rubric": "derived.yaml"}),
+        ["revise.rubric is 'derived.yaml'", "write the rubric itself"],
+    ),
     "worse as chosen": (rounds(revise={"template": "worsen-1"}), ["worsen-1", "makes answers worse", "clair"]),
     "better as rejected": (
         rounds(method="worst_revision", revise={"template": "minimal-1"}),

@@ -1,6 +1,7 @@
 """A comparison says what changed and claims a difference only where the same questions show one."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from rich.console import Console
 from data_contracts.errors import PlumblineError
 from data_contracts.made_with import made_with
 from data_contracts.plain import safe
-from data_contracts.store import build
+from data_contracts.store import build, open_dataset
 from models.text_measures import sizes
 from tasks.compare import compare, gains, open_side
 from tasks.compare_text import render
@@ -121,6 +122,14 @@ def test_human_pairs_are_compared_by_ranking(tmp_path: Path, run: Path) -> None:
     assert (score["metric"], score["gain"], score["significant"]) == ("ranking accuracy", 0.0, False)
     with pytest.raises(PlumblineError, match="different flows"):
         beside(human, run)
+    other = make_human_run(tmp_path / "other")
+    rows = [row | {"prompt": [{"role": "user", "content": "another"}]} for row in open_dataset(human / "held_out").records()]
+    shutil.rmtree(other / "held_out")
+    build(other / "held_out", "pairs", {}, lambda _: (rows, {}))
+    found = beside(human, other)  # the same lines of another file
+    assert found["scores"] == [] and "held out different pairs" in found["notes"][0]
+    text = shown(found)
+    assert "note: A and B held out different pairs" in text and "scores" not in text and "Holm" not in text
 
 
 def test_what_is_not_there_is_said(run: Path) -> None:

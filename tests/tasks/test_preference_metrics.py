@@ -135,7 +135,7 @@ def test_judged_pairs_show_calibration_and_held_out_pairs_are_called_so(student,
 def test_what_an_objective_cannot_flip_is_told_whatever_its_scale_is_called(name, scale):
     row = {"policy_chosen": -1.0, "policy_rejected": -2.0, "reference_chosen": -300.0, "reference_rejected": -1.0}
     align = AlignConfig.model_validate({"objective": {"name": name}})
-    found = _ranked([row | {"chosen_tokens": 1, "rejected_tokens": 1, "win_probability": 0.8}], align)
+    found = _ranked([row | {"chosen_tokens": 1, "rejected_tokens": 1, "win_probability": 0.8}], align, ["a"])
     assert found["reach"]["cannot_flip"] == 1 and found["reach"]["beta"] == scale
     assert ("calibration" in found) == (name != "ipo_sum")
 

@@ -7,7 +7,8 @@ import pytest
 from data_contracts.errors import PlumblineError
 from data_contracts.store import build
 from models.checkpoint import open_checkpoint
-from tasks.rank import rank, ranking_accuracy, reward_accuracy, share
+from models.statistics import paired_test
+from tasks.rank import conversations, rank, ranked_rightly, ranking_accuracy, reward_accuracy, share
 from tests.pairs_dataset import pair_rows, pairs_dataset
 
 
@@ -26,7 +27,8 @@ def test_ranked_by_the_model_itself_and_better_after_training(tiny, trainer, tmp
     after = rank(tmp_path / "after", pairs, open_checkpoint(tmp_path / "align" / "model"), trainer)
     assert before.kind == "rankings" and before.rows == 24 == before.facts["pairs"]
     assert after.facts["accuracy"]["mean"] > before.facts["accuracy"]["mean"]
-    assert reward_accuracy(after, before)["mean"] > 0.9 > 0.1 > reward_accuracy(before, after)["mean"]
+    openings = conversations(pairs)
+    assert reward_accuracy(after, before, openings)["mean"] > 0.9 > 0.1 > reward_accuracy(before, after, openings)["mean"]
     assert before.key != after.key
 
 
@@ -51,7 +53,26 @@ def test_rankings_of_different_pairs_are_not_compared(tmp_path):
         build(tmp_path / n, "rankings", {"n": n}, lambda work, n=n: ([row(-1.0, -2.0, name=n)], {})) for n in ("a", "b")
     )
     with pytest.raises(PlumblineError, match="different pairs"):
-        reward_accuracy(one, other)
+        reward_accuracy(one, other, {})
+
+
+def test_pairs_of_one_conversation_are_no_independent_witnesses(tmp_path):
+    """Data such as PKU-SafeRLHF has a prompt in many pairs: taken for independent, 3 conversations proved what they cannot."""
+    names = [f"{group}{i}" for group in "abc" for i in range(20)]
+    openings = {name: name[0] for name in names}
+    before, after = (
+        build(tmp_path / side, "rankings", {}, lambda _, c=c: ([row(c, -2.0, name=n) for n in names], {}))
+        for side, c in (("before", -3.0), ("after", -1.0))
+    )
+    new, old = ([ranked_rightly(r, openings[r["pair_id"]]) for r in side.records()] for side in (after, before))
+    assert paired_test(new, old).p > 0.2 and paired_test(new, old).distinct == 3
+    alone = [[r | {"question": r["question_id"]} for r in side] for side in (new, old)]
+    assert paired_test(*alone).p < 0.001
+    mixed = build(
+        tmp_path / "mixed", "rankings", {}, lambda _: ([row(-3.5 + 2 * (n[0] == "a"), -2.0, name=n) for n in names], {})
+    )
+    wide, narrow = (reward_accuracy(mixed, before, told) for told in (openings, {n: n for n in names}))
+    assert wide["high"] - wide["low"] > 2 * (narrow["high"] - narrow["low"])
 
 
 def test_the_interval_is_wilsons():

@@ -15,6 +15,7 @@ from data_contracts.config_sweep import Grid, Sweep, dump_sweep, load_sweep
 from data_contracts.errors import PlumblineError
 from models.journal import Journal, Reply, requests_of
 from tasks.failure import clear_failure, write_failure
+from tasks.rank import ranking_accuracy
 from tasks.sweep import Result, cell_folder, collect, groups, is_cell, lines
 from tasks.sweep_tables import FILES, _heat_map, markdown, render, write_tables
 from tasks.tracking import is_told, track
@@ -22,7 +23,7 @@ from tasks.tracking_calls import CALLS
 from tasks.tracking_client import tracking_uri
 from tasks.tracking_sweep import track_sweep
 from tasks.tracking_sync import catch_up
-from tests.tasks.run_folder import answers, make_run
+from tests.tasks.run_folder import answers, make_human_run, make_run
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
@@ -66,6 +67,27 @@ def test_a_cell_that_was_trained_on_lists_has_no_contrast(tmp_path: Path, sweep:
     manifest.write_text(json.dumps(told))
     figures = collect(tmp_path, sweep)[0].figures
     assert figures["clean_pairs"] == 39 and "token_jaccard" not in figures
+
+
+def test_a_finished_cell_on_single_answers_is_finished_though_there_was_nothing_to_rank(tmp_path: Path) -> None:
+    """Cells with kto were told as not finished, after the sweep was over, and MLflow never heard of them."""
+    path = tmp_path / "sweep.yaml"
+    keys = {"base": str(CONFIGS / "human_pairs.yaml"), "grid": {"data": {"a": {"seed": 1}, "b": {"seed": 2}}}}
+    path.write_text(yaml.safe_dump({"name": "small"} | keys))
+    plan = load_sweep(path)
+    for cell in plan.cells:
+        make_human_run(cell_folder(tmp_path, cell))
+    for stage in ("rank_before", "rank_after"):
+        manifest = cell_folder(tmp_path, plan.cells[1]) / stage / "manifest.json"
+        manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"rows": 0, "facts": ranking_accuracy([])}))
+    results = write_tables(tmp_path, plan)
+    assert [(r.state, "last" in r.figures, r.figures["clean_pairs"]) for r in results] == [
+        ("finished", True, 39),
+        ("finished", False, 39),
+    ]
+    text = (tmp_path / "table.md").read_text()
+    assert "2 of 2 cells finished" in text and "Ranking accuracies on held-out pairs" in text
+    assert "| data | ranking accuracy | " in text and "| b | – | 39" in text and "0 of 1" not in text
 
 
 def test_cells_that_differ_in_their_seed_are_one_row(tmp_path: Path, sweep: Sweep) -> None:
