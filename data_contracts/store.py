@@ -107,7 +107,7 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     try:
         return pq.read_table(path, columns=None if columns is None else list(columns))
     except (pa.ArrowException, OSError) as error:
-        raise PlumblineError(f"{path} is no whole Parquet file ({in_short(error)}): put a whole copy there") from None
+        raise PlumblineError(f"{path} is not a whole Parquet file ({in_short(error)}): restore it from a copy") from None
 
 
 def dataset_key(
@@ -144,7 +144,7 @@ def _check_form(data: Path, manifest: dict[str, Any]) -> None:
     try:
         found = pq.ParquetFile(data)
     except (pa.ArrowException, OSError) as error:
-        raise PlumblineError(f"{data} is no Parquet file ({in_short(error)}): put a whole copy there") from None
+        raise PlumblineError(f"{data} is not a Parquet file ({in_short(error)}): restore it from a copy") from None
     held, schema = found.schema_arrow, SCHEMAS.get(manifest["kind"], found.schema_arrow)
     fits = schema.names[0] in held.names and all(
         held.field(n).type == schema.field(n).type for n in {*held.names} & {*schema.names}
