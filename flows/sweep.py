@@ -15,7 +15,7 @@ from data_contracts.config_sweep import Cell, Sweep, dump_sweep
 from data_contracts.errors import PlumblineError, in_short
 from data_contracts.load_config import dump_config
 from data_contracts.store import sharing, write_text
-from flows import services
+from flows import book, services
 from flows.display import console, quiet_libraries
 from flows.iterate import PRIVATE, check, flush_logs, import_flow, start
 from flows.reachable import check_addresses, check_server, fetch_data
@@ -90,6 +90,7 @@ def _run(sweep: Sweep, folder: Path, left: list[Cell]) -> None:
                     raise
 
             sweep_flow()
+            book.sign_out(folder)
     finally:
         flush_logs()
         server.stop()
@@ -123,6 +124,7 @@ def _run_cell(lender: Session, folder: Path, cell: Cell) -> None:
         with open_session(where, cell.config, lender=lender):
             write_text(where / "config.yaml", dump_config(cell.config))
             import_flow(cell.config)(cell.config.name)
+            book.sign_out(where)
     except PlumblineError as error:
         write_failure(where, str(error))
     except Exception as error:  # the cell's edge: no failure of one may cost the others
