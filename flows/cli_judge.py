@@ -9,7 +9,6 @@ from flows.cli_command import Command, Sets
 from flows.outputs import to_folder
 
 if TYPE_CHECKING:
-    from data_contracts.config import RoundsConfig
     from tasks.calibrate import Calibration
 
 app = typer.Typer(help="Have answers judged, and measure how far a judge is to be trusted.", no_args_is_help=True)
@@ -31,7 +30,9 @@ def rate(
     """
     import json
 
-    run, names = _judging(config, set_), _names(field)
+    from data_contracts.load_config import load_rounds
+
+    run, names = load_rounds(config, "judge", set_ or []), _names(field)
     from data_contracts.store import write_text
     from flows.evaluate import open_asked, watch
     from flows.template import check_judges
@@ -67,7 +68,9 @@ def calibrate(
 
     Beside it stand one that prefers the first and one that prefers the longer answer.
     """
-    run, names = _judging(config, set_), _names(field)
+    from data_contracts.load_config import load_rounds
+
+    run, names = load_rounds(config, "judge", set_ or []), _names(field)
     from flows.evaluate import open_asked, watch
     from flows.template import check_judges
     from tasks.calibrate import calibrate as measure
@@ -87,17 +90,6 @@ def calibrate(
     write_calibration(out, found, rows, judged)
     _show([*found, measure("the record itself", rows, recorded_verdicts(rows))], len(rows))
     typer.echo(f"{out / 'calibration.json'}   {out / 'calibration.png'}")
-
-
-def _judging(config: Path, sets: list[str] | None) -> "RoundsConfig":
-    from data_contracts.config import RoundsConfig
-    from data_contracts.errors import PlumblineError
-    from data_contracts.load_config import load_config
-
-    run = load_config(config, sets or [])
-    if not isinstance(run, RoundsConfig):
-        raise PlumblineError(f"{config} has no judge: give a configuration with flow: rounds")
-    return run
 
 
 def _names(field: list[str] | None) -> dict[str, str]:

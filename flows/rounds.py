@@ -56,6 +56,7 @@ def rounds_flow(name: str) -> None:
 @task(name="track", task_run_name="tell MLflow", retries=2, retry_delay_seconds=2, cache_policy=NO_CACHE, persist_result=False)
 def track_folder(folder: str) -> dict[str, str]:
     """Tell MLflow what is finished and whether the run stopped, beside the next stages. Where it is found: title and address."""
+    outbox.watch()
     return {} if is_cell(Path(folder)) else current().teller.tell(Path(folder))
 
 
@@ -86,7 +87,7 @@ def telling_failure(folder: Path) -> Iterator[None]:
         track_folder.submit(str(folder), wait_for=_before()).wait()
         raise
     finally:
-        outbox.flush()
+        outbox.flush(folder)
 
 
 def finish(folder: Path) -> None:
