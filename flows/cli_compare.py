@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from flows.cli_command import AsJson
+
 Folder = Annotated[Path, typer.Argument(help="A run's folder, for example runs/demo.")]
 Either = Annotated[Path, typer.Argument(help="A run's folder or a sweep's.")]
 
@@ -14,7 +16,7 @@ Either = Annotated[Path, typer.Argument(help="A run's folder or a sweep's.")]
 def compare(
     a: Annotated[str, typer.Argument(help="A run's folder (its champion), or FOLDER#round-k.")],
     b: Annotated[str, typer.Argument(help="The same, to compare with A.")],
-    as_json: Annotated[bool, typer.Option("--json", help="The same as JSON, for programs.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what changed from run or round A to B.
 
@@ -96,7 +98,7 @@ def sync(folder: Either) -> None:
 
 def _tell(folder: Path) -> str | None:
     """Bring MLflow up to date, or say in a sentence why that is not possible now."""
-    from data_contracts.errors import BusyError, PlumblineError
+    from data_contracts.errors import BusyError, PlumblineError, in_short
     from data_contracts.mask import mask
     from flows.lock import locked
     from flows.services import adopt, unused
@@ -116,7 +118,7 @@ def _tell(folder: Path) -> str | None:
     except PlumblineError:
         raise
     except Exception as error:  # whatever a server can do wrong
-        return f"MLflow could not be told: {' '.join(str(error).split())[:300]}"
+        return f"MLflow could not be told: {in_short(error, 300)}"
     typer.echo(f"{mask(tracking_uri(folder))} knows everything in {folder}")
     return None
 

@@ -100,8 +100,8 @@ def _check_sizes(config: RoundsConfig) -> None:
     few, enough = config.validate_.min_rows, config.validate_.contracts.get("enough_rows")
     if config.prompts.per_round < few and (enough is None or enough.severity in (None, "fail")):
         raise PlumblineError(
-            f"prompts.per_round is {config.prompts.per_round} and validate.min_rows {few}, so no round could go on: raise the "
-            "former, or lower the latter"
+            f"prompts.per_round is {config.prompts.per_round} and validate.min_rows {few}, so every round would stop: raise "
+            "prompts.per_round or lower validate.min_rows"
         )
 
 

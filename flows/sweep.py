@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from data_contracts.config import HumanPairsConfig, RoundsConfig
 from data_contracts.config_sweep import Cell, Sweep, dump_sweep
-from data_contracts.errors import PlumblineError
+from data_contracts.errors import PlumblineError, in_short
 from data_contracts.load_config import dump_config
 from data_contracts.store import sharing, write_text
 from flows import book, services
@@ -129,7 +129,7 @@ def _run_cell(lender: Session, folder: Path, cell: Cell) -> None:
         write_failure(where, str(error))
     except Exception as error:  # the cell's edge: no failure of one may cost the others
         log.exception("cell %s", cell.label)
-        write_failure(where, f"{type(error).__name__}: {' '.join(str(error).split())[:500]} (see {folder}/logs/run.log)")
+        write_failure(where, f"{type(error).__name__}: {in_short(error, 500)} (see {folder}/logs/run.log)")
         lender.drop()  # whatever state the engine is in, the next cell starts with a fresh one
 
 

@@ -119,12 +119,12 @@ def _corrupt(data: Path) -> None:
 @pytest.mark.parametrize(
     ("forge", "said"),
     [
-        (lambda data: data.write_bytes(b""), "is no Parquet file"),
-        (lambda data: data.write_bytes(data.read_bytes()[:-9]), "is no Parquet file"),
+        (lambda data: data.write_bytes(b""), "is not a Parquet file"),
+        (lambda data: data.write_bytes(data.read_bytes()[:-9]), "is not a Parquet file"),
         (lambda data: pq.write_table(pa.table({"prompt_id": ["a", "b"]}), data), "holds other rows"),
         (lambda data: pq.write_table(pa.table({"other": ["a"]}), data), "or columns than its manifest"),
         (lambda data: pq.write_table(pa.table({"prompt_id": [1]}), data), "or columns than its manifest"),
-        (_corrupt, "is no whole Parquet file"),
+        (_corrupt, "is not a whole Parquet file"),
     ],
 )
 def test_a_data_file_that_was_forged_with_its_manifest_is_one_sentence(
