@@ -32,7 +32,7 @@ def check_method(config: RoundsConfig) -> None:
     if method.name == "stronger_preferred" and config.teacher.kind == "local" and config.teacher.model == config.policy:
         raise PlumblineError("method stronger_preferred needs a teacher that is not the policy itself")
     if method.judged and config.pairs.second_view == config.judge:
-        raise PlumblineError("pairs.second_view is the same as judge, so it would agree with itself: change one of them")
+        raise PlumblineError("pairs.second_view is the same as judge, so it would always agree: change one of them")
 
 
 def _who(source: Source) -> tuple[str, ...]:

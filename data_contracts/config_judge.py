@@ -55,7 +55,7 @@ def check_judge(config: JudgeConfig, key: str = "judge", teacher_writes_only: bo
     unasked |= {"reasoning": config.reasoning, "criterion_first": config.criterion_first, "votes": config.votes > 1}
     wrong = [] if asked else [name for name, given in unasked.items() if given]
     if wrong:
-        raise PlumblineError(f"{key}.kind {kind} asks no question, so {key}.{wrong[0]} means nothing: remove it")
+        raise PlumblineError(f"{key}.kind {kind} asks no question, so {key}.{wrong[0]} has no effect: remove it")
     if kind == "listwise" and config.verdict != "text":
         raise PlumblineError(f"{key}.kind listwise is read from text: {key}.verdict {config.verdict} is for the other kinds")
     if config.reasoning and config.verdict == "text":

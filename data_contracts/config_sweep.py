@@ -72,7 +72,7 @@ def load_sweep(path: Path) -> Sweep:
     """
     tree = read_yaml(path)
     if "flow" in tree:
-        raise PlumblineError(f"{path} describes a run and not a sweep: plumbline run {path}")
+        raise PlumblineError(f"{path} describes a run, not a sweep: use plumbline run {path}")
     try:
         config = SweepConfig.model_validate(tree)
     except ValidationError as error:

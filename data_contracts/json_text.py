@@ -36,7 +36,7 @@ def lines_of(path: Path, progress: Callable[[int, int], None] = lambda done, tot
     data comes: Parquet, and one JSON array of all rows.
     """
     if path.exists() and not path.is_file():  # a pipe or a device might never end
-        raise PlumblineError(f"{path} is no file: name a file of JSON lines")
+        raise PlumblineError(f"{path} is not a file: name a file of JSON lines")
     try:
         with path.open("rb") as raw, contextlib.ExitStack() as closing:
             total, head = path.stat().st_size, raw.read(4)
@@ -46,9 +46,7 @@ def lines_of(path: Path, progress: Callable[[int, int], None] = lambda done, tot
             stream: gzip.GzipFile | IO[bytes] = closing.enter_context(gzip.open(raw)) if head.startswith(_GZIP) else raw
             for number, line in enumerate(iter(lambda: stream.readline(_LONGEST + 1), b""), 1):
                 if len(line) > _LONGEST:
-                    raise PlumblineError(
-                        f"{path}:{number} is longer than {_LONGEST >> 20} MiB, as no line of such data is: mend it"
-                    )
+                    raise PlumblineError(f"{path}:{number} is longer than {_LONGEST >> 20} MiB: split or correct it")
                 if number == 1 and re.match(rb"(\xef\xbb\xbf)?\s*\[\s*(\{|$)", line):
                     raise PlumblineError(_instead(path, "one JSON array", "read_json"))
                 if line.strip():
@@ -79,5 +77,5 @@ def json_lines(path: Path, what: str) -> Iterator[tuple[int, Any]]:
         except ValueError as error:
             raise PlumblineError(f"{path}:{number} is not JSON ({error}): {what} are JSON lines") from None
         if b"\\u" in line and SURROGATE.search(json.dumps(value, ensure_ascii=False)):
-            raise PlumblineError(f"{path}:{number} holds half a surrogate pair, which no text can: mend the line")
+            raise PlumblineError(f"{path}:{number} contains half a surrogate pair, which is not valid text: correct the line")
         yield number, value

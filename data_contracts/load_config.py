@@ -33,7 +33,7 @@ def load_config(path: Path, sets: Sequence[str] = (), told_in: Path | None = Non
     """
     tree = read_yaml(path)
     if "grid" in tree:
-        raise PlumblineError(f"{path} describes a sweep and not a run: plumbline sweep {path}")
+        raise PlumblineError(f"{path} describes a sweep, not a run: use plumbline sweep {path}")
     for assignment in sets:
         _assign(tree, assignment)
     resolve_paths(tree, path.parent, {assignment.partition("=")[0].strip() for assignment in sets}, told_in or Path.cwd())
@@ -42,6 +42,17 @@ def load_config(path: Path, sets: Sequence[str] = (), told_in: Path | None = Non
     except ValidationError as error:
         raise PlumblineError(sentence(error, str(path))) from None
     _check_together(config, str(path))
+    return config
+
+
+def load_rounds(path: Path, needed: str, sets: Sequence[str] = ()) -> RoundsConfig:
+    """The configuration of rounds in `path`, whose `needed` part (its judge, its teacher) is asked for.
+
+    Raises PlumblineError as `load_config` does, and for another flow, which has none.
+    """
+    config = load_config(path, sets)
+    if not isinstance(config, RoundsConfig):
+        raise PlumblineError(f"{path} has no {needed}: give a configuration with flow: rounds")
     return config
 
 
@@ -66,7 +77,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise PlumblineError(f"config file {path} cannot be read as UTF-8 text: {error}") from None
     tree = parse_yaml(text, str(path))
     if not isinstance(tree, dict):
-        raise PlumblineError(f"{path} must be a mapping of keys to values: see configs/demo.yaml")
+        raise PlumblineError(f"{path} must hold keys and values: see configs/demo.yaml")
     return tree
 
 

@@ -48,7 +48,8 @@ class Dataset:
     manifest: dict[str, Any]
 
     def table(self) -> pa.Table:
-        return pq.read_table(self.folder / "data.parquet")
+        """Raises PlumblineError as `read_parquet` does."""
+        return read_parquet(self.folder / "data.parquet")
 
     def frame(self) -> "pd.DataFrame":
         return self.table().to_pandas()
@@ -66,7 +67,7 @@ def digest(value: Any) -> str:
 def file_digest(path: Path) -> str:
     """Raises PlumblineError for what is no file: a pipe or a device might never end."""
     if not path.is_file():
-        raise PlumblineError(f"{path} is no file that can be read: put one there")
+        raise PlumblineError(f"{path} is not a readable file: put one there")
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
@@ -98,7 +99,15 @@ def load_json(path: Path, missing: Any = None) -> Any:
     try:
         return read_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise PlumblineError(f"{path} is damaged ({in_short(error)}): put a whole copy there") from None
+        raise PlumblineError(f"{path} is damaged ({in_short(error)}): restore it from a copy") from None
+
+
+def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Raises PlumblineError for what is no Parquet file, a damaged one, and one that lacks the columns."""
+    try:
+        return pq.read_table(path, columns=None if columns is None else list(columns))
+    except (pa.ArrowException, OSError) as error:
+        raise PlumblineError(f"{path} is not a whole Parquet file ({in_short(error)}): restore it from a copy") from None
 
 
 def dataset_key(
@@ -122,10 +131,28 @@ def open_dataset(folder: Path) -> Dataset:
             f"{folder} holds no finished dataset (no manifest.json): name a dataset's folder, or run the stage that makes it"
         )
     if not isinstance(manifest, dict) or not manifest.keys() >= _TOLD:
-        raise PlumblineError(f"{folder / 'manifest.json'} is no dataset's manifest: put a whole copy there, or delete the folder")
+        raise PlumblineError(f"{folder / 'manifest.json'} is no dataset's manifest: restore it from a copy, or delete the folder")
     if file_digest(folder / "data.parquet") != manifest["data"]:
         raise PlumblineError(f"{folder}/data.parquet was changed after it was finished: delete the folder and resume the run")
+    _check_form(folder / "data.parquet", manifest)
     return Dataset(folder, manifest["kind"], manifest["key"], manifest["rows"], manifest["seconds"], manifest["facts"], manifest)
+
+
+def _check_form(data: Path, manifest: dict[str, Any]) -> None:
+    """Raises PlumblineError for a file that is no such dataset, though its hash stands in the manifest. One that was made before
+    a column came may lack it."""
+    try:
+        found = pq.ParquetFile(data)
+    except (pa.ArrowException, OSError) as error:
+        raise PlumblineError(f"{data} is not a Parquet file ({in_short(error)}): restore it from a copy") from None
+    held, schema = found.schema_arrow, SCHEMAS.get(manifest["kind"], found.schema_arrow)
+    fits = schema.names[0] in held.names and all(
+        held.field(n).type == schema.field(n).type for n in {*held.names} & {*schema.names}
+    )
+    if found.metadata.num_rows != manifest["rows"] or not fits:
+        raise PlumblineError(
+            f"{data} holds other rows or columns than its manifest.json says: delete the folder and resume the run"
+        )
 
 
 @contextmanager

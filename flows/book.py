@@ -22,14 +22,25 @@ def sign(folder: Path, others: dict[str, int], own: str, attempt: int) -> None:
 
 def sign_out(folder: Path) -> None:
     """Who worked here has come to its end."""
-    book = _open(folder)
-    book["runs"].pop(book.pop("working"))
-    _write(folder, book)
+    runs = read(folder)
+    del runs[_open(folder)["working"]]
+    settle(folder, runs)
+
+
+def settle(folder: Path, others: dict[str, int]) -> None:
+    """Whoever worked here is told of, but for `others`, and nobody works here."""
+    _write(folder, {"runs": others})
+
+
+def worked_last(folder: Path) -> str | None:
+    """Who worked here last and did not come to its end."""
+    found: str | None = _open(folder).get("working")
+    return found
 
 
 def was_cut_short(folder: Path) -> bool:
     """Whether who worked here last did not come to its end. It may be at work, if somebody holds the lock."""
-    return "working" in _open(folder)
+    return worked_last(folder) is not None
 
 
 def _open(folder: Path) -> dict[str, Any]:

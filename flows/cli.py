@@ -80,7 +80,6 @@ def status(
     from flows.lock import holder
     from tasks import lineage, summary
     from tasks.selection import selection_note
-    from tasks.tracking import is_told
 
     console().print(summary.render_status(summary.status(folder)))
     console().print(summary.render(summary.collect(folder), note=selection_note(folder)))
@@ -88,9 +87,17 @@ def status(
         typer.echo(plain(lineage.told(folder)))
     if model := lineage.champion_folder(folder):
         typer.echo(f"model: {model}")
-    if not holder(folder) and not is_told(folder):
-        typer.echo(f"MLflow was not told everything: plumbline sync {folder}")
+    if not holder(folder) and (untold := _untold(folder)):
+        typer.echo(f"{untold} not told everything: plumbline sync {folder}")
     typer.echo(f"state: {_state(folder)}")
+
+
+def _untold(folder: Path) -> str:
+    from flows import late
+    from tasks.tracking import is_told
+
+    who = [*([] if is_told(folder) else ["MLflow"]), *([] if late.is_told(folder) else ["Prefect"])]
+    return f"{' and '.join(who)} {'were' if len(who) > 1 else 'was'}" if who else ""
 
 
 def _state(folder: Path) -> str:
@@ -145,7 +152,7 @@ def _show(folder: Path) -> None:
     from tasks import summary
     from tasks.lineage import champion_folder
     from tasks.selection import selection_note
-    from tasks.tracking import is_told, tracking_uri
+    from tasks.tracking import tracking_uri
 
     shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     bin_ = Path(sys.executable).parent
@@ -164,8 +171,8 @@ def _show(folder: Path) -> None:
         typer.echo(f"Prefect UI  PREFECT_HOME={home} {bin_}/prefect server start --host 127.0.0.1")
     elif "PREFECT_API_URL" in os.environ:  # else its servers were others, which are not up
         typer.echo(f"Prefect UI  {mask(os.environ['PREFECT_API_URL']).removesuffix('/api')}")
-    if not is_told(folder):
-        typer.echo(f"MLflow was not told everything: {bin_}/plumbline sync {quote(str(shown))}")
+    if untold := _untold(folder):
+        typer.echo(f"{untold} not told everything: {bin_}/plumbline sync {quote(str(shown))}")
 
 
 # what `plumbline --help` shows, in this order

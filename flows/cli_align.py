@@ -36,7 +36,7 @@ def align(
 
     c = load_config(config, set_ or [])
     if c.align.momentum:
-        raise PlumblineError("align.momentum goes on from the round before, and one training has none: leave it out")
+        raise PlumblineError("align.momentum continues from the round before, and a single training has none: leave it out")
     folder = out.resolve()
     trainer = Launched() if is_launched() else Trainer(folder.with_name(f"{folder.name}.log"), c.align.processes)
     if isinstance(trainer, Launched) and not trainer.first:

@@ -9,6 +9,7 @@ Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change one key, for example align.epochs=2; may be given again."),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="The same as JSON, for programs.")]
 
 
 class Command(TyperCommand):

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from flows.cli_command import AsJson
+
 Folder = Annotated[Path, typer.Argument(help="A run's folder, for example runs/demo.")]
 Either = Annotated[Path, typer.Argument(help="A run's folder or a sweep's.")]
 
@@ -14,7 +16,7 @@ Either = Annotated[Path, typer.Argument(help="A run's folder or a sweep's.")]
 def compare(
     a: Annotated[str, typer.Argument(help="A run's folder (its champion), or FOLDER#round-k.")],
     b: Annotated[str, typer.Argument(help="The same, to compare with A.")],
-    as_json: Annotated[bool, typer.Option("--json", help="The same as JSON, for programs.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what changed from run or round A to B.
 
@@ -75,9 +77,9 @@ def rollback(
 
 
 def sync(folder: Either) -> None:
-    """Tell MLflow what it has missed of a run or a sweep.
+    """Tell MLflow and Prefect what they have missed of a run or a sweep.
 
-    That may be rounds, cells, rollbacks, or that a process was killed.
+    That may be rounds, cells, rollbacks, tables and stages of the time when a server was away, or that a process was killed.
     """
     from data_contracts.errors import PlumblineError
     from data_contracts.plain import plain
@@ -87,9 +89,8 @@ def sync(folder: Either) -> None:
     is_sweep = (folder / "sweep.yaml").is_file()
     if not is_sweep:
         read_config(folder)
-    problem = _tell(folder)
-    if problem:
-        raise PlumblineError(f"{problem}; try again when that is over")
+    if problems := [problem for problem in (_tell(folder), _tell_prefect(folder)) if problem]:
+        raise PlumblineError(f"{'; '.join(problems)}; try again when that is over")
     if sentence := read_failure(folder):
         again = "plumbline sweep with its file" if is_sweep else f"plumbline resume {folder}"
         typer.echo(f"it has stopped ({plain(sentence)}): {again} goes on")
@@ -97,7 +98,7 @@ def sync(folder: Either) -> None:
 
 def _tell(folder: Path) -> str | None:
     """Bring MLflow up to date, or say in a sentence why that is not possible now."""
-    from data_contracts.errors import BusyError, PlumblineError
+    from data_contracts.errors import BusyError, PlumblineError, in_short
     from data_contracts.mask import mask
     from flows.lock import locked
     from flows.services import adopt, unused
@@ -117,6 +118,25 @@ def _tell(folder: Path) -> str | None:
     except PlumblineError:
         raise
     except Exception as error:  # whatever a server can do wrong
-        return f"MLflow could not be told: {' '.join(str(error).split())[:300]}"
+        return f"MLflow could not be told: {in_short(error, 300)}"
     typer.echo(f"{mask(tracking_uri(folder))} knows everything in {folder}")
+    return None
+
+
+def _tell_prefect(folder: Path) -> str | None:
+    """Have Prefect's pages say what the folder says, or say in a sentence why that is not possible now."""
+    from data_contracts.errors import BusyError, in_short
+    from flows import late
+    from flows.display import working
+
+    if late.is_told(folder):
+        return None
+    try:
+        with working("telling Prefect"):
+            said = late.tell(folder)
+    except BusyError as busy:
+        return f"{busy}, since it tells Prefect by itself"
+    except Exception as error:  # whatever a server can do wrong
+        return f"Prefect could not be told: {in_short(error)}"
+    typer.echo(said)
     return None

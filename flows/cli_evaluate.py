@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.cli_command import AsJson
 from flows.outputs import to_folder
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ Parser = Annotated[
     typer.Option(help="How answers are read: rule, official-rule, model, official-model, or one by its version, such as rule-1."),
 ]
 TeacherOf = Annotated[Path | None, typer.Option("--teacher", help="A run's configuration: its teacher reads for a model parser.")]
-AsJson = Annotated[bool, typer.Option("--json", help="The same as JSON, for programs, with every unparsed answer.")]
 _SHOWN = 5  # unparsed answers, each with its beginning
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from flows.cli_command import AsJson
 from flows.outputs import to_file
 
 
@@ -14,7 +15,7 @@ def inspect(
     model: Annotated[str | None, typer.Option(help="For preference files: the checkpoint whose tokenizer encodes them.")] = None,
     reference: Annotated[str | None, typer.Option(help="Also measure this model's log-ratio gap, chosen over rejected.")] = None,
     out: Annotated[Path | None, to_file("Write the page with charts and the pairs themselves here.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The figures as JSON, for programs.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show how contrastive pairs are, by method, and the pairs themselves."""
     from tasks.inspect_pairs import parts, read, render, told_apart

@@ -9,7 +9,6 @@ from flows.cli_command import Command, Sets
 from flows.outputs import to_folder
 
 if TYPE_CHECKING:
-    from data_contracts.config import RoundsConfig
     from tasks.calibrate import Calibration
 
 app = typer.Typer(help="Have answers judged, and measure how far a judge is to be trusted.", no_args_is_help=True)
@@ -31,14 +30,18 @@ def rate(
     """
     import json
 
-    run, names = _judging(config, set_), _names(field)
+    from data_contracts.load_config import load_rounds
+
+    run, names = load_rounds(config, "judge", set_ or []), _names(field)
     from data_contracts.store import write_text
     from flows.evaluate import open_asked, watch
+    from flows.template import check_judges
     from tasks.criteria import check_templates
     from tasks.rate import rate as rate_samples
     from tasks.rate import rated_rows, samples_in
 
     check_templates(run.judge)
+    check_judges(run, {"judge": run.judge})
     samples = samples_in(answers, out / "answers", names)
     with open_asked(run, out, watched=True) as teacher, watch("judging", watched=True) as progress:
         scores = rate_samples(out / "scores", samples, run.judge, teacher, run.seed, progress)
@@ -65,8 +68,11 @@ def calibrate(
 
     Beside it stand one that prefers the first and one that prefers the longer answer.
     """
-    run, names = _judging(config, set_), _names(field)
+    from data_contracts.load_config import load_rounds
+
+    run, names = load_rounds(config, "judge", set_ or []), _names(field)
     from flows.evaluate import open_asked, watch
+    from flows.template import check_judges
     from tasks.calibrate import calibrate as measure
     from tasks.calibrate import recorded_verdicts, reference_judges, write_calibration
     from tasks.criteria import check_templates
@@ -74,6 +80,7 @@ def calibrate(
     from tasks.recorded import read_recorded
 
     check_templates(run.judge)
+    check_judges(run, {"judge": run.judge})
     rows = read_recorded(recorded, names)[:limit]
     comparisons = [row.comparison for row in rows]
     with open_asked(run, out, watched=True) as teacher, watch("judging", watched=True) as progress:
@@ -83,17 +90,6 @@ def calibrate(
     write_calibration(out, found, rows, judged)
     _show([*found, measure("the record itself", rows, recorded_verdicts(rows))], len(rows))
     typer.echo(f"{out / 'calibration.json'}   {out / 'calibration.png'}")
-
-
-def _judging(config: Path, sets: list[str] | None) -> "RoundsConfig":
-    from data_contracts.config import RoundsConfig
-    from data_contracts.errors import PlumblineError
-    from data_contracts.load_config import load_config
-
-    run = load_config(config, sets or [])
-    if not isinstance(run, RoundsConfig):
-        raise PlumblineError(f"{config} has no judge: give a configuration with flow: rounds")
-    return run
 
 
 def _names(field: list[str] | None) -> dict[str, str]:

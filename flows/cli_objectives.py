@@ -6,16 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.cli_command import Command
+from flows.cli_command import AsJson, Command
 from flows.outputs import to_file
 
 app = typer.Typer(help="List the objectives, or show one.", invoke_without_command=True)
 
 
 @app.callback()
-def table(
-    context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="The same as JSON, for programs.")] = False
-) -> None:
+def table(context: typer.Context, as_json: AsJson = False) -> None:
     """List the objectives, or show one."""
     if context.invoked_subcommand:
         return

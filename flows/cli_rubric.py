@@ -31,14 +31,11 @@ def derive(
 
     Principles are proposed, clustered and voted on; those that predict the labels are kept.
     """
-    from data_contracts.config import RoundsConfig
     from data_contracts.config_rubric import DeriveConfig
     from data_contracts.errors import PlumblineError
-    from data_contracts.load_config import load_config
+    from data_contracts.load_config import load_rounds
 
-    run = load_config(config, set_ or [])
-    if not isinstance(run, RoundsConfig):
-        raise PlumblineError(f"{config} has no teacher: give a configuration with flow: rounds")
+    run = load_rounds(config, "teacher", set_ or [])
     if run.judge.kind != "generation":
         raise PlumblineError(f"judge.kind is {run.judge.kind}: principles vote by comparing, so give --set judge.kind=generation")
     if out.exists():

@@ -33,5 +33,5 @@ def sweep(
     if failed:
         raise PlumblineError(
             f"{len(failed)} of {len(results)} cells failed, the first {failed[0].label} ({failed[0].failure}): "
-            "mend what is wrong and give the same command again"
+            "correct what is wrong and give the same command again"
         )

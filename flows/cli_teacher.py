@@ -97,17 +97,12 @@ def _open(where: Path, must_exist: bool = True) -> tuple["Journal", str]:
 
 def _open_to_pay(folder: Path) -> "Journal":
     """The journal of a run, with the price that its configuration names."""
-    from data_contracts.config import RoundsConfig
-    from data_contracts.errors import PlumblineError
-    from data_contracts.load_config import load_config
+    from data_contracts.load_config import load_rounds
     from models.teachers.open import open_journal
     from tasks.summary import read_config
 
     read_config(folder)
-    config = load_config(folder / "config.yaml")
-    if not isinstance(config, RoundsConfig):
-        raise PlumblineError(f"the run in {folder} has no teacher: name a journal file")
-    return open_journal(config.teacher, folder)
+    return open_journal(load_rounds(folder / "config.yaml", "teacher").teacher, folder)
 
 
 def _count(value: int | None) -> str:

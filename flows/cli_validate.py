@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from flows.cli_command import AsJson
 from flows.outputs import to_folder
 
 _SHOWN = 5
@@ -21,7 +22,7 @@ def validate(
     ] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Prompt and answer together.")] = 4096,
     out: Annotated[Path | None, to_folder("Keep the clean rows, quarantine, gate.json and Data Docs here.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The same as JSON, for programs.")] = False,
+    as_json: AsJson = False,
     contracts: Annotated[bool, typer.Option("--contracts", help="List every contract with its severity and bounds.")] = False,
 ) -> None:
     """Say which rows of a file break which contract.

@@ -1,22 +1,27 @@
-"""Flow runs whose process was killed without a word, which Prefect shows as running for ever: told as crashed."""
+"""Flow runs that Prefect shows as running for ever, since it was not told that they ended: told when their folder is taken up.
+
+A process was killed, or the server was away when it ended. What they had to show and could not is told first (flows/untold.py).
+"""
 
 import logging
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prefect import get_run_logger, runtime
+from prefect import runtime
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowFilter, FlowRunFilter, TaskRunFilter
 from prefect.client.schemas.objects import StateType
-from prefect.states import Cancelled, Crashed
+from prefect.states import Cancelled, Completed, Crashed, Failed
 
-from flows import book
-from tasks.failure import SILENT
+from flows import book, untold
+from flows.undeployed import give_back_place
+from tasks import summary
+from tasks.failure import SILENT, read_failure, was_killed
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
-    from prefect.client.schemas.objects import FlowRun
+    from prefect.client.schemas.objects import FlowRun, State
 
 log = logging.getLogger(__name__)
 _ENDED_BY_ITSELF = {StateType.COMPLETED}  # and told of everything below it, as one that failed because of its server could not
@@ -37,16 +42,23 @@ def tell_crashed(folder: Path, begun_by: timedelta = _BEGUN_BY) -> None:
     A server that refuses costs nothing: the next flow run here tries again.
     """
     runs = book.read(folder)
-    sentence = f"{SILENT.capitalize()}. Found when {folder} was taken up again; what was finished is kept."
     try:
         with get_client(sync_client=True) as client:
             for run in _never_began(client, begun_by):
                 state = Cancelled if run.state_type == StateType.CANCELLING else Crashed
-                client.set_flow_run_state(run.id, state(message=f"{SILENT.capitalize()}, before it had begun."), force=True)
-            runs = _crash(client, runs, sentence) if runs else {}
+                _end(client, run, state(message=f"{SILENT.capitalize()}, before it had begun."))
+            runs, _ = tell_ended(folder, client)
     except Exception as error:  # the edge: no server's answer may stop a run
         log.warning("Prefect was not told of flow runs that crashed in %s: %s", folder, error)
     book.sign(folder, runs, str(runtime.flow_run.id), runtime.flow_run.run_count)
+
+
+def tell_ended(folder: Path, client: "SyncPrefectClient") -> tuple[dict[str, int], untold.Told]:
+    """Tell the server what it was not told of `folder`, in which nobody works. Returns the flow runs that it does not know, since
+    another does, and what it was told besides their states. Raises whatever the client raises."""
+    told = untold.tell(folder, client) if untold.path(folder).exists() else untold.Told()
+    runs = book.read(folder)
+    return _crash(client, runs, folder) if runs else {}, told
 
 
 def _never_began(client: "SyncPrefectClient", begun_by: timedelta) -> "list[FlowRun]":
@@ -60,7 +72,7 @@ def _never_began(client: "SyncPrefectClient", begun_by: timedelta) -> "list[Flow
     return [run for run in unbegun if run.state and datetime.now(UTC) - run.state.timestamp > begun_by]
 
 
-def _crash(client: "SyncPrefectClient", runs: dict[str, int], sentence: str) -> dict[str, int]:
+def _crash(client: "SyncPrefectClient", runs: dict[str, int], folder: Path) -> dict[str, int]:
     """Set what these flow runs left unended, innermost first. Returns those that this server does not know: another does."""
     known = client.read_flow_runs(flow_run_filter=FlowRunFilter(id={"any_": list(runs)}))
     family = layer = [run for run in known if run.state_type not in _ENDED_BY_ITSELF]
@@ -75,9 +87,29 @@ def _crash(client: "SyncPrefectClient", runs: dict[str, int], sentence: str) -> 
         theirs = FlowRunFilter(id={"any_": [run.id for run in family]})
         tasks = client.read_task_runs(flow_run_filter=theirs, task_run_filter=TaskRunFilter(state=unended))
         for task in tasks:
-            client.set_task_run_state(task.id, Crashed(message=sentence), force=True)
+            client.set_task_run_state(task.id, Crashed(message=_silent(folder)), force=True)
         for run in dead:
-            client.set_flow_run_state(run.id, Crashed(message=sentence), force=True)
-        if tasks or dead:
-            get_run_logger().info("told as crashed: %s", ", ".join(run.name for run in (*dead, *tasks)))
+            _end(client, run, _how_it_ended(run, folder))
     return {id_: attempt for id_, attempt in runs.items() if id_ not in {str(run.id) for run in known}}
+
+
+def _silent(folder: Path) -> str:
+    return f"{SILENT.capitalize()}. Found when {folder} was taken up again; what was finished is kept."
+
+
+def _how_it_ended(run: "FlowRun", folder: Path) -> "State":
+    """What the folder says of it, for as far as it does. Prefect takes no other time for it than now."""
+    number = (run.parameters or {}).get("number")
+    if number is not None and (folder / f"round-{number}" / "decision.json").exists():
+        return Completed(message="Told late: the decision is in the run's folder.")
+    if str(run.id) == book.worked_last(folder):
+        if why := read_failure(folder):
+            return (Crashed if was_killed(folder) else Failed)(message=f"{why}. What was finished is kept.")
+        if (folder / "config.yaml").exists() and summary.is_finished(folder):
+            return Completed(message="Told late: everything is in the run's folder.")
+    return Crashed(message=_silent(folder))
+
+
+def _end(client: "SyncPrefectClient", run: "FlowRun", state: "State") -> None:
+    give_back_place(run)
+    client.set_flow_run_state(run.id, state, force=True)

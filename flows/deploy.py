@@ -5,13 +5,16 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data_contracts.config import RoundsConfig
 from data_contracts.errors import PlumblineError
 from data_contracts.load_config import load_config
 from data_contracts.mask import mask
 from flows.iterate import check
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
 
 ROOT = Path(__file__).resolve().parent.parent
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -73,7 +76,7 @@ def deploy(request: Request, pool: str) -> Deployed:
 
     One deployment belongs to one policy (the configuration's `name`), and never has more than one run at a time.
 
-    Raises PlumblineError if the pool's workers cannot see the files.
+    Raises PlumblineError if the pool's workers cannot see the files, and if another deployment adds its rounds to the same run.
     """
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
@@ -96,6 +99,7 @@ def deploy(request: Request, pool: str) -> Deployed:
             found = client.create_work_pool(WorkPoolCreate(name=pool, type="process", base_job_template=template))
         local = found.type == "process"
         config_path, run_path = (str(p) if local else _in_image(p) for p in (request.path, request.folder))
+        _refuse_shared(client, config.name, run_path)
         deployment = client.create_deployment(
             flow_id=client.create_flow(scheduled_rounds),
             name=config.name,
@@ -115,6 +119,18 @@ def deploy(request: Request, pool: str) -> Deployed:
         )
     url = f"{mask(os.environ['PREFECT_API_URL']).removesuffix('/api')}/deployments/deployment/{deployment}"
     return Deployed(f"{scheduled_rounds.name}/{config.name}", url, pool, found.type)
+
+
+def _refuse_shared(client: "SyncPrefectClient", name: str, run_path: str) -> None:
+    """Until its first round exists, nothing in the folder says whose it is."""
+    from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
+
+    ours = DeploymentFilter(tags=DeploymentFilterTags(all_=["plumbline"]))
+    for other in client.read_deployments(deployment_filter=ours):
+        if other.name != name and ROOT / other.parameters.get("run_dir", "") == ROOT / run_path:
+            raise PlumblineError(
+                f"the deployment {other.name} adds its rounds to {run_path} already: use another --run-dir, or delete it first"
+            )
 
 
 def form() -> dict[str, Any]:

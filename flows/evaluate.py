@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from data_contracts.config import EngineConfig, RoundsConfig
 from data_contracts.config_evaluate import EvaluateConfig
 from data_contracts.errors import PlumblineError
-from data_contracts.load_config import load_config
+from data_contracts.load_config import load_rounds
 from data_contracts.store import digest, load_json, write_json
 from flows.display import quiet_libraries, working
 from flows.lock import locked
@@ -46,7 +46,7 @@ def answer_benchmark(
     note = folder / "evaluation.json"
     if note.exists():
         if load_json(note)["key"] != key:
-            raise PlumblineError(f"{folder} holds answers of other weights, or asked otherwise: choose another --name or --out")
+            raise PlumblineError(f"{folder} holds answers of other weights, or to other prompts: choose another --name or --out")
         return folder, read_responses(folder)
     prompts = [asked.prompt(question) for question in asked.questions]
     chat = config.prompts != "mixeval-base"
@@ -90,9 +90,7 @@ def reader_of(parser: str, config: Path | None) -> RoundsConfig:
     """The run whose teacher reads for a model parser. Raises PlumblineError if `config` names none."""
     if config is None:
         raise PlumblineError(f"the parser {parser} has a model read the answers: give --teacher a run's configuration")
-    run = load_config(config)
-    if not isinstance(run, RoundsConfig):
-        raise PlumblineError(f"{config} names no teacher: give a configuration with flow: rounds")
+    run = load_rounds(config, "teacher")
     if run.teacher.kind == "openai":
         key_of(run.teacher)
     return run

@@ -70,7 +70,7 @@ def round_flow(number: int) -> None:
 def make_pairs(s: Session, folder: Path, name: str, champion: Standing, number: int, seed: int) -> Dataset:
     """The round's clean preference pairs by the configured method, or lists; every dataset passes its gate before the next is
     made, and at last gets what the objective needs to know beside."""
-    c, method, retries = s.rounds, METHODS[s.rounds.method.name], 2 if s.rounds.teacher.kind in ("openai", "vllm") else 0
+    c, method, retries = s.rounds, METHODS[s.rounds.method.name], s.retries
     engine, teacher, model = s.engine(), s.teacher(), champion.model
     tokenizer, made = load_tokenizer(model.path), dict[str, Dataset]()
 

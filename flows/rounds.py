@@ -20,7 +20,7 @@ from flows.round import round_flow
 from flows.session import current
 from flows.step import step
 from flows.stopped import sentence
-from flows.template import check_template
+from flows.template import check_judges, check_template, judges_of
 from tasks import summary
 from tasks.changes import TITLE, read_changes
 from tasks.evaluate import evaluate
@@ -39,6 +39,7 @@ def rounds_flow(name: str) -> None:
         with working("engine"):
             s.engine()
         check_template(s.config, s.policy)
+        check_judges(s.rounds, judges_of(s.rounds))
         step("start: evaluate", evaluate, s.folder / "round-0" / "evaluate", s.rounds.evaluate, s.policy, *s.measures())
         if s.rounds.evaluate.harness:
             measure_harness(s, s.folder / "round-0", "start", s.policy)
@@ -55,6 +56,7 @@ def rounds_flow(name: str) -> None:
 @task(name="track", task_run_name="tell MLflow", retries=2, retry_delay_seconds=2, cache_policy=NO_CACHE, persist_result=False)
 def track_folder(folder: str) -> dict[str, str]:
     """Tell MLflow what is finished and whether the run stopped, beside the next stages. Where it is found: title and address."""
+    outbox.watch()
     return {} if is_cell(Path(folder)) else current().teller.tell(Path(folder))
 
 
@@ -85,7 +87,7 @@ def telling_failure(folder: Path) -> Iterator[None]:
         track_folder.submit(str(folder), wait_for=_before()).wait()
         raise
     finally:
-        outbox.flush()
+        outbox.flush(folder)
 
 
 def finish(folder: Path) -> None:

@@ -56,9 +56,7 @@ def scheduled_rounds(
 
 def _add_rounds(config: Path, folder: Path, rounds: int, overrides: Overrides) -> State[Any]:
     if not config.exists():
-        raise PlumblineError(
-            f"{config} is gone since it was deployed: put it back, or plumbline deploy it from where it lies now"
-        )
+        raise PlumblineError(f"{config} was removed after it was deployed: put it back, or deploy it again from its new place")
     settings = load_config(config)
     if not isinstance(settings, RoundsConfig):
         raise PlumblineError(f"{config} says flow: {settings.flow}, and only flow: rounds can be scheduled")

@@ -1,7 +1,6 @@
 """What an objective is trained on: the round's pairs as they are, with more known about them, or lists. Wiring only."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from data_contracts.config_pairs import NamedSource
 from data_contracts.store import Dataset
@@ -37,9 +36,8 @@ def serve(
     seed: int,
 ) -> Dataset:
     """`pairs`, with whatever the objective needs to know of them beside; or the lists of two that they make."""
-    retries: dict[str, Any] = {"retries": 2 if s.rounds.teacher.kind in ("openai", "vllm") else 0}
     if "score_pairs" in plan.stages:
-        pairs = run("score_pairs", score_pairs, pairs, s.rounds.judge, s.judge(s.rounds.judge), seed, **retries)
+        pairs = run("score_pairs", score_pairs, pairs, s.rounds.judge, s.judge(s.rounds.judge), seed, retries=s.retries)
     if "complete" in plan.stages:
         further, writers = None, further_writers(plan.needs) if "further" in plan.stages else {}
         if "further" in plan.stages:
@@ -47,7 +45,7 @@ def serve(
             named = [NamedSource(kind=sources[need]) for need in writers]  # type: ignore[arg-type]
             who = [s.writer(source, champion, number, seed) for source in named]
             # the pairs' own prompts and not the round's: replayed pairs have others, and some prompts got no pair
-            further = run("further", sample_others, pairs, s.rounds.sample, who, champion.model, seed, **retries)
+            further = run("further", sample_others, pairs, s.rounds.sample, who, champion.model, seed, retries=s.retries)
         pairs = run("complete", complete, pairs, plan.needs, further, writers, champion.model, seed)
     if "lists" in plan.stages:
         return gate(run("lists", lists_of_pairs, pairs, champion.model.hash, number), "validate_lists", policy=None)

@@ -64,6 +64,11 @@ class Session:
         assert isinstance(self.config, RoundsConfig)
         return self.config
 
+    @property
+    def retries(self) -> int:
+        """Of a stage that asks the teacher: a server may be away for a while, the run's own engine is not."""
+        return 2 if self.rounds.teacher.kind in ("openai", "vllm") else 0
+
     def engine(self) -> "Engine":
         """The run's engine, started when first needed."""
         if self.lender is not None:

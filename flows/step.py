@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from data_contracts.errors import PassingError, PlumblineError
 from data_contracts.store import Dataset
-from flows import story
+from flows import outbox, story
 from flows.display import console, working
 from flows.session import current
 from models.checkpoint import Checkpoint
@@ -40,6 +40,7 @@ def step(label: str, stage: Callable[..., Dataset], folder: Path, *arguments: An
         cache_policy=NO_CACHE,
     )
     def run(*given: Any) -> Dataset:
+        outbox.watch()
         with working(label) as shown:
             try:
                 dataset = stage(*given, progress=story.progress(label, shown)) if watched else stage(*given)

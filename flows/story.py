@@ -6,15 +6,10 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from prefect import runtime
-from prefect.artifacts import (
-    create_link_artifact,
-    create_markdown_artifact,
-    create_progress_artifact,
-    create_table_artifact,
-    update_progress_artifact,
-)
+from prefect.artifacts import Artifact, LinkArtifact, MarkdownArtifact, ProgressArtifact, TableArtifact
 
 from data_contracts.flatten import flatten
 from flows.outbox import send
@@ -31,7 +26,7 @@ def table(label: str, facts: Mapping[str, Any]) -> None:
     """A table artifact of the plain values in `facts`; a gate's contracts have a table of their own."""
     told = flatten({k: v for k, v in facts.items() if k != "contracts"})
     plain = {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in told.items() if isinstance(v, (str, int, float))}
-    send(create_table_artifact, key=_key(label), table=[{"what": k, "value": v} for k, v in plain.items()], description=label)
+    _show(TableArtifact(key=_key(label), table=[{"what": k, "value": v} for k, v in plain.items()], description=label))
 
 
 def gate(label: str, folder: Path) -> None:
@@ -54,23 +49,23 @@ def gate(label: str, folder: Path) -> None:
         for entry in found["contracts"]
     ]
     counts = f"{found['kept']} of {found['checked']} rows kept, {found['quarantined']} quarantined"
-    send(create_table_artifact, key=_key(f"{label} gate"), table=rows, description=f"{label}: {counts}")
+    _show(TableArtifact(key=_key(f"{label} gate"), table=rows, description=f"{label}: {counts}"))
 
 
 def markdown(label: str, text: str) -> None:
     """A Markdown artifact. `text` must be ours: nothing here escapes a model's words."""
-    send(create_markdown_artifact, key=_key(label), markdown=text, description=label)
+    _show(MarkdownArtifact(key=_key(label), markdown=text, description=label))
 
 
 def link(label: str, address: str) -> None:
-    send(create_link_artifact, key=_key(label), link=address, link_text=label, description=label)
+    _show(LinkArtifact(key=_key(label), link=address, link_text=label, description=label))
 
 
 def changes(label: str, found: Sequence[Change]) -> None:
     """A table of what is done otherwise than the file says, if anything is."""
     rows = [{"key": c.key, "in the file": "" if c.was is None else c.was, "here": c.now} for c in found]
     if rows:
-        send(create_table_artifact, key=_key(label), table=rows, description=label)
+        _show(TableArtifact(key=_key(label), table=rows, description=label))
 
 
 def failure(error: BaseException, folder: Path) -> None:
@@ -84,13 +79,7 @@ def failure(error: BaseException, folder: Path) -> None:
 def progress(label: str, shown: Progress) -> Progress:
     """`shown` (the terminal's bar), and beside it a progress artifact, told now and then and at the end: how far, how fast, how
     long still."""
-    made, last, pace, key = list[Any](), time.monotonic(), Pace(), _key(f"{label} progress")
-
-    def tell(percent: float, words: str) -> None:
-        if made:
-            update_progress_artifact(made[0], percent, description=words)
-        else:
-            made.append(create_progress_artifact(percent, key=key, description=words))
+    made, last, pace, key = list[UUID](), time.monotonic(), Pace(), _key(f"{label} progress")
 
     def report(done: int, total: int, tokens_per_second: float | None = None, /) -> None:
         nonlocal last
@@ -99,9 +88,13 @@ def progress(label: str, shown: Progress) -> Progress:
         if total <= 0 or (now - last < _EVERY and done < total):
             return
         last = now
-        send(tell, min(100.0, 100.0 * done / total), words)
+        _show(ProgressArtifact(key=key, progress=min(100.0, 100.0 * done / total), description=words), made)
 
     return report
+
+
+def _show(artifact: Artifact, made: list[UUID] | None = None) -> None:
+    send(current().folder, artifact, made)
 
 
 def _key(label: str) -> str:

@@ -12,12 +12,12 @@ from rich.markup import escape
 
 from data_contracts.config import HumanPairsConfig, RoundsConfig
 from data_contracts.config_sweep import Cell, Sweep, dump_sweep
-from data_contracts.errors import PlumblineError
+from data_contracts.errors import PlumblineError, in_short
 from data_contracts.load_config import dump_config
 from data_contracts.store import sharing, write_text
-from flows import services
+from flows import book, services
 from flows.display import console, quiet_libraries
-from flows.iterate import PRIVATE, check, flush_logs, import_flow, start
+from flows.iterate import PRIVATE, check, end_telling, import_flow, start
 from flows.reachable import check_addresses, check_server, fetch_data
 from flows.server import PrefectServer
 from flows.session import Session, open_lender, open_models, open_session
@@ -90,8 +90,9 @@ def _run(sweep: Sweep, folder: Path, left: list[Cell]) -> None:
                     raise
 
             sweep_flow()
+            book.sign_out(folder)
     finally:
-        flush_logs()
+        end_telling()
         server.stop()
 
 
@@ -123,11 +124,12 @@ def _run_cell(lender: Session, folder: Path, cell: Cell) -> None:
         with open_session(where, cell.config, lender=lender):
             write_text(where / "config.yaml", dump_config(cell.config))
             import_flow(cell.config)(cell.config.name)
+            book.sign_out(where)
     except PlumblineError as error:
         write_failure(where, str(error))
     except Exception as error:  # the cell's edge: no failure of one may cost the others
         log.exception("cell %s", cell.label)
-        write_failure(where, f"{type(error).__name__}: {' '.join(str(error).split())[:500]} (see {folder}/logs/run.log)")
+        write_failure(where, f"{type(error).__name__}: {in_short(error, 500)} (see {folder}/logs/run.log)")
         lender.drop()  # whatever state the engine is in, the next cell starts with a fresh one
 
 

@@ -1,7 +1,7 @@
-"""A firing whose deployment was deleted while it works: it still has to end.
+"""A firing whose deployment was deleted while it works, or while its process starts: it still has to end.
 
 Prefect's server (3.7) answers every ending state with an error as long as the flow run holds a place that was deleted with its
-deployment: the round would be shown as running for ever.
+deployment: the round would be shown as running, or as pending, for ever.
 """
 
 from collections.abc import Iterator

@@ -139,7 +139,7 @@ def read_question(split: Split, id_: str, entry: Any, where: str) -> Question:
         raise PlumblineError(f"{where}: problem_type is {entry['problem_type']!r}, must be {split!r} in this file")
     context, prompt, name, target = entry["context"], entry["prompt"], entry["benchmark_name"], entry["target"]
     if not (isinstance(prompt, str) and prompt.strip() and isinstance(name, str) and name and isinstance(context, str | None)):
-        raise PlumblineError(f"{where}: prompt and benchmark_name must be texts that are not empty, context a text or null")
+        raise PlumblineError(f"{where}: prompt and benchmark_name must be non-empty texts, context a text or null")
     options: tuple[str, ...] = ()
     right: int | None = None
     if split == "multiple-choice":
@@ -151,14 +151,14 @@ def read_question(split: Split, id_: str, entry: Any, where: str) -> Question:
     accepted = _texts(target, f"{where}: target", blank=split == "multiple-choice")
     said = [split, name, context, prompt, options, entry["target"]]
     if SURROGATE.search(json.dumps(said, ensure_ascii=False)):
-        raise PlumblineError(f"{where}: a text holds half a surrogate pair, which no text can: mend it")
+        raise PlumblineError(f"{where}: a text contains half a surrogate pair, which is not valid: correct it")
     content = digest(said)
     return Question(f"{split}/{id_}", split, name, context, prompt, options, accepted, right, content)
 
 
 def _texts(value: Any, what: str, blank: bool = False) -> tuple[str, ...]:
     if not isinstance(value, list) or not value or not all(isinstance(text, str) and (blank or text.strip()) for text in value):
-        raise PlumblineError(f"{what} must be a list of texts that are not empty, it is {str(value)[:80]!r}")
+        raise PlumblineError(f"{what} must be a list of non-empty texts, it is {str(value)[:80]!r}")
     return tuple(value)
 
 

@@ -21,7 +21,7 @@ def open_benchmark(reference: str) -> Path:
     named = _NAME.fullmatch(reference)
     if named is None:
         raise PlumblineError(
-            f"{reference!r} names no benchmark on the hub: write hub:org/name/folder or hub:org/name/folder@revision"
+            f"{reference!r} is not the name of a benchmark on the hub: write hub:org/name/folder or hub:org/name/folder@revision"
         )
     repository, inside, revision = named[1], named[2].strip("/"), named[3]
     copy = _fetch(reference, repository, revision)

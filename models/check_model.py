@@ -43,13 +43,13 @@ def check_trainable(path: Path) -> None:
 
         if told.get("model_type") not in TRAINABLE:
             raise PlumblineError(
-                f"{path} holds a {told.get('model_type')}, which sees more than text and cannot be trained: name a text model "
+                f"{path} holds a {told.get('model_type')}, which is a multimodal model and cannot be trained: name a text model "
                 "(docs/models.md)"
             )
         if find_spec("torchvision") is None:
             raise PlumblineError(
-                f"{path} holds a {told['model_type']}, which sees pictures, too, and vLLM takes it only where torchvision is "
-                "installed: install it, or name a text model"
+                f"{path} holds a {told['model_type']}, a vision model, which vLLM loads only with torchvision: "
+                "install it, or name a text model"
             )
 
 

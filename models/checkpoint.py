@@ -88,7 +88,7 @@ def _check_code(where: Path, config: dict[str, Any]) -> None:
     """Raises PlumblineError for a kernel on the hub as a part of the model: transformers fetches and runs it without asking."""
     for key, value in flatten(config).items():
         if "_implementation" in key and "/" in str(value):
-            raise PlumblineError(f"{where} takes {key} from {str(value)[:80]!r}, and no code of others is run: remove the key")
+            raise PlumblineError(f"{where} takes {key} from {str(value)[:80]!r}, and remote code is never run: remove the key")
 
 
 def _check_weights(path: Path, files: list[Path]) -> None:

@@ -21,7 +21,7 @@ from data_contracts.config import EngineConfig
 from data_contracts.errors import PlumblineError, in_short
 from models.chat import decode_answer
 from models.checkpoint import Checkpoint, end_tokens, load_model, load_tokenizer, read_config, weight_count
-from models.engine_swap import forget_experts, retie
+from models.engine_swap import forget_experts, meeting, retie
 from models.gpus import shards, visible
 from models.prerequisites import check_machine
 
@@ -237,6 +237,8 @@ class Engine:
                 use_tqdm_on_load=False,
             )
             self._proven = ""
+            if self._shards(checkpoint) == 1:  # it met nobody there
+                self._llm.collective_rpc(meeting)[0].unlink(missing_ok=True)
             self._prove(checkpoint)  # its first forward, too, may find a shape that it has no kernel for
         except PlumblineError:
             raise

@@ -30,7 +30,7 @@ from data_contracts.errors import PlumblineError
 from models.checkpoint import Checkpoint
 from models.engine import Completion, Engine, Probe, Progress, Sampling, preload, quiet
 from models.gpus import before_the_teachers, trainers, visible
-from models.parent import leave_with
+from models.parent import answering, leave_with
 from models.training.process import LAUNCHER, cores, how
 
 Ids = Sequence[int]
@@ -195,7 +195,7 @@ class Replica:
                 return message["done"]
             told(message["progress"])
         end = how(self._process.wait())
-        raise PlumblineError(f"{self._name} {end}: its last words are in {self._log}; resume the run to start it anew")
+        raise PlumblineError(f"{self._name} {end}: see {self._log}; resume the run to start it anew")
 
     def close(self) -> None:
         with contextlib.suppress(ProcessLookupError):  # it has ended by itself
@@ -240,14 +240,9 @@ def _named(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _serve() -> None:
-    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what a library prints goes to the log and not between the lines of JSON
+    say = answering()
     preload()
     engine: Engine | None = None
-
-    def say(**message: Any) -> None:
-        print(json.dumps(message), file=out, flush=True)
-
     for line in sys.stdin:
         asked = json.loads(line)
         try:

@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,6 +20,12 @@ def uncompiled() -> AbstractContextManager[None]:
     model, compilation = SimpleNamespace(hf_config=PreTrainedConfig()), SimpleNamespace(mode=CompilationMode.NONE)
     plain: Any = SimpleNamespace(model_config=model, compilation_config=compilation)
     return set_current_vllm_config(plain)
+
+
+def meeting(worker: Any) -> Path:
+    """The file through which the processes of an engine find each other. vLLM makes one a start and leaves it in the folder for
+    temporary files."""
+    return Path(str(worker.distributed_init_method).removeprefix("file://"))
 
 
 def forget_experts(model: Any) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_contracts.errors import PlumblineError
+from models.weights import save_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,15 +19,13 @@ def write_extrapolation(newer: Path, older: Path, amount: float, out: Path) -> l
 
     Returns a row of records.EXTRAPOLATIONS per tensor. Raises PlumblineError as `extrapolate` does.
     """
-    from safetensors.torch import save_file
-
     new = _weights(newer)
     beyond = extrapolate(new, _weights(older), amount)
     out.mkdir(parents=True)
     for file in sorted(newer.iterdir()):
         if file.is_file() and file.suffix != ".safetensors" and not file.name.endswith(".safetensors.index.json"):
             shutil.copyfile(file, out / file.name)
-    save_file({name: tensor.contiguous() for name, tensor in beyond.items()}, out / "model.safetensors", {"format": "pt"})
+    save_weights({name: tensor.contiguous() for name, tensor in beyond.items()}, out / "model.safetensors")
     rows = []
     for name, tensor in beyond.items():
         step, size = (tensor.double() - new[name].double()).norm().item(), new[name].double().norm().item()

@@ -71,7 +71,7 @@ def compare(a: Side, b: Side) -> dict[str, Any]:
     """
     if (a.round is None) != (b.round is None):
         raise PlumblineError(
-            f"{a.label} and {b.label} are of different flows, so they share no measurement: compare like with like"
+            f"{a.label} and {b.label} are of different flows, so they share no measurement: compare runs of the same flow"
         )
     found: dict[str, Any] = {"a": _name(a), "b": _name(b), "config": _config(a, b), "software": _software(a, b)}
     found |= {"data": _data(a, b), "notes": []}

@@ -30,7 +30,7 @@ class Comparison:
     @property
     def is_identical(self) -> bool:
         """Equal answers are a tie that nobody has to be asked about."""
-        return self.first.strip() == self.second.strip()
+        return is_same(self.first, self.second)
 
 
 @dataclass(frozen=True)
@@ -142,6 +142,16 @@ def by_prompt(rows: Sequence[Row]) -> list[Rows]:
     """Rows of one prompt together, prompts by id; a prompt's samples by their index, its verdicts as they come."""
     ordered = sorted(rows, key=lambda r: (r["prompt_id"], r.get("index", 0)))
     return [list(group) for _, group in groupby(ordered, key=lambda r: r["prompt_id"])]
+
+
+def is_same(one: str, other: str) -> bool:
+    """Answers that differ at most in white space around them: nothing to judge, nothing to learn."""
+    return one.strip() == other.strip()
+
+
+def is_whole(pair: Row) -> bool:
+    """Whether a pair has both sides."""
+    return pair["chosen_ids"] is not None and pair["rejected_ids"] is not None
 
 
 def answer_id(prompt: Sequence[Message], text: str) -> str:

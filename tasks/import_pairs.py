@@ -117,8 +117,8 @@ def refuse_unreadable(read: Dataset, file: str, most: float) -> None:
     """Raises PlumblineError if more than the share `most` of the lines of an import could not be read."""
     if read.facts["lines"] - read.facts["pairs"] > most * read.facts["lines"]:
         raise PlumblineError(
-            f"{file}: {read.facts['warnings'][0]}; that is more than validate.max_quarantined ({most:g}) allows: mend the lines "
-            f"that {read.folder / 'unreadable.jsonl'} names"
+            f"{file}: {read.facts['warnings'][0]}; that is more than validate.max_quarantined ({most:g}) allows: correct "
+            f"the lines that {read.folder / 'unreadable.jsonl'} names"
         )
 
 

@@ -74,7 +74,7 @@ def round_number(name: str) -> int:
     """2 for "round-2". Raises PlumblineError for anything else."""
     digits = name.removeprefix("round-")
     if name == digits or not digits.isdecimal():
-        raise PlumblineError(f"{name!r} names no round: write round-1, or round-0 for the start")
+        raise PlumblineError(f"{name!r} is not the name of a round: write round-1, or round-0 for the start")
     return int(digits)
 
 

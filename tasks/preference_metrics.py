@@ -17,6 +17,7 @@ from models.objectives.wrappers import configured
 from models.preference_measures import calibration, reach
 from models.statistics import mean_interval
 from models.text_measures import distinct, repetition, self_bleu, sizes
+from tasks.comparison import is_whole
 from tasks.rank import ranking_accuracy
 
 if TYPE_CHECKING:
@@ -99,8 +100,7 @@ def _pairs(data: Dataset, count: int, room: int) -> Rows:
             | {"win_probability": row["wins"][0][-1] if row["wins"] else None}
             for row in rows
         ]
-    rows = [r for r in rows if r["chosen_ids"] is not None and r["rejected_ids"] is not None]
-    fits = [r for r in rows if len(r["prompt_ids"]) + max(len(r["chosen_ids"]), len(r["rejected_ids"])) < room]
+    fits = [r for r in rows if is_whole(r) and len(r["prompt_ids"]) + max(len(r["chosen_ids"]), len(r["rejected_ids"])) < room]
     return sorted(fits, key=lambda row: _order(row["pair_id"]))[:count]
 
 

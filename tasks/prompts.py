@@ -22,7 +22,7 @@ def read_prompts(path: Path) -> list[tuple[str, list[Message]]]:
             has = f" (it has {', '.join(map(repr, list(row)[:8]))})" if isinstance(row, dict) and row else ""
             raise PlumblineError(
                 f"{path}:{number} has no key 'prompt'{has}: prompts are JSON lines with that key, a text or a list of messages: "
-                "rename yours"
+                "rename your key"
             )
         prompt_id = str(number if row.get("id") is None else row["id"])
         if prompt_id in found:
@@ -68,7 +68,7 @@ def read_conversation(prompt: Any, where: str) -> list[Message]:
     """A prompt as a file has it, text or messages. Raises PlumblineError for anything else, or if its end is not the user's."""
     messages = read_messages(prompt, where)
     if messages[-1]["role"] != "user" or not messages[-1]["content"].strip():
-        raise PlumblineError(f"{where}: the conversation must end with a user message that is not empty")
+        raise PlumblineError(f"{where}: the conversation must end with a non-empty user message")
     return messages
 
 

@@ -12,6 +12,7 @@ from models.checkpoint import Checkpoint
 from models.statistics import mean_interval
 from models.training.process import Trainer
 from models.training.progress import Progress, silent
+from tasks.comparison import is_whole
 
 
 def rank(
@@ -25,7 +26,7 @@ def rank(
 
     def make(work: Path) -> tuple[Rows, dict[str, Any]]:
         policy_ = {"path": str(policy.path), "hash": policy.hash}
-        whole = [row for row in pairs.records() if row["chosen_ids"] is not None and row["rejected_ids"] is not None]
+        whole = [row for row in pairs.records() if is_whole(row)]
         job = {"kind": "rank", "pairs": str(pairs.folder), "policy": policy_}
         rows = trainer.run(job, progress)["rows"] if whole else []
         openings = [opening(row["prompt"]) for row in whole]

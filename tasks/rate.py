@@ -59,13 +59,13 @@ def samples_in(source: Path, folder: Path, names: Mapping[str, str]) -> Dataset:
             raise PlumblineError(f"{source} holds {samples.kind} and no samples: name a folder such as round-1/validate_samples")
         return samples
     if unknown := sorted(set(names) - {"prompt", "answer"}):
-        raise PlumblineError(f"--field {unknown[0]}=… names no field: use prompt or answer")
+        raise PlumblineError(f"--field {unknown[0]}=… is not a field: use prompt or answer")
     key = names.get("answer", "answer")
     rows = []
     for number, row in json_lines(source, "answers"):
         text, where = look_up(row, key), f"{source}:{number}"
         if not isinstance(text, str):
-            raise PlumblineError(f"{where} has no text {key!r}: say what it is called there with --field answer=NAME")
+            raise PlumblineError(f"{where} has no text {key!r}: give the key's name with --field answer=NAME")
         prompt = read_conversation(look_up(row, names.get("prompt", "prompt")), where)
         known = {"sample_id": str(number), "prompt_id": digest(json.dumps(prompt)), "index": number}
         rows.append(known | {"prompt": prompt, "text": text})

@@ -33,18 +33,18 @@ def read_recorded(path: Path, names: Mapping[str, str]) -> list[Recorded]:
     """
     unknown = sorted(set(names) - set(FIELDS))
     if unknown:
-        raise PlumblineError(f"--field {unknown[0]}=… names no field: use {', '.join(FIELDS)}")
+        raise PlumblineError(f"--field {unknown[0]}=… is not a field: use {', '.join(FIELDS)}")
     called = {field: names.get(field, field) for field in FIELDS}
     rows = [_read(row, called, f"{path}:{number}") for number, row in json_lines(path, "recorded verdicts")]
     if not rows:
-        raise PlumblineError(f"{path} is empty: a judge is measured against recorded verdicts")
+        raise PlumblineError(f"{path} is empty: give recorded verdicts to measure the judge against")
     return rows
 
 
 def _read(row: Any, called: Mapping[str, str], where: str) -> Recorded:
     missing = [name for name in called.values() if not isinstance(row, dict) or name not in row]
     if missing:
-        raise PlumblineError(f"{where} has no {missing[0]!r}: say what it is called there with --field prompt=… and so on")
+        raise PlumblineError(f"{where} has no {missing[0]!r}: give the key's name with --field prompt=NAME and so on")
     prompt, first, second, wins = (row[called[field]] for field in FIELDS)
     if not (isinstance(first, str) and isinstance(second, str)):
         raise PlumblineError(f"{where}: the answers must be text")

@@ -13,6 +13,7 @@ from tasks.failure import read_failure
 from tasks.lineage import champions, last_decided, read_rollbacks
 from tasks.page import seconds
 from tasks.promote import read_decision
+from tasks.report_scores import in_words
 from tasks.run_folder import round_name
 from tasks.selection import selection_note
 from tasks.sweep import is_cell
@@ -82,7 +83,7 @@ def _ranked(ranking: dict[str, Any]) -> Note:
         said = f"Ranking accuracy stayed at {ranking['new']:.3f}: none of {ranking['n']} held-out pairs is ranked otherwise."
         return Note("plain", "Result", said, ("scores", "ranking"))
     g, old, new = ranking["gain"], ranking["old"], ranking["new"]
-    verdict = "no difference shown" if g.p >= 0.05 else "better" if g.mean > 0 else "worse"
+    verdict = in_words(g.mean, g.p)
     said = f"Ranking accuracy on {ranking['n']} held-out pairs went from {old:.3f} to {new:.3f}, "
     said += f"{g.mean:+.3f} ({g.low:+.3f} to {g.high:+.3f}): {verdict}."
     return Note(

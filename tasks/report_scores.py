@@ -37,9 +37,13 @@ def compared(run: Path, answers: Answers) -> list[dict[str, Any]]:
     gains = [paired_test(answers[new], answers[old]) for new, old in couples]
     verdicts = []
     for (new, old), gain, p in zip(couples, gains, holm([gain.p for gain in gains]), strict=True):
-        verdict = "no difference shown" if p >= 0.05 else "better" if gain.mean > 0 else "worse"
-        verdicts.append({"new": round_name(new), "old": round_name(old), "gain": gain, "p": p, "verdict": verdict})
+        found = {"new": round_name(new), "old": round_name(old), "gain": gain, "p": p}
+        verdicts.append(found | {"verdict": in_words(gain.mean, p)})
     return verdicts
+
+
+def in_words(gain: float, p: float) -> str:
+    return "no difference shown" if p >= 0.05 else "better" if gain > 0 else "worse"
 
 
 def ranked(run: Path) -> dict[str, Any] | None:

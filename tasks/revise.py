@@ -15,6 +15,7 @@ from models.engine import Progress, Sampling, quiet
 from models.parse_revision import parse_revision
 from models.prompts import render, render_task
 from models.teacher import Teacher, metered
+from tasks.comparison import is_same
 
 _KEPT = ("sample_id", "prompt_id", "prompt", "prompt_ids", "text", "token_ids", "stopped", "policy")
 
@@ -57,11 +58,6 @@ def revise(
     return build(folder, "revisions", slice_, make, [samples], {"teacher": teacher.name})
 
 
-def is_unchanged(row: dict[str, Any]) -> bool:
-    """The teacher had nothing to improve: a pair of equal answers teaches nothing."""
-    return row["revision"] is not None and row["revision"].strip() == row["text"].strip()
-
-
 def revision_prompt(config: ReviseConfig, task: str, student_solution: str) -> str:
     """Raises PlumblineError if the template is filled from other things, or wants a rubric and there is none."""
     rubric = {} if config.rubric is None else {"rubric": config.rubric}
@@ -70,7 +66,7 @@ def revision_prompt(config: ReviseConfig, task: str, student_solution: str) -> s
 
 def _facts(rows: Rows) -> dict[str, Any]:
     parsed = [r for r in rows if r["revision"] is not None]
-    changed = [r for r in parsed if not is_unchanged(r)]
+    changed = [r for r in parsed if not is_same(r["revision"], r["text"])]
     return {
         "samples": len(rows),
         "parsed": len(parsed),

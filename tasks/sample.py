@@ -60,7 +60,7 @@ def encode_row(tokenizer: "PreTrainedTokenizerFast", row: dict[str, Any], whose:
         return encode_prompt(tokenizer, row["prompt"])
     except (TemplateError, TypeError) as error:
         raise PlumblineError(
-            f"prompt {row['prompt_id']!r} does not fit {whose} chat template ({error}): mend or remove it"
+            f"prompt {row['prompt_id']!r} does not fit {whose} chat template ({error}): correct or remove it"
         ) from None
 
 

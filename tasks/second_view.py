@@ -12,7 +12,7 @@ from data_contracts.records import PAIRS
 from data_contracts.store import Dataset, Rows, build
 from models.engine import Progress, quiet
 from models.teacher import Teacher, metered
-from tasks.comparison import Comparison, Verdict
+from tasks.comparison import Comparison, Verdict, is_whole
 from tasks.judge import compare, judge_slice
 from tasks.score_pairs import said_of_all
 
@@ -30,8 +30,7 @@ def second_view(
 
     def make(work: Path) -> tuple[Rows, dict[str, Any]]:
         found = pairs.records()
-        rows = [row for row in found if row["chosen"] is not None and row["rejected"] is not None]
-        alone = [row for row in found if row["chosen"] is None or row["rejected"] is None]
+        rows, alone = [row for row in found if is_whole(row)], [row for row in found if not is_whole(row)]
         asked, usage = metered(teacher)
         verdicts = compare([Comparison(r["prompt"], r["chosen"], r["rejected"]) for r in rows], config, asked, seed, progress)
         outcomes = [_MEANING[v.outcome] for v in verdicts]

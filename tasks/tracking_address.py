@@ -26,4 +26,6 @@ def check_uri() -> None:
         )
     folder = Path(rest.removeprefix("/").partition("?")[0]).parent
     if kind == "sqlite" and not folder.is_dir():
-        raise PlumblineError(f"MLFLOW_TRACKING_URI names a file in {folder}, where no folder is: make it, or name another")
+        raise PlumblineError(
+            f"MLFLOW_TRACKING_URI names a file in {folder}, but there is no such folder: make it, or name another"
+        )

@@ -19,7 +19,7 @@ def catch_up(folder: Path) -> None:
     Raises PlumblineError if the folder holds neither, and whatever the tracking server raises.
     """
     if is_cell(folder):
-        raise PlumblineError(f"{folder} is a cell, whose sweep speaks for it: plumbline sync {folder.resolve().parent.parent}")
+        raise PlumblineError(f"{folder} is a cell of a sweep: use plumbline sync {folder.resolve().parent.parent}")
     if not (folder / "sweep.yaml").exists():
         _settle(folder, summary.is_finished(folder))
         track(folder)

@@ -3,10 +3,11 @@
 import json
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast
 
 from models.embedded.llama import EPS, MAX_POSITIONS, ROPE_BASE, Llama, Shape
+from models.weights import save_weights
 
 
 def save(model: Llama, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
@@ -38,8 +39,7 @@ def save(model: Llama, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     (out / "generation_config.json").write_text(json.dumps(tokens, indent=2) + "\n", encoding="utf-8")
     tokenizer.save_pretrained(out)
-    save_file(model.state_dict(), out / "model.safetensors", {"format": "pt"})
-    (out / "model.safetensors").chmod(0o644)  # safetensors writes for the owner only; images run as someone else
+    save_weights(model.state_dict(), out / "model.safetensors")
 
 
 def load(path: Path) -> Llama:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from data_contracts.config import HumanPairsConfig, RoundsConfig
 from data_contracts.config_align import AlignConfig
 from data_contracts.errors import PlumblineError
+from data_contracts.store import read_parquet
 from models.objectives import build_objective
 from models.objectives.batch import Need
 from models.transcripts import first_object, is_labelled
@@ -31,7 +31,7 @@ def alone(align: AlignConfig) -> tuple[Side, ...]:
 def refuse_one_sided(folder: Path, align: AlignConfig) -> None:
     """Raises PlumblineError if the pairs in `folder` hold rows of one side that `align` cannot be trained on, with their number;
     and where held-out pairs are to be ranked, if there is no whole one."""
-    table = pq.read_table(folder / "data.parquet", columns=["chosen_ids", "rejected_ids"])
+    table = read_parquet(folder / "data.parquet", columns=["chosen_ids", "rejected_ids"])
     rows, no_chosen, no_rejected = table.num_rows, table["chosen_ids"].is_null(), table["rejected_ids"].is_null()
     taken, one_sided = alone(align), pc.sum(pc.or_(no_chosen, no_rejected)).as_py() or 0
     if one_sided and not taken:

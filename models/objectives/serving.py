@@ -9,14 +9,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import get_args
 
-import pyarrow.parquet as pq
-
 from data_contracts.config import HumanPairsConfig, RoundsConfig
 from data_contracts.config_align import AlignConfig
 from data_contracts.config_judge import SCORING
 from data_contracts.config_pairs import Method, MethodBase
 from data_contracts.errors import PlumblineError
 from data_contracts.json_text import lines_of
+from data_contracts.store import read_parquet
 from models.objectives import build_objective, check
 from models.objectives.batch import Need, Objective
 from models.objectives.one_sided import refuse_labels
@@ -106,7 +105,7 @@ def _own_of(method: MethodBase | type[MethodBase], name: str) -> tuple[str, ...]
 def data_serves(folder: Path, kind: str, policy: str) -> tuple[Need, dict[Need, str]]:
     """What the dataset in `folder` can give an objective that trains the checkpoint with the hash `policy`, and of what it holds
     in some rows only how many lack it."""
-    table = pq.read_table(folder / "data.parquet")
+    table = read_parquet(folder / "data.parquet")
     columns = LIST_COLUMNS if kind == "lists" else PAIR_COLUMNS
     served, partial = (LISTS & ~Need.SCORES if kind == "lists" else PAIRS), dict[Need, str]()
     lacking: dict[Need, int] = {}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from data_contracts.errors import PlumblineError
 from data_contracts.store import digest, write_json
 from models.checkpoint import Checkpoint, load_model, open_checkpoint
+from models.weights import save_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -33,13 +34,12 @@ class SavedPreference:
 def save(model: "PreferenceModel", origin: Path, out: Path) -> None:
     """Into the empty or missing folder `out`, with the tokenizer and chat template of `origin`."""
     import torch
-    from safetensors.torch import save_file
 
     from models.training.checkpoints import save_checkpoint
 
     out.mkdir(parents=True, exist_ok=True)
     save_checkpoint(model.model, origin, out, torch.float32)
-    save_file({"head.weight": model.head.weight.detach().cpu().contiguous()}, out / _HEAD)
+    save_weights({"head.weight": model.head.weight.detach().cpu().contiguous()}, out / _HEAD)
     card = {key: getattr(model, key) for key in _KEYS}
     write_json(out / CARD, card)
 

@@ -18,6 +18,7 @@ TRIES = 6  # of one request that meets timeouts, lost connections or HTTP 5xx
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds: doubled from try to try
 PATIENCE = 600.0  # seconds without any answer from a server that puts everything off (HTTP 429)
 LONGEST_PAUSE = 300.0  # seconds: a server that wants more is asked another day
+_spread = random.Random()  # its own: vLLM seeds the common one, so that runs side by side would come back in step
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ async def ask_all(
 
 def backoff(tries: int) -> float:
     """Seconds, doubling from try to try, spread so that not all come back at once."""
-    return min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(tries, 20)) * random.uniform(0.5, 1.0)
+    return min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(tries, 20)) * _spread.uniform(0.5, 1.0)
 
 
 def _again(job: _Job, answer: Again, now: float, silence: float) -> _Job:

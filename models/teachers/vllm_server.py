@@ -65,7 +65,7 @@ class VllmServer:
                 ended = self._process.poll() is not None
                 self.close()
                 what = "ended while starting" if ended else f"does not answer after {_START_SECONDS:g} s"
-                raise PlumblineError(f"the teacher's vLLM server {what}: its last words are in {self._log}")
+                raise PlumblineError(f"the teacher's vLLM server {what}: see {self._log}")
             time.sleep(0.25)
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.checkpoint import read_object
+from models.weights import set_mode
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +27,8 @@ def save_checkpoint(model: "PreTrainedModel", origin: Path, out: Path, dtype: "t
     # transformers refuses to save some generation settings that it has loaded without complaint
     model.generation_config = GenerationConfig()
     model.to(dtype).save_pretrained(out)
+    for file in out.glob("*.safetensors"):
+        set_mode(file, (out / "config.json").stat().st_mode)
     (out / "generation_config.json").unlink(missing_ok=True)
     for file in sorted(origin.iterdir()):
         if file.suffix in _TEXT and not file.name.endswith(".index.json"):

@@ -10,10 +10,8 @@ from itertools import pairwise, takewhile
 from operator import eq
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from data_contracts.errors import PlumblineError
-from data_contracts.store import Rows
+from data_contracts.store import Rows, read_parquet
 
 Ids = list[int]
 
@@ -78,7 +76,7 @@ def read_pairs(folder: Path) -> list[Example]:
     Raises PlumblineError for an empty prompt or answer: there would be nothing to predict from, or nothing to train on.
     """
     columns = ["pair_id", "prompt_ids", "chosen_ids", "rejected_ids"]
-    found = pq.read_table(folder / "data.parquet", columns=columns).to_pylist()
+    found = read_parquet(folder / "data.parquet", columns=columns).to_pylist()
     rows = [row for row in found if row["chosen_ids"] is not None and row["rejected_ids"] is not None]
     if not rows:
         alone = f" but {len(found)} one-sided rows" if found else ""

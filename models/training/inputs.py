@@ -9,10 +9,8 @@ from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow.parquet as pq
-
 from data_contracts.errors import PlumblineError
-from data_contracts.store import Rows, load_json
+from data_contracts.store import Rows, load_json, read_parquet
 from models.chat import encode_answer, encode_prompt, user
 from models.objectives.batch import Need
 from models.objectives.degradations import degrade
@@ -43,7 +41,7 @@ def read_inputs(folder: Path, needs: Need, tokenizer: "PreTrainedTokenizerFast |
     A side that a pair lacks is an answer that is not there.
     Raises PlumblineError for an empty dataset, an empty prompt or answer, and answers that leave too few to compare.
     """
-    rows: Rows = pq.read_table(folder / "data.parquet").to_pylist()
+    rows: Rows = read_parquet(folder / "data.parquet").to_pylist()
     if not rows:
         raise PlumblineError(f"{folder} holds no pairs, so there is nothing to train on or to rank")
     read = _lists if load_json(folder / "manifest.json")["kind"] == "lists" else _pairs

@@ -211,8 +211,8 @@ def verify(model: "PreTrainedModel", examples: Sequence[Example], tolerance: flo
         for answer, plain, found in zip(example.answers, own, mine, strict=True):
             if not abs(plain - found) <= tolerance * spread(len(answer)):
                 raise PlumblineError(
-                    f"{type(model).__name__} cannot be trained here: beside others an answer does not get the log-probability it "
-                    f"has by itself ({example.id!r}: {found:.4f} and {plain:.4f} nats); docs/models.md says what can be trained"
+                    f"{type(model).__name__} cannot be trained here: in a row with others an answer gets another log-probability "
+                    f"than by itself ({example.id!r}: {found:.4f} and {plain:.4f} nats); docs/models.md says what can be trained"
                 )
 
 

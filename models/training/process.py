@@ -113,7 +113,7 @@ class Trainer:
         if any(p.returncode == OUT_OF_MEMORY for p in failed):
             return {"error": NO_MEMORY}
         end = how((failed[0] if failed else process).returncode)
-        return {"error": f"the training process {end} during {job['kind']}: its last words are in {self._log}"}
+        return {"error": f"the training process {end} during {job['kind']}: see {self._log}"}
 
     def close(self) -> None:
         """End the worker; nothing it holds is worth waiting for."""

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_contracts.errors import PlumblineError
-from data_contracts.store import digest, replacing
+from data_contracts.store import digest, read_parquet, replacing
 from models.training import team
 from models.training.data import Example, content_digest
 
@@ -84,7 +84,7 @@ def _check(rows: list[list[float]], examples: Sequence[Example]) -> None:
 def _read(path: Path, examples: Sequence[Example]) -> Stored:
     import torch
 
-    table = pq.read_table(path)
+    table = read_parquet(path)
     if table["id"].to_pylist() != [e.id for e in examples]:
         raise PlumblineError(f"{path} holds reference log-probabilities of other examples: delete it and resume the run")
     rows = table["logps"].to_pylist()

@@ -14,18 +14,14 @@ import sys
 import time
 from typing import Any
 
-from models.parent import leave_with
+from models.parent import answering, leave_with
 
 
 def main(parent: int, cores: set[int], store: str | None) -> None:
     os.sched_setaffinity(0, cores)  # the parent's engine may have pinned the thread that started this process
     leave_with(parent)
-    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever a library prints goes to the log and not between the lines of JSON
+    say = answering()
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
-
-    def say(**message: Any) -> None:
-        print(json.dumps(message), file=out, flush=True)
 
     import torch
 

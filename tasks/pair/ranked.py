@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from data_contracts.store import Row
-from tasks.pair.rows import Given, Made, is_same, pair_row
+from tasks.comparison import is_same, is_whole
+from tasks.pair.rows import Given, Made, pair_row
 
 
 def stronger_preferred(given: Given) -> Made:
@@ -27,7 +28,7 @@ def recorded(given: Given) -> Made:
     decided = [row for row in rows if row["win_probability"] != 0.5]
     wrong = [row["win_probability"] is not None and row["win_probability"] < 0.5 for row in decided]
     pairs = [(_turned(row) if is_wrong else row) | {"round": given.round} for row, is_wrong in zip(decided, wrong, strict=True)]
-    one_sided = sum(row["chosen_ids"] is None or row["rejected_ids"] is None for row in pairs)
+    one_sided = sum(not is_whole(row) for row in pairs)
     facts = {"pairs": len(pairs) - one_sided, "turned": sum(wrong), "undecided": len(rows) - len(decided)}
     return pairs, facts | ({"one_sided": one_sided} if one_sided else {})
 
@@ -48,7 +49,7 @@ def _pairs(given: Given, better: Sequence[Row], worse: Sequence[Row]) -> Made:
     """
     chosen, rejected = ({row["prompt_id"]: row for row in rows} for rows in (better, worse))
     both = [id_ for id_ in rejected if id_ in chosen]
-    kept = [id_ for id_ in both if not is_same(chosen[id_], rejected[id_])]
+    kept = [id_ for id_ in both if not is_same(chosen[id_]["text"], rejected[id_]["text"])]
     pairs = [pair_row(given, id_, chosen[id_], rejected[id_]) for id_ in kept]
     single = [
         *(("chosen", id_) for id_ in chosen if id_ not in rejected),

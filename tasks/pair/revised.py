@@ -1,7 +1,8 @@
 """Pairs of an answer and its revision: what changed between them is what the pair teaches, and little else changed."""
 
 from data_contracts.store import Row
-from tasks.pair.rows import Given, Made, is_same, pair_row
+from tasks.comparison import is_same
+from tasks.pair.rows import Given, Made, pair_row
 
 
 def clair(given: Given) -> Made:
@@ -23,7 +24,7 @@ def _changed(given: Given) -> tuple[list[tuple[Row, Row]], Row]:
     """(answer, revision) where they differ, and counts of all: `pairs`, `unchanged`, `failed`."""
     (rows,) = given.rows
     parsed = [(row, _revision(row)) for row in rows if row["revision"] is not None]
-    changed = [(row, revision) for row, revision in parsed if not is_same(row, revision)]
+    changed = [(row, revision) for row, revision in parsed if not is_same(row["text"], revision["text"])]
     facts = {"pairs": len(changed), "unchanged": len(parsed) - len(changed), "failed": len(rows) - len(parsed)}
     return changed, facts
 

@@ -52,8 +52,3 @@ def is_on_policy(pair: Row, policy: str) -> bool:
     """Whether the checkpoint with the hash `policy` wrote every answer of the pair."""
     sides = (("chosen_ids", "chosen_policy"), ("rejected_ids", "policy"))
     return all(pair[writer] == policy for ids, writer in sides if pair[ids] is not None)
-
-
-def is_same(one: Row, other: Row) -> bool:
-    """Two answers that differ at most in white space around them prefer nothing."""
-    return bool(one["text"].strip() == other["text"].strip())

@@ -202,8 +202,8 @@ WRONG: dict[str, tuple[dict[str, Any] | str, list[str]]] = {
     "too deep": ("flow: " + "{a: " * 3000 + "}" * 3000, ["nests too deeply"]),
     "a date": ("flow: 2026-99-99", ["flow is '2026-99-99'"]),
     "a number of many digits": (f"seed: {'9' * 5000}", ["not valid YAML", "digits"]),
-    "no mapping": ("- flow", ["must be a mapping"]),
-    "empty": ("", ["must be a mapping"]),
+    "no mapping": ("- flow", ["must hold keys and values"]),
+    "empty": ("", ["must hold keys and values"]),
 }
 
 

@@ -53,7 +53,7 @@ def test_a_folder_or_nothing_is_no_file(tmp_path: Path) -> None:
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for read in (lines_of, file_digest, lambda path: json_lines(path, "rows")):
-        with pytest.raises(PlumblineError, match="no file"):
+        with pytest.raises(PlumblineError, match=r"no file|not a (readable )?file"):
             list(read(tmp_path / "pipe"))
 
 

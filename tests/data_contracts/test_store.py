@@ -2,14 +2,17 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from data_contracts.errors import PlumblineError
 from data_contracts.records import PROMPTS
-from data_contracts.store import build, dataset_key, open_dataset, shared, sharing
+from data_contracts.store import build, dataset_key, file_digest, open_dataset, shared, sharing
 
 ROWS = [{"prompt_id": "a", "prompt": [{"role": "user", "content": "hello"}]}]
 
@@ -105,6 +108,34 @@ def test_a_changed_data_file_is_noticed(tmp_path: Path) -> None:
         build(made.folder, "prompts", {}, Stage())
     data.write_bytes(content)
     assert open_dataset(made.folder).records() == ROWS
+
+
+def _corrupt(data: Path) -> None:
+    content = bytearray(data.read_bytes())
+    content[4:40] = b"x" * 36  # inside the first column's pages: the footer, read when a dataset is opened, is whole
+    data.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("forge", "said"),
+    [
+        (lambda data: data.write_bytes(b""), "is not a Parquet file"),
+        (lambda data: data.write_bytes(data.read_bytes()[:-9]), "is not a Parquet file"),
+        (lambda data: pq.write_table(pa.table({"prompt_id": ["a", "b"]}), data), "holds other rows"),
+        (lambda data: pq.write_table(pa.table({"other": ["a"]}), data), "or columns than its manifest"),
+        (lambda data: pq.write_table(pa.table({"prompt_id": [1]}), data), "or columns than its manifest"),
+        (_corrupt, "is not a whole Parquet file"),
+    ],
+)
+def test_a_data_file_that_was_forged_with_its_manifest_is_one_sentence(
+    forge: Callable[[Path], object], said: str, tmp_path: Path
+) -> None:
+    folder = build(tmp_path / "d", "prompts", {}, Stage()).folder
+    forge(folder / "data.parquet")
+    told = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(told | {"data": file_digest(folder / "data.parquet")}))
+    with pytest.raises(PlumblineError, match=said):
+        open_dataset(folder).records()
 
 
 @pytest.mark.parametrize("text", ['{"kind":', "[]", "{}", "[" * 100_000, "\xff"])

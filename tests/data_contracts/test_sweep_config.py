@@ -31,7 +31,7 @@ def test_the_papers_grid_is_sixty_cells() -> None:
 
 
 def test_a_sweep_is_no_run() -> None:
-    with pytest.raises(PlumblineError, match=r"describes a sweep and not a run: plumbline sweep .*paper_grid\.yaml"):
+    with pytest.raises(PlumblineError, match=r"describes a sweep, not a run: use plumbline sweep .*paper_grid\.yaml"):
         load_config(CONFIGS / "paper_grid.yaml")
 
 

@@ -73,7 +73,7 @@ def test_score_compares_with_others_and_warns_of_a_pick(tmp_path: Path, terminal
     [
         (("--parser", "magic"), r"--parser is 'magic': use one of rule, .*official-rule"),
         (("--parser", "model"), "give --teacher a run's configuration"),
-        (("--parser", "model", "--teacher", ROOT / "configs" / "human_pairs.yaml"), "names no teacher"),
+        (("--parser", "model", "--teacher", ROOT / "configs" / "human_pairs.yaml"), "has no teacher"),
         (("--benchmark", EMBEDDED), "name the right benchmark"),
         (("--against", ROOT / "configs"), "holds no response files"),
     ],

@@ -1,9 +1,9 @@
 """Who may be told as crashed stands in the folder's book; the telling itself is tested on a real server (tests/operate)."""
 
 import json
-import logging
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import httpx
@@ -13,6 +13,8 @@ from prefect.client.schemas.objects import State, StateType
 
 from flows import book, crashed
 from flows.lock import locked
+from tasks.failure import write_failure
+from tests.tasks.run_folder import make_run
 
 
 @pytest.fixture
@@ -71,11 +73,11 @@ def test_who_comes_to_the_end_signs_out_and_whoever_is_killed_does_not(tmp_path:
 
 @pytest.mark.parametrize(("ended", "told"), [(StateType.FAILED, {"round": "Crashed"}), (StateType.COMPLETED, {})])
 def test_what_a_run_that_failed_could_not_tell_its_server_is_told_later(
-    ended: StateType, told: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    ended: StateType, told: dict[str, str], tmp_path: Path
 ) -> None:
     """As when the server's database was away just as the round within ended, and was back for the run's own end."""
     run, within = (SimpleNamespace(id=uuid4(), name=name, run_count=1, state_type=ended) for name in ("run", "round"))
-    within.state_type = StateType.RUNNING
+    within.state_type, within.state, within.parameters = StateType.RUNNING, None, {"number": 1}
     names, found = {run.id: "run", within.id: "round"}, dict[str, str]()
 
     class Client:
@@ -91,6 +93,26 @@ def test_what_a_run_that_failed_could_not_tell_its_server_is_told_later(
         def set_flow_run_state(self, id_: UUID, state: State, force: bool) -> None:
             found[names[id_]] = str(state.name)
 
-    monkeypatch.setattr(crashed, "get_run_logger", lambda: logging.getLogger("test"))
-    assert crashed._crash(Client(), {str(run.id): 1}, "dead") == {}  # type: ignore[arg-type]
+    assert crashed._crash(Client(), {str(run.id): 1}, tmp_path) == {}  # type: ignore[arg-type]
     assert found == told
+
+
+def test_how_a_run_ended_that_could_not_say_so_is_read_from_its_folder(tmp_path: Path) -> None:
+    """Of another one than who worked here last, the folder says nothing."""
+    run = make_run(tmp_path / "run", rounds=1)
+    with locked(run):
+        book.sign(run, {"earlier": 1}, "last", 1)
+
+    def told(id_: str, number: int | None = None) -> tuple[str | None, str]:
+        state = crashed._how_it_ended(cast(Any, SimpleNamespace(id=id_, parameters={"number": number} if number else {})), run)
+        return state.name, str(state.message)
+
+    assert told("a round", 1)[0] == "Completed" and told("a round", 2)[0] == "Crashed"
+    (run / "report.html").unlink(missing_ok=True)
+    assert told("last") == ("Crashed", told("earlier")[1])
+    (run / "report.html").write_text("of all rounds")
+    assert told("last")[0] == "Completed" and told("earlier")[0] == "Crashed"
+    write_failure(run, "its Prefect server did not answer")
+    assert told("last") == ("Failed", "its Prefect server did not answer. What was finished is kept.")
+    write_failure(run, "it was stopped by Ctrl-C", killed=True)
+    assert told("last")[0] == "Crashed" and told("earlier")[0] == "Crashed"

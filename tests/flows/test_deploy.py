@@ -3,15 +3,18 @@
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from data_contracts.errors import PlumblineError
 from flows import processes
-from flows.deploy import check_request, form, parse_interval
+from flows.deploy import _refuse_shared, check_request, form, parse_interval
 from tests.end_to_end.command import ROOT, environment
 
 PORTS = {"prefect": 1, "mlflow": 2}
@@ -54,6 +57,24 @@ def test_a_run_of_another_configuration_is_not_continued(tmp_path: Path) -> None
         check_request(CONFIGS / "demo.yaml", tmp_path, None, "6h")
     (tmp_path / "config.yaml").write_text(text.replace("rounds: 2", "rounds: 5"))  # more rounds are the same run
     assert check_request(CONFIGS / "demo.yaml", tmp_path, None, "6h").folder == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "run_dir", "refused"),
+    [
+        ("other", "/runs/demo", True),
+        ("nightly", "/runs/demo", False),  # deployed again
+        ("other", "/runs/other", False),
+        ("other", str(ROOT / "runs" / "imaged"), True),  # a container sees it below its own working directory
+    ],
+)
+def test_two_deployments_do_not_share_a_run(name: str, run_dir: str, refused: bool) -> None:
+    """Until the first round exists nothing in the folder would refuse the second."""
+    known = {"nightly": "/runs/demo", "imaged": "runs/imaged"}
+    found = [SimpleNamespace(name=other, parameters={"run_dir": folder}) for other, folder in known.items()]
+    client = cast(Any, SimpleNamespace(read_deployments=lambda **_: found))
+    with pytest.raises(PlumblineError, match="adds its rounds to") if refused else nullcontext():
+        _refuse_shared(client, name, run_dir)
 
 
 def test_the_server_is_known_before_prefect_reads_its_settings(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_a_journal_that_is_none_is_told_before_anything_starts(tmp_path: Path) -
         ("MLFLOW_TRACKING_URI", "http://:5000", "neither a server's address nor a database's"),
         ("MLFLOW_TRACKING_URI", "runs/mlflow.db", "neither a server's address nor a database's"),
         ("MLFLOW_TRACKING_URI", "postgres//u:hunter2@h/d", "neither a server's address nor a database's"),
-        ("MLFLOW_TRACKING_URI", "sqlite:////nowhere/at/all/mlflow.db", "where no folder is"),
+        ("MLFLOW_TRACKING_URI", "sqlite:////nowhere/at/all/mlflow.db", "there is no such folder"),
         ("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db", None),
         ("MLFLOW_TRACKING_URI", "postgresql+psycopg2://u:p@127.0.0.1:9/d", None),
         ("MLFLOW_TRACKING_URI", "databricks", None),

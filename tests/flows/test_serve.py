@@ -17,8 +17,7 @@ def test_further_answers_are_to_the_prompts_of_the_pairs_themselves() -> None:
         asked[place] = given
         return place
 
-    teacher: Any = SimpleNamespace(kind="local")
-    session: Any = SimpleNamespace(rounds=SimpleNamespace(teacher=teacher, sample=None), writer=lambda *_: None)
+    session: Any = SimpleNamespace(rounds=SimpleNamespace(sample=None), retries=0, writer=lambda *_: None)
     champion: Any = Standing(0, SimpleNamespace(hash="policy"), None)  # type: ignore[arg-type]
     pairs: Any = "pairs"
     plan = Plan(Need.GOLD, ("further", "complete"))

@@ -6,8 +6,10 @@ from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import pytest
+from prefect.artifacts import Artifact
 from rich.console import Console
 
 from flows import display, story
@@ -16,13 +18,18 @@ from tasks.changes import Change
 
 
 @pytest.fixture
-def shown(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[Any, ...], dict[str, Any]]]:
-    """Every artifact that would be sent, in order."""
-    sent: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
-    monkeypatch.setattr(story, "_run", lambda: "demo")
-    monkeypatch.setattr(story, "send", lambda create, *a, **k: create(*a, **k))
-    for name in [name for name in vars(story) if name.endswith("_artifact")]:
-        monkeypatch.setattr(story, name, lambda *a, _name=name, **k: sent.append((_name, a, k)) or "id")
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float | None, dict[str, Any]]]:
+    """Every artifact that would be sent, in order: whether it is made or changed, how far a bar is, and what it says."""
+    sent: list[tuple[str, float | None, dict[str, Any]]] = []
+
+    def send(_: Path, artifact: Artifact, made: list[UUID] | None = None) -> None:
+        sent.append(("changed" if made else "made", getattr(artifact, "progress", None), artifact.model_dump()))
+        if made is not None:
+            made.append(UUID(int=0))
+
+    monkeypatch.setattr(story, "send", send)
+    here = SimpleNamespace(folder=Path("runs/demo"), config=SimpleNamespace(name="demo"))
+    monkeypatch.setattr(story, "current", lambda: here)
     return sent
 
 
@@ -81,8 +88,8 @@ def test_progress_is_told_now_and_then_and_at_the_end(shown: list[Any], monkeypa
         clock[0] += 0.1  # ten seconds in all
         report(done, 100)
     assert len(bar) == 100  # the terminal's bar sees everything
-    assert [name for name, *_ in shown] == ["create_progress_artifact"] + ["update_progress_artifact"] * 3
-    assert shown[-1][1] == ("id", 100.0)
+    assert [name for name, *_ in shown] == ["made", "changed", "changed", "changed"]
+    assert shown[-1][1] == 100.0
 
 
 def test_a_short_stage_is_told_once_when_it_is_done(shown: list[Any]) -> None:
@@ -90,7 +97,7 @@ def test_a_short_stage_is_told_once_when_it_is_done(shown: list[Any]) -> None:
     for done in range(1, 101):
         report(done, 100)
     ((name, at, _),) = shown
-    assert (name, at) == ("create_progress_artifact", (100.0,))
+    assert (name, at) == ("made", 100.0)
 
 
 def test_progress_says_how_far_how_fast_and_how_long_still(shown: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,7 +77,7 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "no map in an index": (lambda f: (f / f"{WEIGHTS}.index.json").write_text('{"weight_map": [1]}'), "no safetensors file"),
     "weights and an adapter": (adapter_beside, "an adapter_config.json beside it"),
     "attention by a stranger": (lambda f: settings(f, _attn_implementation="org/kernel"), "takes _attn_implementation from"),
-    "experts by a stranger": (lambda f: settings(f, text_config={"experts_implementation": "org/x"}), "no code of others is run"),
+    "experts by a stranger": (lambda f: settings(f, text_config={"experts_implementation": "org/x"}), "remote code is never run"),
     "nested too deeply": (lambda f: (f / "config.json").write_text('{"a":' + "[" * 10**5 + "]" * 10**5 + "}"), "too deeply"),
     "an adapter": (adapter, "merge_and_unload"),
     "half a configuration": (lambda f: (f / "config.json").write_text('{"model_type": '), "config.json is not readable JSON"),

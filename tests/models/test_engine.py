@@ -1,6 +1,7 @@
 """The engine holds the weights it says it holds, whatever was swapped before."""
 
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from data_contracts.errors import PlumblineError
 from models.chat import encode_prompt
 from models.checkpoint import Checkpoint, load_model, load_tokenizer, open_checkpoint
 from models.engine import Engine, Sampling, _reference, quiet
+from models.engine_swap import meeting
 from models.preference.model import PreferenceModel
 from models.preference.store import save
 from tasks.comparison import Comparison
@@ -191,6 +193,11 @@ def test_tied_embeddings_and_another_architecture_survive_a_swap(engine: Engine,
         asked = prompts(engine, 2)
         expected = [transformers_score(checkpoint, p, [7, 8, 9]) for p in asked]
         assert engine.score(asked, [[7, 8, 9]] * 2) == pytest.approx(expected, abs=1e-3)
+
+
+def test_an_engine_leaves_nothing_among_the_temporary_files(engine: Engine) -> None:
+    (met,) = engine._llm.collective_rpc(meeting)
+    assert met.parent == Path(tempfile.gettempdir()) and met.name.startswith("vllm_dist_") and not met.exists()
 
 
 @pytest.fixture

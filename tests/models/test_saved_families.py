@@ -87,10 +87,10 @@ def test_quantised_weights_and_what_is_no_text_model_are_refused_for_training(tm
             monkeypatch.setattr("models.check_model.find_spec", lambda name: name)
             check_trainable(folder)
             monkeypatch.setattr("models.check_model.find_spec", lambda name: None)
-            with pytest.raises(PlumblineError, match="only where torchvision is installed"):
+            with pytest.raises(PlumblineError, match="only with torchvision"):
                 check_trainable(folder)
         else:
-            with pytest.raises(PlumblineError, match="qwen2_vl, which sees more than text"):
+            with pytest.raises(PlumblineError, match="qwen2_vl, which is a multimodal model"):
                 check_trainable(folder)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -107,6 +108,10 @@ def test_every_form_of_retry_after_is_read(headers, seconds):
 
 
 def test_waits_double_and_are_spread():
+    random.seed(0)  # as vLLM does in every run
+    first = [backoff(5) for _ in range(50)]
+    random.seed(0)
+    assert first != [backoff(5) for _ in range(50)], "two runs beside each other would ask again at the same moments"
     waits = [[backoff(tries) for _ in range(50)] for tries in range(12)]
     assert all(0.25 * 2**t <= w <= 0.5 * 2**t for t in range(6) for w in waits[t])
     assert all(w <= 30 for w in waits[11]) and len(set(waits[0])) > 10

@@ -58,7 +58,7 @@ def test_an_unexpected_failure_is_one_sentence_with_the_log_that_holds_the_trace
     pairs = pairs_dataset(tmp_path / "pairs", tiny, 2)
     job = rank_job(pairs, tiny)
     del job["policy"]["path"]
-    with pytest.raises(PlumblineError, match=r"ended with status 1 during rank: its last words are in .*trainer\.log"):
+    with pytest.raises(PlumblineError, match=r"ended with status 1 during rank: see .*trainer\.log"):
         trainer.run(job)
     assert "Traceback" in trainer._log.read_text()
     assert trainer.run(rank_job(pairs, tiny))["rows"]  # and the next job gets a fresh worker

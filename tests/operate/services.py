@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from flows import services
+from flows.server import PrefectServer
 from tests.browser import CHROMIUM, chromium
 from tests.end_to_end.command import PLUMBLINE, ROOT, environment, left_running, plumbline
 
@@ -99,6 +100,31 @@ def tails(home: Path) -> str:
     """The end of every log below `home`."""
     logs = sorted(path for path in home.rglob("*.log") if path.is_file())
     return "\n".join(f"--- {path}\n{path.read_text(errors='replace')[-3000:]}" for path in logs)
+
+
+@pytest.fixture(scope="session")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server that everybody uses."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("PREFECT_API_URL", "PREFECT_HOME", "PREFECT_RESULTS_LOCAL_STORAGE_PATH"):
+            patch.setenv(name, "")  # so that what the server sets is taken back afterwards
+            patch.delenv(name)
+        server = PrefectServer(tmp_path_factory.mktemp("prefect"))
+        server.start()
+        server.wait()
+    yield server.url
+    server.stop()
+
+
+def post(api: str, path: str, body: dict[str, Any]) -> Any:
+    request = urllib.request.Request(f"{api}{path}", json.dumps(body).encode(), {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as reply:
+        return json.load(reply)
+
+
+def ask(api: str, path: str, filters: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = post(api, path, filters)
+    return found
 
 
 @pytest.fixture(scope="session")

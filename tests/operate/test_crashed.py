@@ -1,10 +1,9 @@
 """Flow runs whose process was killed are told as crashed by whoever takes up their folder, and those of others are left alone."""
 
-import json
+import asyncio
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,32 +11,22 @@ from typing import Any
 import pytest
 from httpx import HTTPStatusError
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.client.schemas.responses import SetStateStatus
+from prefect.runner._state_proposer import StateProposer
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Completed, Failed, Pending, Running
+from prefect.workers.base import BaseWorker
 
 from data_contracts.errors import PlumblineError
 from flows.scheduled import refuse_lost
-from flows.server import PrefectServer
 from flows.undeployed import give_back_place
+from flows.worker import give_back_places
 from tests.end_to_end.command import ROOT, environment
+from tests.operate.services import ask, post
 
 pytestmark = pytest.mark.services
 Start = Callable[..., subprocess.Popen[bytes]]
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server that everybody uses."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("PREFECT_API_URL", "PREFECT_HOME", "PREFECT_RESULTS_LOCAL_STORAGE_PATH"):
-            patch.setenv(name, "")  # so that what the server sets is taken back afterwards
-            patch.delenv(name)
-        server = PrefectServer(tmp_path_factory.mktemp("prefect"))
-        server.start()
-        server.wait()
-    yield server.url
-    server.stop()
 
 
 @pytest.fixture
@@ -61,17 +50,6 @@ def linger(api: str, tmp_path: Path) -> Iterator[Start]:
     for process in begun:
         process.kill()
         process.wait()
-
-
-def post(api: str, path: str, body: dict[str, Any]) -> Any:
-    request = urllib.request.Request(f"{api}{path}", json.dumps(body).encode(), {"content-type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as reply:
-        return json.load(reply)
-
-
-def ask(api: str, path: str, filters: dict[str, Any]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = post(api, path, filters)
-    return found
 
 
 def flow_runs(api: str, name: str) -> list[dict[str, Any]]:
@@ -151,21 +129,46 @@ def test_a_run_that_was_started_by_hand_heeds_cancel_on_the_page(api: str, linge
     assert next(state for name, state in below(api, ended) if name == "round") == "Cancelled"
 
 
-def test_a_firing_whose_deployment_was_deleted_can_still_end(api: str) -> None:
+@pytest.mark.parametrize("states", [[Pending()], [Pending(), Running()]], ids=["pending", "running"])
+def test_a_firing_whose_deployment_was_deleted_can_still_end(api: str, states: list[State]) -> None:
     with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
         flow = client.create_flow_from_name("scheduled")
         deployed = client.create_deployment(flow_id=flow, name="to be deleted", concurrency_limit=1)
         id_ = client.create_flow_run_from_deployment(deployed).id
-        for state in (Pending(), Running()):
+        for state in states:
             assert client.set_flow_run_state(id_, state).status == SetStateStatus.ACCEPT
         give_back_place(client.read_flow_run(id_))
         (limit,) = client.read_global_concurrency_limits()
         assert limit.active_slots == 1  # it is kept as long as there is a deployment to keep it for
         client.delete_deployment(deployed)
         with pytest.raises(HTTPStatusError, match="500"):
-            client.set_flow_run_state(id_, Completed())
+            client.set_flow_run_state(id_, Completed(), force=True)
         give_back_place(client.read_flow_run(id_))
         assert client.set_flow_run_state(id_, Completed()).status == SetStateStatus.ACCEPT
+
+
+def test_a_worker_tells_of_a_firing_that_ended_before_it_began_after_its_deployment_was_deleted(
+    api: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StateProposer, "propose_crashed", StateProposer.propose_crashed)  # so that they are taken back
+    monkeypatch.setattr(BaseWorker, "_propose_crashed_state", BaseWorker._propose_crashed_state)
+
+    async def propose(run: FlowRun) -> None:
+        async with get_client() as client:
+            await StateProposer(client=client).propose_crashed(run, "its process has ended")
+
+    with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
+        flow = client.create_flow_from_name("scheduled")
+        deployed = client.create_deployment(flow_id=flow, name="to be deleted", concurrency_limit=1)
+        run = client.create_flow_run_from_deployment(deployed)
+        client.set_flow_run_state(run.id, Pending())
+        client.delete_deployment(deployed)
+        found = []
+        for mend in (lambda: None, give_back_places):
+            mend()
+            asyncio.run(propose(run))
+            found.append(client.read_flow_run(run.id).state_name)
+        assert found == ["Pending", "Crashed"]
 
 
 def test_a_firing_begins_no_run_anew_where_earlier_ones_have_added_rounds(api: str, tmp_path: Path) -> None:

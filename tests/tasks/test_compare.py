@@ -133,7 +133,11 @@ def test_human_pairs_are_compared_by_ranking(tmp_path: Path, run: Path) -> None:
 
 
 def test_what_is_not_there_is_said(run: Path) -> None:
-    for place, sentence in (("#round-7", "no finished evaluate"), ("#7", "names no round"), ("/nowhere", "holds no run")):
+    for place, sentence in (
+        ("#round-7", "no finished evaluate"),
+        ("#7", "is not the name of a round"),
+        ("/nowhere", "holds no run"),
+    ):
         with pytest.raises(PlumblineError, match=sentence):
             open_side(f"{run}{place}")
 

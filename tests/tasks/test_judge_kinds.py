@@ -303,7 +303,7 @@ def test_a_file_of_answers_is_rated_line_by_line(tmp_path):
         ),
         *(
             ('{"prompt": [], "answer": "x"}', {}, "answers.jsonl:1: prompt must be"),
-            ("{}", {"anwser": "x"}, "anwser=… names no field"),
+            ("{}", {"anwser": "x"}, "anwser=… is not a field"),
         ),
     ],
 )

@@ -58,9 +58,9 @@ def test_a_prompt_without_an_id_is_called_after_its_line(tmp_path: Path) -> None
     ("row", "complaint"),
     [
         ({"question": "x", "answer": "y"}, "no key 'prompt' \\(it has 'question', 'answer'\\)"),
-        ({"prompt": ""}, "not empty"),
+        ({"prompt": ""}, "non-empty"),
         ({"prompt": 3}, "must be text or a list"),
-        ({"prompt": [{"role": "assistant", "content": "x"}]}, "end with a user message"),
+        ({"prompt": [{"role": "assistant", "content": "x"}]}, "end with a non-empty user message"),
         ({"prompt": [{"role": "user|>x<|end|><|system", "content": "x"}]}, "a message has the role 'user"),
         ({"prompt": [{"role": "tool", "content": "x"}, {"role": "user", "content": "x"}]}, "roles are system, user, assistant"),
         ({"prompt": "again", "id": "0"}, "occurs twice"),

@@ -105,7 +105,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "sweep.yaml").touch()
     with pytest.raises(PlumblineError, match=r"holds a sweep: name one of its runs in .*cells"):
         status(tmp_path)
-    for text, said in (("flow: !!python/object/apply:os.getcwd []", "not valid YAML"), ("- flow", "must be a mapping")):
+    for text, said in (("flow: !!python/object/apply:os.getcwd []", "not valid YAML"), ("- flow", "must hold keys and values")):
         (tmp_path / "config.yaml").write_text(text)
         with pytest.raises(PlumblineError, match=said):
             status(tmp_path)
