@@ -132,7 +132,10 @@ def read_preferences(path: Path) -> list[tuple[list[Message], str, str]]:
         if isinstance(preference, Preference) and preference.chosen is not None and preference.rejected is not None:
             found.append((preference.prompt, preference.chosen, preference.rejected))
     if not found:
-        raise PlumblineError(f"{path} is no preference file: none of its lines is a pair; give {_SHAPES}")
+        raise PlumblineError(
+            f"none of the lines of {path} puts one answer over another ({keys_of(path)}): give JSON lines with chosen/rejected "
+            "transcripts, or with prompt, chosen and rejected as texts or messages"
+        )
     return found
 
 
