@@ -17,7 +17,7 @@ from data_contracts.load_config import dump_config
 from data_contracts.store import sharing, write_text
 from flows import book, services
 from flows.display import console, quiet_libraries
-from flows.iterate import PRIVATE, check, flush_logs, import_flow, start
+from flows.iterate import PRIVATE, check, end_telling, import_flow, start
 from flows.reachable import check_addresses, check_server, fetch_data
 from flows.server import PrefectServer
 from flows.session import Session, open_lender, open_models, open_session
@@ -92,7 +92,7 @@ def _run(sweep: Sweep, folder: Path, left: list[Cell]) -> None:
             sweep_flow()
             book.sign_out(folder)
     finally:
-        flush_logs()
+        end_telling()
         server.stop()
 
 

@@ -94,8 +94,8 @@ def read_named(told: Any, _number: int, names: PairsFileConfig | Recorded) -> Pr
 def _nothing_in(path: Path, facts: Mapping[str, Any]) -> PlumblineError:
     told = f"{facts['warnings'][0]}; {keys_of(path)}" if facts["lines"] else "it is empty"
     return PlumblineError(
-        f"{path} is no preference file: {told}; give {_SHAPES}, and where they have other names rename them, or say with "
-        "pairs.prompt, pairs.chosen and pairs.rejected what they are called"
+        f"{path} is no preference file: {told}; give {_SHAPES}, and where they have other names rename them, or say what "
+        "they are called in a configuration's pairs.prompt, pairs.chosen and pairs.rejected"
     )
 
 

@@ -272,7 +272,7 @@ def test_a_file_may_call_its_columns_otherwise(tmp_path: Path, tiny: Checkpoint)
 def test_a_file_without_a_preference_is_told_by_its_columns_before_anything_starts(tmp_path: Path, tiny: Checkpoint) -> None:
     path = tmp_path / "other.jsonl"
     path.write_text('{"question": "Why?", "response_j": "so"}\n' * 2)
-    said = r"2 of 2 lines .* the first has 'question', 'response_j'; give .* say with pairs\.prompt, pairs\.chosen and"
+    said = r"2 of 2 lines .* the first has 'question', 'response_j'; give .* configuration's pairs\.prompt, pairs\.chosen and"
     for read in (check_preferences, lambda config: import_pairs(tmp_path / "import", config, tiny)):
         with pytest.raises(PlumblineError, match=said):
             read(PairsFileConfig(file=str(path)))
