@@ -116,6 +116,7 @@ class Engine:
         self.probes = dict(known)
         self._proven, self._seen = "", list[float]()  # the weights proven last, and the probe's log-probabilities under them
         self._asleep = False
+        self.met: Path | None = None  # the file that vLLM leaves among the temporary ones
         self.current: Checkpoint
         self._llm: Any = None
         self._start(checkpoint)
@@ -212,6 +213,8 @@ class Engine:
         self._llm.llm_engine.engine_core.shutdown()
         self._llm = None
         cleanup_dist_env_and_memory()
+        if self.met is not None:
+            self.met.unlink(missing_ok=True)
 
     def _start(self, checkpoint: Checkpoint) -> None:
         from vllm import LLM
@@ -237,8 +240,7 @@ class Engine:
                 use_tqdm_on_load=False,
             )
             self._proven = ""
-            if self._shards(checkpoint) == 1:  # it met nobody there
-                self._llm.collective_rpc(meeting)[0].unlink(missing_ok=True)
+            self.met = self._llm.collective_rpc(meeting)[0] if self._shards(checkpoint) == 1 else None
             self._prove(checkpoint)  # its first forward, too, may find a shape that it has no kernel for
         except PlumblineError:
             raise

@@ -103,7 +103,9 @@ class Engines(Engine):
                 self._replicas.append(Replica(group, self._log))  # imports vLLM while the probe is computed here
             told = {"config": self._config.model_dump(mode="json"), "probe": asdict(self._known(checkpoint))}
             requests = [_named(checkpoint) | told | {"gpus": len(group)} for group in groups]
-            self._together(lambda _: own(checkpoint), requests, quiet, 0)
+            _, *met = self._together(lambda _: own(checkpoint), requests, quiet, 0)
+            for replica, file in zip(self._replicas, met, strict=True):
+                replica.met = file and Path(file)
 
     def _all(self, request: dict[str, Any]) -> None:
         self._together(partial(_answer, self, request), [request] * len(self._replicas), quiet, 0)
@@ -171,6 +173,7 @@ class Replica:
 
     def __init__(self, gpus: Sequence[str], log: Path) -> None:
         self._name, self._log = f"the engine on GPU {', '.join(gpus)}", log
+        self.met: Path | None = None  # its Engine's, which is killed without closing
         paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
         env = {k: v for k, v in os.environ.items() if k not in LAUNCHER}
         env |= {"CUDA_VISIBLE_DEVICES": ",".join(gpus), "PYTHONPATH": os.pathsep.join(paths)}
@@ -201,6 +204,8 @@ class Replica:
         with contextlib.suppress(ProcessLookupError):  # it has ended by itself
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        if self.met is not None:
+            self.met.unlink(missing_ok=True)
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # what it did not read any more
             self._process.stdin.close()
@@ -249,7 +254,7 @@ def _serve() -> None:
             if engine is None:
                 checkpoint, known = Checkpoint(Path(asked["path"]), asked["hash"]), {asked["hash"]: Probe(**asked["probe"])}
                 engine = Engine(checkpoint, EngineConfig.model_validate(asked["config"]), asked["gpus"], known)
-                say(done=None)
+                say(done=engine.met and str(engine.met))
             else:
                 say(done=_answer(engine, asked, lambda done, _: say(progress=done)))
         except PlumblineError as error:

@@ -23,8 +23,7 @@ def uncompiled() -> AbstractContextManager[None]:
 
 
 def meeting(worker: Any) -> Path:
-    """The file through which the processes of an engine find each other. vLLM makes one a start and leaves it in the folder for
-    temporary files."""
+    """The file through which the processes of an engine find each other: vLLM makes one a start, and never removes it."""
     return Path(str(worker.distributed_init_method).removeprefix("file://"))
 
 

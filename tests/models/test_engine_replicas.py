@@ -86,6 +86,8 @@ def test_a_prompt_too_long_is_refused_before_anybody_is_asked(both: Engines) -> 
 def test_the_death_of_one_is_one_sentence_and_leaves_nothing(both: Engines, student: Checkpoint) -> None:
     both.use(student)
     other = both._replicas[0]._process.pid
+    left_by_vllm = [both.met, both._replicas[0].met]
+    assert all(file is not None and file.exists() for file in left_by_vllm)
     os.kill(other, signal.SIGSTOP)  # in the middle of its share
     asked = prompts(both)
 
@@ -96,6 +98,7 @@ def test_the_death_of_one_is_one_sentence_and_leaves_nothing(both: Engines, stud
         both.generate(asked, WARM, list(range(20)), kill)
     assert "\n" not in str(told.value)
     assert not os.path.exists(f"/proc/{other}") and not both._replicas
+    assert not any(file.exists() for file in left_by_vllm if file is not None)
     assert both.current != student  # whoever uses it next starts it anew
 
 
