@@ -89,7 +89,7 @@ def heat_maps(
     start: float | None,
     measure: str,
 ) -> None:
-    """One heat map a panel, [row][column], on one scale, which is of `measure`, and beside them a bar a row for each of `beside`."""
+    """One heat map a panel, [row][column], on one scale of `measure`, and beside them a bar a row for each of `beside`."""
     shown = {name: values for name, values in beside.items() if any(v is not None for v in values)}
     widths = [max(1.1 * len(columns) + 0.6, 2.6)] * len(panels) + [1.6] * len(shown)
     figure = blank(figsize=(sum(widths) + 3, 0.62 * len(rows) + 2.2), dpi=120)
