@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import Field, ValidationError
 
 from data_contracts.config import HumanPairsConfig, RoundsConfig
 from data_contracts.config_base import Name, Strict
 from data_contracts.errors import PlumblineError
 from data_contracts.load_config import load_config, read_yaml, sentence
+from data_contracts.parse_yaml import dump_yaml, parse_yaml
 
 SEED = "seed"  # the axis that tables and figures take means over
 
@@ -127,11 +127,11 @@ def _label(value: Any) -> str:
 
 def dump_sweep(sweep: Grid) -> str:
     cells = [{"label": c.label, **c.point} for c in sweep.cells]
-    return yaml.safe_dump({"name": sweep.name, "axes": sweep.axes, "cells": cells}, sort_keys=False, allow_unicode=True)
+    return dump_yaml({"name": sweep.name, "axes": sweep.axes, "cells": cells})
 
 
 def read_sweep(text: str) -> Grid:
     """What `dump_sweep` wrote."""
-    tree = yaml.safe_load(text)
+    tree = parse_yaml(text, "sweep.yaml")
     cells = [Place(cell["label"], {axis: cell[axis] for axis in tree["axes"]}) for cell in tree["cells"]]
     return Grid(tree["name"], tree["axes"], cells)

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from data_contracts.check_method import check_method
@@ -18,7 +17,7 @@ from data_contracts.config_paths import resolve_paths
 from data_contracts.config_teacher import secret_fault
 from data_contracts.errors import PlumblineError
 from data_contracts.flatten import flatten
-from data_contracts.parse_yaml import parse_yaml
+from data_contracts.parse_yaml import dump_yaml, parse_yaml
 
 _MANY = 20  # names that a sentence can bear; only the objectives are more
 _ADAPTER: TypeAdapter[RoundsConfig | HumanPairsConfig] = TypeAdapter(RunConfig)
@@ -82,7 +81,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def dump_config(config: RoundsConfig | HumanPairsConfig) -> str:
-    return yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True)
+    return dump_yaml(config.model_dump(mode="json", by_alias=True))
 
 
 def _assign(tree: dict[str, Any], assignment: str) -> None:

@@ -1,4 +1,5 @@
-"""YAML as people write it: every file and every `--set` is read here, so that the same text means the same in every process."""
+"""YAML as people write it: every file and every `--set` is read here, and what is to be read again is written here, so that the
+same text means the same in every process."""
 
 import re
 from typing import Any
@@ -23,8 +24,13 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+class _Dumper(yaml.SafeDumper):
+    """Puts in quotes what `_Loader` would take for something else than text."""
+
+
 # YAML 1.1 reads 1e-4 as text; everybody who writes a learning rate means the number.
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
+for _kind in (_Loader, _Dumper):
+    _kind.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
 # A date is its text: no key asks for one, and many a name looks like one.
 # What PyYAML itself makes of it depends on whether vLLM has loaded lm-format-enforcer, which changes that for the whole process.
 _Loader.yaml_constructors = {**_Loader.yaml_constructors, "tag:yaml.org,2002:timestamp": _Loader.construct_yaml_str}
@@ -42,6 +48,12 @@ def parse_yaml(text: str, where: str) -> Any:
     except (ValueError, RecursionError) as error:  # a number of 5,000 digits
         told = "it nests too deeply" if isinstance(error, RecursionError) else in_short(error)
         raise PlumblineError(f"{where} is not valid YAML: {told}") from None
+
+
+def dump_yaml(tree: Any, width: int = 80) -> str:
+    """What `parse_yaml` reads as `tree` again, keys in their order; `width` in columns."""
+    text: str = yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=width)
+    return text
 
 
 def _size(value: Any, sizes: dict[int, int]) -> int:

@@ -8,7 +8,7 @@ from pydantic import Field, PositiveFloat, ValidationError
 
 from data_contracts.config_base import Name, Share, Strict
 from data_contracts.errors import PlumblineError, in_short
-from data_contracts.parse_yaml import parse_yaml
+from data_contracts.parse_yaml import dump_yaml, parse_yaml
 
 
 class Evidence(Strict):
@@ -50,6 +50,4 @@ def load_rubric(path: Path) -> Rubric:
 
 
 def dump_rubric(rubric: Rubric) -> str:
-    import yaml
-
-    return yaml.safe_dump(rubric.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True, width=120)
+    return dump_yaml(rubric.model_dump(mode="json", exclude_none=True), width=120)

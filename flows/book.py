@@ -22,14 +22,15 @@ def sign(folder: Path, others: dict[str, int], own: str, attempt: int) -> None:
 
 def sign_out(folder: Path) -> None:
     """Who worked here has come to its end."""
-    runs = read(folder)
-    del runs[_open(folder)["working"]]
-    settle(folder, runs)
+    book = _open(folder)
+    book["runs"].pop(book.pop("working"))
+    _write(folder, book)
 
 
 def settle(folder: Path, others: dict[str, int]) -> None:
-    """Whoever worked here is told of, but for `others`, and nobody works here."""
-    _write(folder, {"runs": others})
+    """Nobody works here, and everybody is told of but `others`."""
+    last = worked_last(folder)
+    _write(folder, {"runs": others} | ({"working": last} if last in others else {}))
 
 
 def worked_last(folder: Path) -> str | None:

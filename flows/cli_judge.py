@@ -35,11 +35,13 @@ def rate(
     run, names = load_rounds(config, "judge", set_ or []), _names(field)
     from data_contracts.store import write_text
     from flows.evaluate import open_asked, watch
+    from flows.template import check_judges
     from tasks.criteria import check_templates
     from tasks.rate import rate as rate_samples
     from tasks.rate import rated_rows, samples_in
 
     check_templates(run.judge)
+    check_judges(run, {"judge": run.judge})
     samples = samples_in(answers, out / "answers", names)
     with open_asked(run, out, watched=True) as teacher, watch("judging", watched=True) as progress:
         scores = rate_samples(out / "scores", samples, run.judge, teacher, run.seed, progress)
@@ -70,6 +72,7 @@ def calibrate(
 
     run, names = load_rounds(config, "judge", set_ or []), _names(field)
     from flows.evaluate import open_asked, watch
+    from flows.template import check_judges
     from tasks.calibrate import calibrate as measure
     from tasks.calibrate import recorded_verdicts, reference_judges, write_calibration
     from tasks.criteria import check_templates
@@ -77,6 +80,7 @@ def calibrate(
     from tasks.recorded import read_recorded
 
     check_templates(run.judge)
+    check_judges(run, {"judge": run.judge})
     rows = read_recorded(recorded, names)[:limit]
     comparisons = [row.comparison for row in rows]
     with open_asked(run, out, watched=True) as teacher, watch("judging", watched=True) as progress:

@@ -172,7 +172,7 @@ def execute(
                 (run.fn if within_flow else run)(config.name)
                 book.sign_out(folder)
         finally:
-            flush_logs()
+            end_telling()
             server.stop()
 
 
@@ -199,8 +199,10 @@ def start(server: PrefectServer, session: "Session") -> "Flow[[str], None]":
     return run
 
 
-def flush_logs() -> None:
-    """Prefect sends log records in the background; what is still on its way must not meet a stopped server."""
+def end_telling() -> None:
+    """Prefect sends records and events in the background; what is on its way must not meet a server that is stopped or away."""
+    if "flows.outbox" in sys.modules:
+        sys.modules["flows.outbox"].give_up()  # first: what follows waits for events as well
     if "prefect.logging.handlers" in sys.modules:
         sys.modules["prefect.logging.handlers"].APILogHandler().flush()
 

@@ -24,7 +24,7 @@ def tell(folder: Path) -> str:
     """
     services.adopt(folder.resolve().parent / "services")
     own = PrefectServer(folder.resolve() / "prefect")
-    if not own.url and not own.folder.exists():
+    if not own.url and not (own.folder / "server.log").exists():
         raise PlumblineError(services.unused(folder.resolve().parent / "services") or "set PREFECT_API_URL to the run's server")
     name = f"Prefect at {mask(own.url).removesuffix('/api')}" if own.url else "the run's own Prefect server"
     own.check_given()
@@ -36,7 +36,7 @@ def tell(folder: Path) -> str:
         own.stop()
     tasks, artifacts, left = (sum(count) for count in zip(*told, strict=True))
     missed = f"was told of {tasks} stages and {artifacts} artifacts it had missed" if tasks + artifacts else "knows everything"
-    return f"{name} {missed}" + (f"; it knows nothing of {left} flow runs, of which another server was told" if left else "")
+    return f"{name} {missed}" if not left else f"{name} {missed} but for {left} flow runs, of which another server was told"
 
 
 def _tell(folder: Path) -> tuple[int, int, int]:

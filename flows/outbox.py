@@ -6,8 +6,10 @@ What may not arrive is kept in the run's folder first (flows/untold.py), and tak
 import logging
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from contextvars import copy_context
 from pathlib import Path
+from queue import Empty
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +18,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.client.schemas.objects import TaskRun
 from prefect.context import TaskRunContext
+from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.utilities.context import get_task_and_flow_run_ids
 
@@ -31,6 +34,7 @@ _sent: list[Future[None]] = []
 _watched: list[TaskRun] = []  # Prefect's engine writes into them how they end
 _flow_runs: set[str] = set()
 _doubts: list[str] = []
+_away: list[str] = []  # why a server could not be told at the end of a flow
 
 
 def send(folder: Path, artifact: Artifact, made: list[UUID] | None = None) -> None:
@@ -63,6 +67,7 @@ def flush(folder: Path | None = None, seconds: float = _PATIENCE) -> None:
     left = wait(_sent, seconds).not_done
     trying = [one for one in left if not one.cancel()]
     _sent.clear()
+    _away.clear()
     if left:
         log.warning("Prefect does not answer: %d artifacts were not sent", len(left))
     if folder is not None:
@@ -83,10 +88,20 @@ def _settle(folder: Path, trying: list[Future[None]]) -> None:
                 untold.tell(folder, client)
     except Exception as error:  # the edge, as below
         log.warning("Prefect was not told everything: %s", error)
+        _away.append(str(error))
+
+
+def give_up() -> None:
+    """To be called when the process is about to end: with a server that is away, it would be held up by Prefect (3.7) for seven
+    seconds an event, minutes in all, and print each. What there is to say is kept already."""
+    for service in [one for one in EventsWorker._instances.values() if _away and isinstance(one, EventsWorker)]:
+        with suppress(Empty):
+            while True:
+                service._queue.get_nowait()
 
 
 def _note_ended(folder: Path) -> None:
-    for run in [run for run in _watched if run.state and run.state.is_final()]:
+    for run in [run for run in _watched if run.end_time and run.state and run.state.is_final()]:  # the time is written last
         _watched.remove(run)
         untold.note(folder, untold.ended(run))
         _flow_runs.add(str(run.flow_run_id))

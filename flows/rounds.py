@@ -20,7 +20,7 @@ from flows.round import round_flow
 from flows.session import current
 from flows.step import step
 from flows.stopped import sentence
-from flows.template import check_template
+from flows.template import check_judges, check_template, judges_of
 from tasks import summary
 from tasks.changes import TITLE, read_changes
 from tasks.evaluate import evaluate
@@ -39,6 +39,7 @@ def rounds_flow(name: str) -> None:
         with working("engine"):
             s.engine()
         check_template(s.config, s.policy)
+        check_judges(s.rounds, judges_of(s.rounds))
         step("start: evaluate", evaluate, s.folder / "round-0" / "evaluate", s.rounds.evaluate, s.policy, *s.measures())
         if s.rounds.evaluate.harness:
             measure_harness(s, s.folder / "round-0", "start", s.policy)

@@ -213,7 +213,7 @@ def open_session(
     """
     with locked(folder):
         policy, teacher, others = open_models(config)
-        _check_inputs(folder, config, {"policy": policy} | ({"teacher.model": teacher} if teacher else {}) | others)
+        check_inputs(folder, config, policy, teacher, others)
         trainer = lender.trainer if lender else _open_trainer(folder, config)
         session = Session(folder, config, trainer, policy, teacher, others, lender, overrides or {})
         _current.append(session)
@@ -314,8 +314,15 @@ def _check_lengths(config: RoundsConfig | HumanPairsConfig, policy: Checkpoint, 
         check_room(config.evaluate, policy, config.engine.max_model_len)
 
 
-def _check_inputs(folder: Path, config: RoundsConfig | HumanPairsConfig, models: dict[str, Checkpoint]) -> None:
+def check_inputs(
+    folder: Path,
+    config: RoundsConfig | HumanPairsConfig,
+    policy: Checkpoint,
+    teacher: Checkpoint | None,
+    others: dict[str, Checkpoint],
+) -> None:
     """Raises PlumblineError if a file or model that the run began with has another content by now."""
+    models = {"policy": policy} | ({"teacher.model": teacher} if teacher else {}) | others
     names = {name: model.hash for name, model in models.items()}
     if isinstance(config, RoundsConfig):
         names["prompts.file"] = file_digest(Path(config.prompts.file))

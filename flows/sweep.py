@@ -17,11 +17,12 @@ from data_contracts.load_config import dump_config
 from data_contracts.store import sharing, write_text
 from flows import book, services
 from flows.display import console, quiet_libraries
-from flows.iterate import PRIVATE, check, flush_logs, import_flow, start
+from flows.iterate import PRIVATE, check, end_telling, import_flow, start
 from flows.reachable import check_addresses, check_server, fetch_data
 from flows.server import PrefectServer
-from flows.session import Session, open_lender, open_models, open_session
+from flows.session import Session, check_inputs, open_lender, open_models, open_session
 from flows.stopped import sentence
+from models.checkpoint import Checkpoint
 from tasks.failure import clear_failure, write_failure
 from tasks.summary import is_finished
 from tasks.sweep import Result, cell_folder, collect
@@ -66,7 +67,7 @@ def _run(sweep: Sweep, folder: Path, left: list[Cell]) -> None:
     server = PrefectServer(folder / "prefect")
     try:
         server.check_given()
-        _check_models(left)
+        _check_inputs(sweep, folder, {cell.label for cell in left})
         for cell in {repr(_harness(cell.config)): cell for cell in left}.values():  # not after an hour
             fetch_data(cell.config, cell_folder(folder, cell))
         with open_lender(folder, left[0].config) as lender:
@@ -92,15 +93,24 @@ def _run(sweep: Sweep, folder: Path, left: list[Cell]) -> None:
             sweep_flow()
             book.sign_out(folder)
     finally:
-        flush_logs()
+        end_telling()
         server.stop()
 
 
-def _check_models(left: list[Cell]) -> None:
-    """Raises PlumblineError naming the cell whose models cannot be used: not at its turn, after hours of the others'."""
-    for cell in {_models_of(cell.config): cell for cell in reversed(left)}.values():
+def _check_inputs(sweep: Sweep, folder: Path, left: set[str]) -> None:
+    """Raises PlumblineError naming the cell whose models cannot be used, not at its turn, after hours of the others', or which
+    began, and perhaps ended, with other files or models than there are now: its figures would stand beside those of the new."""
+    models: dict[str, tuple[Checkpoint, Checkpoint | None, dict[str, Checkpoint]]] = {}
+    for cell in sweep.cells:
+        run, key = cell_folder(folder, cell), _models_of(cell.config)
+        has_begun = (run / "inputs.json").exists()
+        if cell.label not in left and not has_begun:
+            continue
         try:
-            open_models(cell.config)
+            if key not in models:
+                models[key] = open_models(cell.config)
+            if has_begun:
+                check_inputs(run, cell.config, *models[key])
         except PlumblineError as error:
             raise PlumblineError(f"cell {cell.label}: {error}") from None
 

@@ -10,6 +10,7 @@ from data_contracts.config_evaluate import HarnessConfig
 from data_contracts.errors import PlumblineError, in_short
 from data_contracts.json_text import is_number
 from data_contracts.store import digest
+from models.chat import TODAY
 from models.engine import Progress, Sampling, quiet
 
 if TYPE_CHECKING:
@@ -132,7 +133,8 @@ def _model(engine: "Engine", chat: bool, progress: Progress) -> Any:
 
         def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
             how = {"add_generation_prompt": add_generation_prompt, "continue_final_message": not add_generation_prompt}
-            return str(engine.tokenizer.apply_chat_template(chat_history, tokenize=False, **how))
+            rendered = engine.tokenizer.apply_chat_template(chat_history, tokenize=False, strftime_now=TODAY.strftime, **how)
+            return str(rendered)
 
         def _loglikelihood_tokens(self, requests: Any, **_: Any) -> list[tuple[float, bool]]:
             room = engine.max_model_len - 1

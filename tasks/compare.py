@@ -57,7 +57,8 @@ def open_side(text: str) -> Side:
         number = round_number(place) if place else champions(folder)[-1]
         side, needed = Side(f"{name}#round-{number}", folder, number, config), "evaluate"
     if manifest(side.data / needed) is None:
-        raise PlumblineError(f"{side.label} has no finished {needed}: let the run go on, or name another round")
+        other = "run" if side.round is None else "round"
+        raise PlumblineError(f"{side.label} has no finished {needed}: let the run go on, or name another {other}")
     return side
 
 

@@ -87,8 +87,9 @@ def heat_maps(
     panels: Mapping[str, Grid],
     beside: Mapping[str, Sequence[float | None]],
     start: float | None,
+    measure: str,
 ) -> None:
-    """One heat map a panel, [row][column], on one scale, and beside them a bar a row for each of `beside`."""
+    """One heat map a panel, [row][column], on one scale of `measure`, and beside them a bar a row for each of `beside`."""
     shown = {name: values for name, values in beside.items() if any(v is not None for v in values)}
     widths = [max(1.1 * len(columns) + 0.6, 2.6)] * len(panels) + [1.6] * len(shown)
     figure = blank(figsize=(sum(widths) + 3, 0.62 * len(rows) + 2.2), dpi=120)
@@ -102,7 +103,7 @@ def heat_maps(
         field.set(title=name, xlabel=axes[1] if len(axes) > 1 else "")
     fields[0].set_ylabel(axes[0])
     if panels:
-        bar = figure.colorbar(image, ax=fields[: len(panels)], shrink=0.8, label="overall score")
+        bar = figure.colorbar(image, ax=fields[: len(panels)], shrink=0.8, label=measure)
         if start is not None:
             bar.ax.axhline(start, color="white", linewidth=4)
             bar.ax.axhline(start, color="black", linewidth=1.5)

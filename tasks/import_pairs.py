@@ -94,8 +94,8 @@ def read_named(told: Any, _number: int, names: PairsFileConfig | Recorded) -> Pr
 def _nothing_in(path: Path, facts: Mapping[str, Any]) -> PlumblineError:
     told = f"{facts['warnings'][0]}; {keys_of(path)}" if facts["lines"] else "it is empty"
     return PlumblineError(
-        f"{path} is no preference file: {told}; give {_SHAPES}, and where they have other names rename them, or say with "
-        "pairs.prompt, pairs.chosen and pairs.rejected what they are called"
+        f"{path} is no preference file: {told}; give {_SHAPES}, and where they have other names rename them, or say what "
+        "they are called in a configuration's pairs.prompt, pairs.chosen and pairs.rejected"
     )
 
 
@@ -132,7 +132,10 @@ def read_preferences(path: Path) -> list[tuple[list[Message], str, str]]:
         if isinstance(preference, Preference) and preference.chosen is not None and preference.rejected is not None:
             found.append((preference.prompt, preference.chosen, preference.rejected))
     if not found:
-        raise PlumblineError(f"{path} is no preference file: none of its lines is a pair; give {_SHAPES}")
+        raise PlumblineError(
+            f"none of the lines of {path} puts one answer over another ({keys_of(path)}): give JSON lines with chosen/rejected "
+            "transcripts, or with prompt, chosen and rejected as texts or messages"
+        )
     return found
 
 

@@ -79,9 +79,13 @@ def _champion(run: Path, rows: Sequence[summary.Row], gains: Sequence[dict[str, 
 def _ranked(ranking: dict[str, Any]) -> Note:
     if not ranking["n"]:
         return Note("plain", "Result", "No held-out row is a whole pair, so nothing could be ranked.", ("scores", "ranking"))
+    pairs = f"{ranking['n']} held-out pair{'s' * (ranking['n'] != 1)}"
+    if not ranking["turned"]:  # an interval of no width would claim to be sure
+        said = f"Ranking accuracy stayed at {ranking['new']:.3f}: none of {pairs} is ranked otherwise."
+        return Note("plain", "Result", said, ("scores", "ranking"))
     g, old, new = ranking["gain"], ranking["old"], ranking["new"]
     verdict = in_words(g.mean, g.p)
-    said = f"Ranking accuracy on {ranking['n']} held-out pairs went from {old:.3f} to {new:.3f}, "
+    said = f"Ranking accuracy on {pairs} went from {old:.3f} to {new:.3f}, "
     said += f"{g.mean:+.3f} ({g.low:+.3f} to {g.high:+.3f}): {verdict}."
     return Note(
         "good" if verdict == "better" else "bad" if verdict == "worse" else "plain", "Result", said, ("scores", "ranking")

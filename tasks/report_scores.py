@@ -63,6 +63,7 @@ def ranked(run: Path) -> dict[str, Any] | None:
         "shorter": before.facts["shorter"],
         "reward": reward_accuracy(after, before, openings),
         "gain": paired_test(new, old),
+        "turned": sum(a["score"] != b["score"] for a, b in zip(new, old, strict=True)),
         "old": before.facts["accuracy"]["mean"],
         "new": after.facts["accuracy"]["mean"],
     }

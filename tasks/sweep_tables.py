@@ -169,4 +169,5 @@ def _heat_map(path: Path, sweep: Grid, results: Sequence[Result]) -> None:
         {title: panel(name) for name, title in titles.items()},
         contrast,
         min(starts) if starts else None,
+        _measure(results),
     )

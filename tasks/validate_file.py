@@ -12,10 +12,12 @@ from rich.table import Table
 from data_contracts.config import PairsFileConfig
 from data_contracts.config_validate import ContractConfig, ValidateConfig
 from data_contracts.errors import PlumblineError
+from data_contracts.json_text import json_lines
 from data_contracts.plain import safe
 from data_contracts.store import Dataset, load_json, open_dataset
 from data_contracts.suites import SUITES, catalogue
 from models.checkpoint import load_tokenizer, open_checkpoint
+from models.transcripts import REASONS
 from tasks.import_pairs import import_pairs
 from tasks.inspect_pairs import cell
 from tasks.validate import limits_of, validate
@@ -47,7 +49,8 @@ def read_dataset(kind: str, file: Path, model: str, out: Path) -> Dataset:
 
 
 def check_file(data: Dataset, model: str, max_tokens: int, out: Path) -> dict[str, Any]:
-    """`checked`, `kept`, `quarantined`, `unreadable`, `metrics`, the gate's contracts, and for each broken row what it broke."""
+    """`checked`, `kept`, `quarantined`, `metrics`, the gate's contracts, for each broken row what it broke (`rows`), and how many
+    lines were `unreadable` by the reason's name and which (`unreadable_lines`)."""
     checkpoint = open_checkpoint(model)
     limits = replace(limits_of(load_tokenizer(checkpoint.path), max_tokens), tokenizer=checkpoint.hash)
     settings = _ALL.model_copy(update={"max_tokens": max_tokens})
@@ -55,10 +58,14 @@ def check_file(data: Dataset, model: str, max_tokens: int, out: Path) -> dict[st
     gate = load_json(made.folder / "gate.json")
     id_ = SUITES[data.kind].ID
     broken = pq.read_table(made.folder / "quarantine.parquet", columns=[id_, "contracts"]).to_pylist()
-    unreadable = data.facts.get("unreadable", {}) if data.kind == "pairs" else {}
+    lost: dict[str, list[int]] = {}
+    if (path := data.folder / "unreadable.jsonl").exists():
+        for _, line in json_lines(path, "unreadable lines"):
+            lost.setdefault(line["reason"], []).append(line["line"])
     return gate | {
         "rows": {row[id_]: row["contracts"] for row in broken},
-        "unreadable": unreadable,
+        "unreadable": {reason: len(numbers) for reason, numbers in lost.items()},
+        "unreadable_lines": lost,
         "metrics": made.facts.get("metrics", {}),
     }
 
@@ -66,7 +73,9 @@ def check_file(data: Dataset, model: str, max_tokens: int, out: Path) -> dict[st
 def render(found: dict[str, Any], shown: int) -> list[Table | str]:
     """Tables for a terminal; ids come from files: neither markup nor a terminal's orders in them are obeyed."""
     lines = [f"{found['checked']} rows checked, {found['kept']} clean, {found['quarantined']} broken"]
-    lines += [f"{count} lines could not be read: {escape(reason)}" for reason, count in found["unreadable"].items()]
+    for reason, numbers in found["unreadable_lines"].items():
+        some = ", ".join(map(str, numbers[:shown])) + (", …" if len(numbers) > shown else "")
+        lines.append(f"{len(numbers)} line{'s' * (len(numbers) > 1)} could not be read, since {REASONS[reason]}: {some}")
     table = Table("contract", "", "rows or value", "for example", "why", box=SIMPLE_HEAD, show_edge=False)
     for entry in found["contracts"]:
         if not entry["kept"]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import AutocastKwargs
+from accelerate.utils import AutocastKwargs, GradientAccumulationPlugin
 
 from data_contracts.config_align import AlignConfig
 from data_contracts.errors import PlumblineError
@@ -152,7 +152,9 @@ def fresh_accelerator(dtype: str) -> Accelerator:
     """
     AcceleratorState._reset_state(reset_partial_state=True)
     lowered, copies = "bf16" if dtype == "bfloat16" else "no", AutocastKwargs(cache_enabled=False)
-    return Accelerator(mixed_precision=lowered, kwargs_handlers=[copies])
+    # else it divides every gradient by what a launcher, or a shell's profile, has left in the environment
+    whole = GradientAccumulationPlugin(num_steps=1)
+    return Accelerator(mixed_precision=lowered, gradient_accumulation_plugin=whole, kwargs_handlers=[copies])
 
 
 def _model(

@@ -97,6 +97,16 @@ def test_what_a_run_that_failed_could_not_tell_its_server_is_told_later(
     assert found == told
 
 
+def test_who_worked_last_is_known_until_a_server_that_knows_it_is_told(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with locked(run := tmp_path / "run"):
+        book.sign(run, {"earlier": 1}, "last", 1)
+        book.settle(run, {"last": 1})
+        assert book.worked_last(run) == "last" and book.read(run) == {"last": 1}
+        book.settle(run, {})
+        assert book.worked_last(run) is None and book.read(run) == {}
+
+
 def test_how_a_run_ended_that_could_not_say_so_is_read_from_its_folder(tmp_path: Path) -> None:
     """Of another one than who worked here last, the folder says nothing."""
     run = make_run(tmp_path / "run", rounds=1)

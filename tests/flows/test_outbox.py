@@ -5,12 +5,14 @@ import threading
 from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
+from queue import Queue
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 from prefect.artifacts import Artifact
+from prefect.events.worker import EventsWorker
 
 from flows import outbox, untold
 
@@ -95,3 +97,24 @@ def test_a_line_that_a_machine_cut_short_is_no_line(tmp_path: Path) -> None:
     with untold.path(tmp_path).open("a") as file:
         file.write('{"flow_run": "cut')
     assert untold.read(tmp_path) == [{"flow_run": "whole"}]
+
+
+def test_no_process_waits_for_what_a_server_that_is_away_should_hear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prefect tries each event for seven seconds when a process ends."""
+
+    def refuse(**_: Any) -> None:
+        raise httpx.ConnectError("no route")
+
+    events = cast(Any, object.__new__(EventsWorker))
+    events._queue = Queue[str]()
+    monkeypatch.setattr(EventsWorker, "_instances", {1: events, 2: object()})
+    monkeypatch.setattr(outbox, "get_client", refuse)
+    monkeypatch.setattr(outbox, "_away", [])
+    events._queue.put("of a task run")
+    outbox.flush(tmp_path)
+    outbox.give_up()
+    assert events._queue.qsize() == 1  # all is well: it is on its way
+    send(refuse)
+    outbox.flush(tmp_path)
+    outbox.give_up()
+    assert events._queue.empty()

@@ -10,6 +10,7 @@ import flows.sweep
 from data_contracts.config_sweep import Cell, Sweep, load_sweep
 from data_contracts.errors import PlumblineError
 from data_contracts.load_config import dump_config
+from flows.session import check_inputs, open_models
 from tasks.failure import write_failure
 from tasks.sweep import cell_folder
 from tasks.tracking_client import tracking_uri
@@ -67,6 +68,24 @@ def test_a_cell_whose_model_cannot_be_used_is_refused_before_anything_starts(
     with pytest.raises(PlumblineError, match=r"^cell 0-bad: .*/empty holds no model, since config\.json is missing"):
         flows.sweep.execute_sweep(sweep, tmp_path / "run")
     assert not (tmp_path / "run" / "cells").exists()
+
+
+def test_cells_on_other_data_are_not_added_to_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that was changed in the middle of a sweep left a table of cells on the old beside cells on the new."""
+    pairs = tmp_path / "mine.jsonl"
+    lines = (CONFIGS / "example_pairs.jsonl").read_text().splitlines(keepends=True)
+    pairs.write_text("".join(lines))
+    sweep, folder = load(tmp_path, set={"pairs.file": "mine.jsonl"}), tmp_path / "run"
+    run = make_human_run(cell_folder(folder, sweep.cells[0]))
+    (run / "config.yaml").write_text(dump_config(sweep.cells[0].config))
+    (run / "report.html").touch()
+    check_inputs(run, sweep.cells[0].config, *open_models(sweep.cells[0].config))
+    monkeypatch.setattr(flows.sweep, "open_lender", lambda *given: pytest.fail("started"))
+    with pytest.raises(pytest.fail.Exception, match="started"):
+        flows.sweep.execute_sweep(sweep, folder)
+    pairs.write_text("".join(lines[:-1]))
+    with pytest.raises(PlumblineError, match=r"^cell 0: pairs\.file was changed since the run in .*/cells/0 began: put it back"):
+        flows.sweep.execute_sweep(sweep, folder)
 
 
 def test_a_cell_whose_file_holds_no_pairs_is_refused_before_anything_starts(

@@ -7,11 +7,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from data_contracts.errors import PlumblineError
 from data_contracts.load_config import load_config
 from flows import human_pairs, rounds
-from flows.template import check_template
+from flows.cli import app
+from flows.template import check_judges, check_template, judges_of
 from models.checkpoint import Checkpoint, open_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,6 +46,34 @@ def test_a_template_that_asks_behind_a_thought_serves_the_policys_own_samples_on
     check_template(config, student)
     with nullcontext() if own else pytest.raises(PlumblineError, match=SAID):
         check_template(config, thinking)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (["judge={kind: likelihood}"], r"judge\.kind likelihood has .*<think>' is between\): use judge\.kind generation"),
+        (["judge={verdict: probability}"], r"judge\.verdict probability has .*: use judge\.verdict text"),
+        (["judge={kind: pointwise, verdict: choice}"], r"judge\.verdict choice has .*: use judge\.verdict text"),
+        (["judge={kind: generation}", "pairs.second_view={kind: likelihood}"], r"pairs\.second_view\.kind likelihood has"),
+        (["judge={kind: generation}"], None),
+    ],
+)
+def test_a_local_teacher_that_thinks_first_is_asked_for_text_only(
+    changes: list[str], said: str | None, thinking: Checkpoint
+) -> None:
+    plain = load_config(ROOT / "configs" / "demo.yaml", changes)
+    check_judges(plain, judges_of(plain))
+    config = load_config(ROOT / "configs" / "demo.yaml", [*changes, f"teacher.model={thinking.path}"])
+    with nullcontext() if said is None else pytest.raises(PlumblineError, match=said):
+        check_judges(config, judges_of(config))
+
+
+def test_a_judge_alone_is_told_so_before_its_engine_starts(thinking: Checkpoint, tmp_path: Path) -> None:
+    answers = tmp_path / "answers.jsonl"
+    answers.write_text('{"prompt": "hello", "answer": "hi"}\n')
+    asked = ["judge", "rate", str(ROOT / "configs" / "demo.yaml"), str(answers), "--out", str(tmp_path / "out")]
+    told = CliRunner().invoke(app, [*asked, "--set", f"teacher.model={thinking.path}"])
+    assert isinstance(told.exception, PlumblineError) and "judge.kind likelihood has the teacher" in str(told.exception)
 
 
 @pytest.mark.parametrize(("name", "module"), [("demo", rounds), ("human_pairs", human_pairs)])

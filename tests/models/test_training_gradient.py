@@ -181,3 +181,10 @@ def test_mixed_precision_gradients_point_the_same_way(model, given, name):
     full = gradient(model, given, name, 10**6)[3]
     mixed = gradient(model, given, name, 10**6, dtype="bfloat16")[3]
     assert torch.nn.functional.cosine_similarity(full, mixed, dim=0) > 0.99
+
+
+def test_a_gradient_is_whole_whatever_a_launcher_left_in_the_environment(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "8")
+    weight = torch.ones(1, requires_grad=True)
+    fresh_accelerator("float32").backward(3 * weight.sum())
+    assert weight.grad.item() == 3

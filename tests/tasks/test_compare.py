@@ -126,6 +126,10 @@ def test_human_pairs_are_compared_by_ranking(tmp_path: Path, run: Path) -> None:
     rows = [row | {"prompt": [{"role": "user", "content": "another"}]} for row in open_dataset(human / "held_out").records()]
     shutil.rmtree(other / "held_out")
     build(other / "held_out", "pairs", {}, lambda _: (rows, {}))
+    shutil.rmtree(other / "rank_after")
+    with pytest.raises(PlumblineError, match="no finished rank_after: let the run go on, or name another run"):
+        open_side(str(other))
+    shutil.copytree(human / "rank_after", other / "rank_after")
     found = beside(human, other)  # the same lines of another file
     assert found["scores"] == [] and "held out different pairs" in found["notes"][0]
     text = shown(found)

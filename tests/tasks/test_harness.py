@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,7 +14,8 @@ from data_contracts.load_config import load_config
 from flows.reachable import fetch_data
 from flows.sweep import execute_sweep
 from models import harness as door
-from models.chat import encode_text
+from models.chat import encode_prompt, encode_text, user
+from models.checkpoint import load_tokenizer
 from tasks.harness import harness
 
 pytest.importorskip("lm_eval")
@@ -57,6 +59,14 @@ def test_choices_answers_and_whole_texts_are_scored_by_the_engine(folder, studen
         assert rows["own_choice", f"own_choice/{i}"]["score"] == expected[-1]
     assert made.facts["own_choice"]["acc"] == pytest.approx(sum(expected) / 3)
     assert made.facts["own_whole"]["word_perplexity"] > 1 and 0 <= made.facts["own_written"]["exact_match"] <= 1
+
+
+def test_a_template_that_names_the_day_gives_the_same_prompts_on_every_day(student):
+    tokenizer = load_tokenizer(student.path)
+    tokenizer.chat_template = "{{ strftime_now('%d %b %Y') }}{% for m in messages %}{{ m.content }}{% endfor %}"
+    model = door._model(SimpleNamespace(tokenizer=tokenizer, current=student), True, lambda *_: None)
+    asked = user("hello")
+    assert model.apply_chat_template(asked) == tokenizer.decode(encode_prompt(tokenizer, asked)) == "26 Jul 2024hello"
 
 
 def test_a_changed_file_of_a_task_is_noticed(folder, student, tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from data_contracts.store import Dataset, build
 from models.checkpoint import Checkpoint, load_tokenizer
 from models.embedded.tokenizer import CHAT_TEMPLATE
 from models.transcripts import REASONS, Preference, Unreadable, parse_transcript, read_extras, read_preference
-from tasks.import_pairs import check_preferences, import_pairs, refuse_unreadable, split_held_out
+from tasks.import_pairs import check_preferences, import_pairs, read_preferences, refuse_unreadable, split_held_out
 
 ASK = {"role": "user", "content": "Which fruit?"}
 REPLY = {"role": "assistant", "content": "Which one?"}
@@ -272,9 +272,19 @@ def test_a_file_may_call_its_columns_otherwise(tmp_path: Path, tiny: Checkpoint)
 def test_a_file_without_a_preference_is_told_by_its_columns_before_anything_starts(tmp_path: Path, tiny: Checkpoint) -> None:
     path = tmp_path / "other.jsonl"
     path.write_text('{"question": "Why?", "response_j": "so"}\n' * 2)
-    said = r"2 of 2 lines .* the first has 'question', 'response_j'; give .* say with pairs\.prompt, pairs\.chosen and"
+    said = r"2 of 2 lines .* the first has 'question', 'response_j'; give .* configuration's pairs\.prompt, pairs\.chosen and"
     for read in (check_preferences, lambda config: import_pairs(tmp_path / "import", config, tiny)):
         with pytest.raises(PlumblineError, match=said):
             read(PairsFileConfig(file=str(path)))
     path.write_text('{"question": "Why?"}\n{"prompt": "Why?", "chosen": "so", "rejected": "no"}\n')
     check_preferences(PairsFileConfig(file=str(path)))
+
+
+def test_a_file_of_labelled_answers_is_not_told_to_become_what_it_is(tmp_path: Path) -> None:
+    """`rubric derive` wants two answers to a prompt, and asked for prompt, completion and label of a file that has them."""
+    path = tmp_path / "labels.jsonl"
+    path.write_text('{"prompt": "Why?", "completion": "so", "label": true}\n')
+    with pytest.raises(
+        PlumblineError, match=r"puts one answer over another \(the first has 'prompt', 'completion', 'label'\): give"
+    ):
+        read_preferences(path)

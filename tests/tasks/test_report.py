@@ -113,6 +113,19 @@ def test_a_run_on_human_pairs_has_its_ranking_curves_gates_and_pairs(tmp_path: P
     assert page.tags.count("svg") == 4 and page.tags.count("article") == 39
 
 
+def test_where_no_pair_is_ranked_otherwise_no_interval_claims_to_be_sure(tmp_path: Path) -> None:
+    """36 of Anthropic's pairs stood as "+0.000 (+0.000 to +0.000)"."""
+    run = make_human_run(tmp_path / "run")
+    moved = page_of(run)[1].text
+    assert "Ranking accuracy changed by +" in moved and "stayed at" not in moved
+    before = open_dataset(run / "rank_before")
+    shutil.rmtree(run / "rank_after")
+    build(run / "rank_after", "rankings", {}, lambda _: (before.records(), before.facts), models=before.manifest["models"])
+    text = page_of(run)[1].text
+    assert "stayed at 0.000: none of 9 held-out pairs is ranked otherwise" in text and "is ranked otherwise than before" in text
+    assert "+0.000 (+0.000" not in text
+
+
 def test_a_run_on_single_answers_says_that_there_was_nothing_to_rank(tmp_path: Path) -> None:
     run = make_human_run(tmp_path / "run")
     for stage in ("rank_before", "rank_after"):

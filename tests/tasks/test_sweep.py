@@ -77,10 +77,14 @@ def test_a_finished_cell_on_single_answers_is_finished_though_there_was_nothing_
     plan = load_sweep(path)
     for cell in plan.cells:
         make_human_run(cell_folder(tmp_path, cell))
+    drawn: list[Any] = []
     for stage in ("rank_before", "rank_after"):
         manifest = cell_folder(tmp_path, plan.cells[1]) / stage / "manifest.json"
         manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"rows": 0, "facts": ranking_accuracy([])}))
-    results = write_tables(tmp_path, plan)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tasks.sweep_tables.heat_maps", lambda *given: drawn.extend(given))
+        results = write_tables(tmp_path, plan)
+    assert drawn[-1] == "ranking accuracy"
     assert [(r.state, "last" in r.figures, r.figures["clean_pairs"]) for r in results] == [
         ("finished", True, 39),
         ("finished", False, 39),
@@ -220,7 +224,7 @@ def test_a_cell_that_did_not_begin_has_not_failed_and_one_checkpoint_needs_no_ma
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tasks.sweep_tables.heat_maps", lambda *given: drawn.extend(given))
         _heat_map(tmp_path / "heat.png", grid, found)
-    assert drawn[5] == {"overall score": [[0.7], ["failed"], ["–"]]}
+    assert drawn[5] == {"overall score": [[0.7], ["failed"], ["–"]]} and drawn[-1] == "overall score"
 
 
 def test_no_figure_takes_the_place_of_an_axis() -> None:

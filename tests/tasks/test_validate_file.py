@@ -32,6 +32,7 @@ def test_each_broken_row_of_a_file_is_named_with_what_it_broke(tmp_path: Path, t
     assert sum(found["unreadable"].values()) == 1
     told = [part for part in render(found, 5) if isinstance(part, str)]
     assert told[0] == "3 rows checked, 1 clean, 2 broken"
+    assert told[1] == "1 line could not be read, since chosen or rejected is missing, or a completion's label: 4"
 
 
 def test_labelled_completions_are_checked_like_sides_and_what_compares_sides_is_left_out(
