@@ -201,10 +201,10 @@ def start(server: PrefectServer, session: "Session") -> "Flow[[str], None]":
 
 def end_telling() -> None:
     """Prefect sends records and events in the background; what is on its way must not meet a server that is stopped or away."""
+    if "flows.outbox" in sys.modules:
+        sys.modules["flows.outbox"].give_up()  # first: what follows waits for events as well
     if "prefect.logging.handlers" in sys.modules:
         sys.modules["prefect.logging.handlers"].APILogHandler().flush()
-    if "flows.outbox" in sys.modules:
-        sys.modules["flows.outbox"].give_up()
 
 
 def import_flow(config: RoundsConfig | HumanPairsConfig) -> "Flow[[str], None]":

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from data_contracts.errors import PlumblineError
 from data_contracts.store import Dataset, open_dataset
 from flows.session import Session
 from flows.step import step
@@ -19,10 +18,6 @@ def held_out(s: Session, folder: Path, name: str, data: Dataset, seed: int) -> t
     config = s.rounds.preference_metrics
     if config is None or not config.held_out:
         return data, data
-    if data.kind != "pairs":
-        raise PlumblineError(
-            "preference_metrics.held_out holds pairs out, and this run's objective is trained on lists: set it to 0"
-        )
     train = step(f"{name}: train split", split_held_out, folder / "train", data, config.held_out, seed, "train")
     kept = step(f"{name}: held-out split", split_held_out, folder / "held_out", data, config.held_out, seed, "held_out")
     return train, kept

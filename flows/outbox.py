@@ -67,6 +67,7 @@ def flush(folder: Path | None = None, seconds: float = _PATIENCE) -> None:
     left = wait(_sent, seconds).not_done
     trying = [one for one in left if not one.cancel()]
     _sent.clear()
+    _away.clear()
     if left:
         log.warning("Prefect does not answer: %d artifacts were not sent", len(left))
     if folder is not None:
@@ -100,7 +101,7 @@ def give_up() -> None:
 
 
 def _note_ended(folder: Path) -> None:
-    for run in [run for run in _watched if run.state and run.state.is_final()]:
+    for run in [run for run in _watched if run.end_time and run.state and run.state.is_final()]:  # the time is written last
         _watched.remove(run)
         untold.note(folder, untold.ended(run))
         _flow_runs.add(str(run.flow_run_id))

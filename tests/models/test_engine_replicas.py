@@ -10,14 +10,12 @@ from pathlib import Path
 import pytest
 
 from data_contracts.errors import PlumblineError
-from models.chat import encode_prompt
 from models.checkpoint import Checkpoint
-from models.engine import Engine, Sampling
+from models.engine import Engine
 from models.engine_replicas import Engines, deal
+from tests.models.test_engine import GREEDY, WARM, prompts
 
 pytestmark = pytest.mark.engine
-GREEDY = Sampling(0.0, 1.0, 12)
-WARM = Sampling(1.0, 1.0, 12)
 
 
 @pytest.fixture(scope="module")
@@ -34,16 +32,11 @@ def both(engine: Engine, student: Checkpoint, tmp_path_factory: pytest.TempPathF
     two._end()
 
 
-def prompts(engine: Engine, n: int = 20) -> list[list[int]]:
-    texts = [f"What is {20 + i} plus {11 + 2 * i}?" for i in range(n)]
-    return [encode_prompt(engine.tokenizer, [{"role": "user", "content": text}]) for text in texts]
-
-
 def test_two_engines_answer_as_one_does_after_every_swap(both: Engines, student: Checkpoint, teacher: Checkpoint) -> None:
     texts, seen = {}, list[tuple[int, int]]()
     for checkpoint in (student, teacher, student):
         both.use(checkpoint)
-        asked, seeds = prompts(both), [7 * i for i in range(20)]
+        asked, seeds = prompts(both, 20), [7 * i for i in range(20)]
         for sampling in (GREEDY, WARM):
             seen.clear()
             made = both.generate(asked, sampling, seeds, lambda *done: seen.append(done))
@@ -61,7 +54,7 @@ def test_two_engines_answer_as_one_does_after_every_swap(both: Engines, student:
 def test_a_swap_that_does_not_reach_both_shows(both: Engines, student: Checkpoint, teacher: Checkpoint) -> None:
     """Negative control: equal answers are no accident, the second engine gives half of them."""
     both.use(student)
-    asked = prompts(both)
+    asked = prompts(both, 20)
     Engine.use(both, teacher)
     mixed, teachers = (ask(asked, GREEDY, [0] * 20) for ask in (both.generate, partial(Engine.generate, both)))
     assert 5 <= sum(a != b for a, b in zip(mixed, teachers, strict=True)) <= 15
@@ -89,12 +82,12 @@ def test_the_death_of_one_is_one_sentence_and_leaves_nothing(both: Engines, stud
     left_by_vllm = [both.met, both._replicas[0].met]
     assert all(file is not None and file.exists() for file in left_by_vllm)
     os.kill(other, signal.SIGSTOP)  # in the middle of its share
-    asked = prompts(both)
+    asked = prompts(both, 20)
 
     def kill(done: int, _: int) -> None:
         os.kill(other, signal.SIGKILL)
 
-    with pytest.raises(PlumblineError, match=r"^the engine on GPU 1 was killed by SIGKILL .*see .*engines\.log; resume") as told:
+    with pytest.raises(PlumblineError, match=r"^the engine on GPU 1 was killed by SIGKILL .* see .*engines\.log; resume") as told:
         both.generate(asked, WARM, list(range(20)), kill)
     assert "\n" not in str(told.value)
     assert not os.path.exists(f"/proc/{other}") and not both._replicas

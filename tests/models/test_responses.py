@@ -10,16 +10,7 @@ from data_contracts.errors import PlumblineError
 from models.benchmark import load_benchmark
 from models.benchmark_prompts import mixeval_prompt
 from models.responses import Responses, read_responses, response_folder, write_responses
-
-FREE = {"problem_type": "free-form", "context": None, "prompt": "2 + 2?", "target": ["4", "four"], "benchmark_name": "GSM8k"}
-CHOICE = {
-    "problem_type": "multiple-choice",
-    "context": "Cats purr.",
-    "prompt": "Who purrs?",
-    "options": ["dogs", "cats"],
-    "target": [1],
-    "benchmark_name": "ARC",
-}
+from tests.models.test_benchmark import CHOICE, FREE
 
 
 def line(entry: dict[str, Any], id_: str, response: str = "an answer") -> dict[str, Any]:
@@ -79,7 +70,7 @@ def test_names_carry_the_version_where_the_path_tells_it(tmp_path: Path) -> None
         ([line(FREE, "0"), "[]"], r"line 2: id, formated_input and response must be texts"),
         ([line(FREE, "0") | {"response": None}], "must be texts"),
         ([line(FREE, "0"), line(FREE, "0")], r"line 2: the id '0' is answered twice"),
-        ([line(FREE, "0") | {"target": 4}], r"line 1: target must be a list of texts"),
+        ([line(FREE, "0") | {"target": 4}], r"line 1: target must be a list of non-empty texts"),
         ([line(CHOICE, "0")], "problem_type is 'multiple-choice'"),
     ],
 )

@@ -17,7 +17,6 @@ from data_contracts.config_align import AlignConfig
 from data_contracts.errors import PlumblineError
 from models.checkpoint import empty_model, load_model
 from models.extrapolation import write_extrapolation
-from models.objectives import build_objective
 from models.objectives.batch import State
 from models.training import team
 from models.training.data import mismatched, read_pairs
@@ -27,6 +26,7 @@ from models.training.logps import all_logps, all_tree_logps
 from models.training.process import Trainer, _environment
 from models.training.progress import silent
 from tests.conftest import ROOT
+from tests.models.test_training_gradient import objective
 from tests.pairs_dataset import pairs_dataset
 
 # a batch cut unevenly, one that leaves a process without work, and one in a single pass; with and without a state, by token
@@ -56,10 +56,6 @@ JOBS = {
     "fsdp2-bfloat16-lora": {"dtype": "bfloat16", "lora": {"rank": 4}, "gradient_checkpointing": True, "sharded": True},
     "fsdp2-lora": {"lora": {"rank": 4}},  # the last: how it is asked for stays with the process
 }
-
-
-def objective(name):
-    return build_objective(AlignConfig.model_validate({"objective": {"name": name}}).objective)
 
 
 def tied(tiny, folder):

@@ -4,7 +4,6 @@ Each says `cut` where it wants to be without its server, waits for `gone`, and w
 for `back`, and end only then.
 """
 
-import os
 import sys
 import time
 from contextlib import suppress
@@ -17,6 +16,7 @@ from prefect import flow
 
 from data_contracts.store import Dataset, build
 from flows import book, session, story
+from flows.iterate import end_telling
 from flows.lock import locked
 from flows.rounds import telling_failure
 from flows.step import step
@@ -61,4 +61,4 @@ if __name__ == "__main__":
             with suppress(HTTPError):  # what a run ends with that could not say so
                 interrupted.with_options(flow_run_name=where.name)(where, where != folders[-1])
                 book.sign_out(where)
-    os._exit(0)  # as one that is killed: Prefect would try for a minute to tell by itself
+    end_telling()

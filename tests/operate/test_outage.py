@@ -50,7 +50,8 @@ def test_what_an_outage_kept_from_the_pages_is_told_once_when_the_server_is_back
     for folder in (back, away):
         folder.mkdir()
     command = [sys.executable, "-m", "tests.operate.interrupted", str(back), str(away)]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment(tmp_path) | at_once)
+    with (said := tmp_path / "said.txt").open("wb") as file:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment(tmp_path) | at_once, stderr=file)
     try:
         for folder in (back, away):
             until(folder / "cut", process)
@@ -65,6 +66,7 @@ def test_what_an_outage_kept_from_the_pages_is_told_once_when_the_server_is_back
     finally:
         process.kill()
         process.wait()
+    assert "Still processing items" not in said.read_text()  # events, seven seconds each, which nobody would hear
     ends = {"start: before": ("Completed", True), "round 1: during": ("Completed", True), "round 1: refused": ("Failed", True)}
 
     state, tasks, artifacts = shown(api, "back")

@@ -14,13 +14,12 @@ from data_contracts.errors import PlumblineError
 from data_contracts.store import build
 from models.journal import Reply
 from models.teacher import Teacher
-from tasks.comparison import SWAPPED, Comparison, by_votes, mutual_information, scored
+from tasks.comparison import SWAPPED, by_votes, mutual_information, scored
 from tasks.criteria import check_templates
 from tasks.judge import agreement, compare, judge, judge_name, judge_slice
 from tasks.rate import rate, rated_rows, samples_in
-from tests.tasks.test_judge import QUESTION, sample
+from tests.tasks.test_judge import COMPARISONS, sample
 
-COMPARISONS = [Comparison(QUESTION, "short", "a longer one"), Comparison(QUESTION, "the longest of all", "tiny")]
 CRITERION = "An answer should be long."
 
 
