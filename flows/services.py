@@ -7,9 +7,8 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-import yaml
-
 from data_contracts.errors import PlumblineError
+from data_contracts.parse_yaml import dump_yaml, parse_yaml
 from data_contracts.store import load_json, write_json, write_text
 from flows import deployments, processes
 from flows.lock import locked
@@ -167,9 +166,10 @@ def _write_log_settings(home: Path) -> None:
     on a lock, which it then gets half a second later. They would fill 50 MB a day. What fails for good is told elsewhere."""
     package = find_spec("prefect")  # found, not imported: that takes seconds
     assert package is not None and package.origin is not None
-    settings = yaml.safe_load(Path(package.origin).with_name("logging").joinpath("logging.yml").read_text(encoding="utf-8"))
+    theirs = Path(package.origin).with_name("logging") / "logging.yml"
+    settings = parse_yaml(theirs.read_text(encoding="utf-8"), str(theirs))
     settings["loggers"]["docket.dependencies"] = {"level": "CRITICAL"}
-    write_text(home / "logging.yml", yaml.safe_dump(settings))
+    write_text(home / "logging.yml", dump_yaml(settings))
 
 
 def _comes(folder: Path, service: Service) -> bool:

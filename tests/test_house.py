@@ -13,6 +13,7 @@ DOORS = {
     "mlflow": lambda path: path.startswith("tasks/tracking"),
     "vllm": lambda path: path.startswith("models/engine"),
     "great_expectations": lambda path: path.startswith("data_contracts/"),
+    "yaml": lambda path: path == "data_contracts/parse_yaml.py",  # libraries change it for the whole process
 }
 
 
@@ -45,6 +46,20 @@ def test_each_heavy_library_has_one_door() -> None:
     for path in (p.relative_to(ROOT).as_posix() for p in sources()):
         for library in imported((ROOT / path).read_text()) & DOORS.keys():
             assert DOORS[library](path), f"{path} imports {library}"
+
+
+def common_draws(source: str) -> set[str]:
+    """What is drawn from a generator that a whole process shares: `random.shuffle`, `np.random.normal`, …"""
+    own = {"random": "Random", "np.random": "default_rng", "numpy.random": "default_rng"}
+    named = {ast.unparse(node).rpartition(".")[::2] for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)}
+    return {f"{owner}.{name}" for owner, name in named if name != own.get(owner, name)}
+
+
+def test_nothing_is_drawn_from_generators_that_libraries_seed() -> None:
+    """vLLM seeds them all in every run, and lm-evaluation-harness once more."""
+    drawn = common_draws("random.uniform(0, 1); np.random.normal(); random.Random(0).random(); np.random.default_rng()")
+    assert drawn == {"random.uniform", "np.random.normal"}
+    assert {str(path): drawn for path in sources() if (drawn := common_draws(path.read_text()))} == {}
 
 
 def without_encoding(source: str) -> list[str]:
