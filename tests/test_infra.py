@@ -93,6 +93,7 @@ def test_prefect_takes_the_job_template_and_a_deployment_to_its_pool(
     done = plumbline(operated.home, "deploy", str(config), "--pool", kind, *services)
     assert done.returncode == 0, done.stderr
     deployment = operated.api(f"/deployments/name/scheduled%20rounds/{kind}", method="GET")
+    operated.api(f"/deployments/{deployment['id']}", method="DELETE")
     assert deployment["parameters"]["config"] == config.relative_to(ROOT).as_posix()  # as the image sees it
     assert deployment["parameters"]["run_dir"] == f"runs/{kind}"
     assert f"prefect worker start --pool {kind} --type {kind}" in done.stdout

@@ -122,7 +122,7 @@ def test_recorded_answers_are_found_by_their_prompt(tmp_path: Path, prompts: Dat
     ]
     assert data.facts["missing"] == {"0: no answer": 1, "1: no answer": 1}
     assert len({r["sample_id"] for r in data.records()}) == 4
-    for line, said in (("{", r"answers\.jsonl:1 is not JSON"), ('{"q": "Why?", "by": {"m": "\\ud800"}}', ":1 holds half")):
+    for line, said in (("{", r"answers\.jsonl:1 is not JSON"), ('{"q": "Why?", "by": {"m": "\\ud800"}}', ":1 contains half")):
         path.write_text(f"{line}\n")
         with pytest.raises(PlumblineError, match=said):
             made(tmp_path / "again", prompts, tiny, file_writer(path, "q", "by.m", "d1"))
