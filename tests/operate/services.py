@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -43,11 +44,18 @@ class Operated:
     firings: list[dict[str, Any]] = field(default_factory=list)
 
     def api(self, path: str, body: Any = None, method: str = "POST") -> Any:
-        """What Prefect's API answers, as its pages would see it."""
+        """What Prefect's API answers, as its pages would see it; asked again where its database is locked."""
         data = None if method == "GET" else json.dumps(body or {}).encode()
         request = urllib.request.Request(f"{self.prefect}/api{path}", data, {"content-type": "application/json"}, method=method)
-        with urllib.request.urlopen(request, timeout=90) as reply:
-            text = reply.read()
+        for left in range(9, -1, -1):
+            try:
+                with urllib.request.urlopen(request, timeout=90) as reply:
+                    text = reply.read()
+                break
+            except urllib.error.HTTPError as error:
+                if error.code != 503 or not left:
+                    raise
+                time.sleep(0.5)
         return json.loads(text) if text else None
 
     def flow_runs(self) -> list[dict[str, Any]]:
